@@ -1,0 +1,1 @@
+"""What the cloud operator runs: train, sign, publish, roll out, watch."""

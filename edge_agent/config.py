@@ -1,0 +1,289 @@
+"""The settings, read once and passed on in parts.
+
+Precedence: file < ``EDGE_AGENT__ROOM__KEY`` < flag. An unknown key is an error
+that names the nearest known one.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from edge_agent.errors import Code, ConfigError
+from edge_agent.formats import StagePolicy, describe
+
+PREFIX = "EDGE_AGENT__"
+DEFAULT_FILE = Path("/etc/edge-agent/config.toml")
+DEFAULT_STATE_DIR = Path("/var/lib/edge-agent")
+DEFAULT_RUNTIME_DIR = Path("/run/edge-agent")
+
+# AWS IoT: what a thing may be called.
+THING_PATTERN = r"^[a-zA-Z0-9:_-]{1,128}$"
+CREDENTIALS_PATTERN = r"^(none|aws-iot|environment|file:.+)$"
+ADDRESS_PATTERN = r"^[^\s]+:[0-9]{1,5}$"
+
+
+class Room(BaseModel):
+    """One table of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def _not_the_word(value: object) -> object:
+    return None if value == "" else value
+
+
+OptionalPath = Annotated[Path | None, BeforeValidator(_not_the_word)]
+
+
+class Device(Room):
+    """Who this device is."""
+
+    thing: str = Field("edge-agent", pattern=THING_PATTERN)
+    """The AWS IoT thing's name."""
+    fleet: str = Field("default", pattern=THING_PATTERN)
+    """The fleet's name, as captures are filed under it."""
+
+
+class Mqtt(Room):
+    """The connection to AWS IoT; without an endpoint the agent works alone."""
+
+    endpoint: str = ""
+    """Host name of the AWS IoT data endpoint; empty: no cloud."""
+    port: int = Field(8883, ge=1, le=65535)
+    """The endpoint's port."""
+    certificate: OptionalPath = None
+    """The device's certificate, PEM."""
+    private_key: OptionalPath = None
+    """The device's key, PEM."""
+    ca: OptionalPath = None
+    """The authority that the endpoint's certificate must come from, PEM."""
+    keep_alive_s: int = Field(30, ge=5, le=1200)
+    """Seconds between signs of life on the connection."""
+
+
+class Repository(Room):
+    """Where signed releases come from."""
+
+    url: str = ""
+    """The TUF repository: s3://, https://, http://127.0.0.1 or file://."""
+    credentials: str = Field("none", pattern=CREDENTIALS_PATTERN)
+    """none, aws-iot, environment or file:PATH (JSON, mode 0600)."""
+
+
+class Trust(Room):
+    """What this device believes."""
+
+    root: OptionalPath = None
+    """The first root.json, pinned at provisioning."""
+    allow_demo_root: bool = False
+    """Accept a root that says it is a demo's."""
+    allow_unsigned_packages: bool = False
+    """Accept the old systems' unsigned packages; loudly logged."""
+    local_model_roots: tuple[Path, ...] = ()
+    """Directories from which LoadModel may take models that nobody signed."""
+
+
+class Deployment(Room):
+    """How carefully a new version is brought in."""
+
+    shadow: StagePolicy = StagePolicy(min_requests=0, max_seconds=0)
+    """Least watching of a candidate beside the live version."""
+    probation: StagePolicy = StagePolicy(min_requests=0, max_seconds=0)
+    """Least watching of the new version while the old one stays warm."""
+    window: str = Field("", pattern=r"^(|[0-2][0-9]:[0-5][0-9]-[0-2][0-9]:[0-5][0-9])$")
+    """Local time in which installs may start, as 22:00-05:00; empty: always."""
+    reserve_bytes: int = Field(256 << 20, ge=0)
+    """Disk space that a download must leave free."""
+    bandwidth_bytes_per_s: int = Field(0, ge=0)
+    """Cap for downloads; 0: none."""
+    deadline_s: float = Field(86_400, gt=0)
+    """A deployment that lasts longer fails."""
+    build_timeout_s: float = Field(1800, gt=0)
+    """Time limit of the builder process."""
+
+
+class Inference(Room):
+    """How models are executed."""
+
+    isolation: Literal["process", "inline"] = "process"
+    """A worker process for each version, or none for very small devices."""
+    memory_budget_bytes: int = Field(0, ge=0)
+    """Memory that all workers may take; 0: what the machine has."""
+    runtimes: tuple[str, ...] = ("onnxruntime",)
+    """Runtimes to use, the preferred first."""
+    threads: int = Field(1, ge=1, le=256)
+    """Threads inside one inference."""
+    lanes: int = Field(1, ge=1, le=64)
+    """Inferences of one model at a time."""
+    queue: int = Field(64, ge=1, le=4096)
+    """Requests of one model that may wait."""
+    hang_timeout_s: float = Field(20.0, gt=0)
+    """A worker that answers nothing for so long is replaced."""
+
+
+class RpcTls(Room):
+    """Mutual TLS for TCP beyond loopback."""
+
+    certificate: OptionalPath = None
+    """Server certificate, PEM."""
+    private_key: OptionalPath = None
+    """Server key, PEM."""
+    client_ca: OptionalPath = None
+    """Authority of the clients' certificates, PEM."""
+    clients: tuple[str, ...] = ()
+    """Common names that may connect."""
+
+
+class Rpc(Room):
+    """The gRPC servers."""
+
+    tcp: str = Field("127.0.0.1:8001", pattern=r"^(|[^\s]+:[0-9]{1,5})$")
+    """Address of the data plane over TCP; empty: unix socket only."""
+    sockets: tuple[Path, ...] = ()
+    """Further unix sockets of the data plane, for old clients."""
+    threads: int = Field(16, ge=2, le=256)
+    """Calls of the data plane answered at a time."""
+    tls: RpcTls = RpcTls()
+    """Certificates; needed when tcp is not loopback."""
+
+
+class Inspection(Room):
+    """From answers of models to one verdict."""
+
+    rule: Literal["any_ng", "all_ng"] = "any_ng"
+    """A part is NG if any model says so, or only if all do."""
+    recent_frames: int = Field(64, ge=1, le=10_000)
+    """Frames kept in memory for the page."""
+
+
+class Capture(Room):
+    """What is kept of the line's pictures and sent to the cloud."""
+
+    policy: Literal["none", "ng", "all"] = "ng"
+    """Which inspections are captured."""
+    quota_bytes: int = Field(1 << 30, ge=0)
+    """Disk space for captures that wait; when full, new ones are dropped and counted."""
+    url: str = ""
+    """Where captures go: s3://bucket/prefix or file://; empty: they stay here."""
+    credentials: str = Field("", pattern=r"^(|none|aws-iot|environment|file:.+)$")
+    """As repository.credentials; empty: the same ones."""
+
+
+class Station(Room):
+    """One camera and how often it is looked at."""
+
+    source: str = ""
+    """directory:PATH for now."""
+    rate_hz: float = Field(2.0, gt=0, le=1000)
+    """Frames inspected in a second, at most."""
+    deadline_s: float = Field(2.0, gt=0, le=600)
+    """An inspection that lasts longer is NO RESULT."""
+    loop: bool = True
+    """Begin again after the directory's last image."""
+
+
+class Dashboard(Room):
+    """The page."""
+
+    listen: str = Field("127.0.0.1:8080", pattern=ADDRESS_PATTERN)
+    """Address of the page."""
+    hosts: tuple[str, ...] = ("localhost", "127.0.0.1")
+    """Host names under which the page may be asked for."""
+    users: OptionalPath = None
+    """File of users and roles; needed when listen is not loopback."""
+
+
+class Telemetry(Room):
+    """Logs and metrics."""
+
+    metrics: str = Field("127.0.0.1:8002", pattern=r"^(|[^\s]+:[0-9]{1,5})$")
+    """Address of /metrics; empty: none."""
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The lowest level that is logged."""
+
+
+class Settings(BaseSettings):
+    """All rooms."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    device: Device = Device()
+    mqtt: Mqtt = Mqtt()
+    repository: Repository = Repository()
+    trust: Trust = Trust()
+    deployment: Deployment = Deployment()
+    inference: Inference = Inference()
+    rpc: Rpc = Rpc()
+    inspection: Inspection = Inspection()
+    capture: Capture = Capture()
+    station: dict[str, Station] = Field(default_factory=dict)
+    dashboard: Dashboard = Dashboard()
+    telemetry: Telemetry = Telemetry()
+
+
+def read_settings(file: Path | None, flags: Mapping[str, Any] | None = None) -> Settings:
+    """Return the settings of ``file``, the environment and ``flags``, each over the one before.
+
+    Args:
+        file: a TOML file, or None for defaults.
+        flags: nested mapping of rooms to keys to values.
+
+    Raises:
+        ConfigError: the file cannot be read, a key is unknown or a value is bad.
+    """
+
+    class Sources(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            if file is None:
+                return init_settings, env_settings
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+    if file is not None and not file.is_file():
+        raise ConfigError(Code.CONFIG_INVALID, f"{file}: expected a configuration file, there is none")
+    try:
+        return Sources(**(flags or {}))
+    except ValidationError as exc:
+        hints = "".join(_nearest(fault["loc"]) for fault in exc.errors() if fault["type"] == "extra_forbidden")
+        raise ConfigError(Code.CONFIG_INVALID, f"{file or 'settings'}: {describe(exc)}{hints}") from exc
+    except (OSError, ValueError) as exc:
+        raise ConfigError(Code.CONFIG_INVALID, f"{file}: expected TOML, {exc}") from exc
+
+
+def _nearest(location: tuple[int | str, ...]) -> str:
+    *path, wrong = [str(part) for part in location]
+    near = difflib.get_close_matches(wrong, _known(path), n=1, cutoff=0.0)
+    return f"; {wrong} is nearest to {'.'.join([*path, near[0]])}" if near else ""
+
+
+def _known(path: list[str]) -> Iterable[str]:
+    model: Any = Settings
+    for part in path:
+        if model is None:
+            model = Station
+            continue
+        annotation = model.model_fields[part].annotation
+        model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    return list(model.model_fields) if model is not None else []

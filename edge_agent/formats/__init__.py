@@ -1,0 +1,74 @@
+"""Documents shared with the cloud side. Pure: no files, no clock, no sockets."""
+
+from edge_agent.formats.document import Document, describe, parse
+from edge_agent.formats.inspection import Counts, InspectedFrame, ModelResult, Verdict
+from edge_agent.formats.job_document import JobDocument, JobModel, Policy, StagePolicy
+from edge_agent.formats.manifest import (
+    Artefact,
+    Calibration,
+    Decision,
+    Golden,
+    GoldenSample,
+    Kind,
+    Manifest,
+    Preprocess,
+    Requirements,
+    Role,
+    RuntimeNeed,
+)
+from edge_agent.formats.model_version import ModelName, ModelVersion, Version, version_key
+from edge_agent.formats.models_config import CommittedModel, ModelsConfig
+from edge_agent.formats.status import (
+    AgentStatus,
+    CaptureReport,
+    CaptureStatus,
+    ClockStatus,
+    DeployedModel,
+    DeploymentReport,
+    ModelStatus,
+    StateReport,
+    Status,
+)
+from edge_agent.formats.tensor_spec import DType, TensorSpec
+
+__all__ = [
+    "AgentStatus",
+    "Artefact",
+    "Calibration",
+    "CaptureReport",
+    "CaptureStatus",
+    "ClockStatus",
+    "CommittedModel",
+    "Counts",
+    "DType",
+    "Decision",
+    "DeployedModel",
+    "DeploymentReport",
+    "Document",
+    "Golden",
+    "GoldenSample",
+    "InspectedFrame",
+    "JobDocument",
+    "JobModel",
+    "Kind",
+    "Manifest",
+    "ModelName",
+    "ModelResult",
+    "ModelStatus",
+    "ModelVersion",
+    "ModelsConfig",
+    "Policy",
+    "Preprocess",
+    "Requirements",
+    "Role",
+    "RuntimeNeed",
+    "StagePolicy",
+    "StateReport",
+    "Status",
+    "TensorSpec",
+    "Verdict",
+    "Version",
+    "describe",
+    "parse",
+    "version_key",
+]

@@ -1,0 +1,112 @@
+"""What the agent tells of itself; the JSON of ``status`` and ``deployments``."""
+
+from pydantic import Field
+
+from edge_agent.formats.document import Document
+from edge_agent.formats.inspection import Counts, InspectedFrame
+
+
+class AgentStatus(Document):
+    """The process."""
+
+    version: str
+    thing: str
+    uptime_s: float
+    state: str = Field(description="STARTING, READY, DEGRADED or STOPPING")
+    cloud: str = Field("OFF", description="CONNECTED, CONNECTING or OFF")
+    message: str = ""
+
+
+class ModelStatus(Document):
+    """One model."""
+
+    name: str
+    active: str | None = None
+    previous: str | None = None
+    staged: str | None = None
+    state: str = Field(description="READY, LOADING, UNAVAILABLE or MISSING")
+    runtime: str = ""
+    provider: str = ""
+    memory_bytes: int = 0
+    kind: str = ""
+    threshold: float = 0.0
+    applications: tuple[str, ...] = ()
+
+
+class CaptureStatus(Document):
+    """The spool."""
+
+    pending: int = 0
+    failed: int = 0
+    bytes: int = 0
+    oldest_s: float = 0.0
+    uploaded: int = 0
+    message: str = ""
+
+
+class ClockStatus(Document):
+    """The clock against what was signed."""
+
+    trusted: bool = True
+    now: float = 0.0
+    floor: float = 0.0
+
+
+class DeployedModel(Document):
+    """One model of a deployment."""
+
+    name: str
+    from_: str | None = Field(None, alias="from")
+    to: str | None = None
+
+
+class StateReport(Document):
+    """One state that a deployment went through."""
+
+    state: str
+    at: float
+    seconds: float = 0.0
+    bytes: int = 0
+    figures: dict[str, float] = Field(default_factory=dict)
+
+
+class DeploymentReport(Document):
+    """One deployment, told in full."""
+
+    id: str
+    job_id: str = ""
+    operation: str
+    models: tuple[DeployedModel, ...]
+    state: str
+    code: str = ""
+    message: str = ""
+    reason: str = ""
+    started: float
+    ended: float | None = None
+    states: tuple[StateReport, ...] = ()
+    bytes_done: int = 0
+    bytes_total: int = 0
+
+
+class CaptureReport(Document):
+    """One captured inspection."""
+
+    id: str
+    at: float
+    model: str
+    version: str
+    verdict: str
+    state: str = Field(description="PENDING, UPLOADED or FAILED")
+    bytes: int = 0
+
+
+class Status(Document):
+    """Everything at one glance."""
+
+    agent: AgentStatus
+    models: tuple[ModelStatus, ...] = ()
+    deployment: DeploymentReport | None = None
+    captures: CaptureStatus = CaptureStatus()
+    clock: ClockStatus = ClockStatus()
+    counts: Counts = Counts()
+    last_frame: InspectedFrame | None = None
