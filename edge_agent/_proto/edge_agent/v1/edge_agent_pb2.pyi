@@ -1,0 +1,424 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    NO_RESULT: _ClassVar[Verdict]
+    OK: _ClassVar[Verdict]
+    NG: _ClassVar[Verdict]
+
+class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    LINE: _ClassVar[Priority]
+    FRAME: _ClassVar[Priority]
+NO_RESULT: Verdict
+OK: Verdict
+NG: Verdict
+LINE: Priority
+FRAME: Priority
+
+class RawImage(_message.Message):
+    __slots__ = ("width", "height", "rgb")
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    RGB_FIELD_NUMBER: _ClassVar[int]
+    width: int
+    height: int
+    rgb: bytes
+    def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ..., rgb: _Optional[bytes] = ...) -> None: ...
+
+class SharedImage(_message.Message):
+    __slots__ = ("name", "offset", "width", "height")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    offset: int
+    width: int
+    height: int
+    def __init__(self, name: _Optional[str] = ..., offset: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
+
+class InspectRequest(_message.Message):
+    __slots__ = ("encoded", "raw", "shared", "applications", "source", "frame_name", "with_mask", "priority")
+    ENCODED_FIELD_NUMBER: _ClassVar[int]
+    RAW_FIELD_NUMBER: _ClassVar[int]
+    SHARED_FIELD_NUMBER: _ClassVar[int]
+    APPLICATIONS_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    FRAME_NAME_FIELD_NUMBER: _ClassVar[int]
+    WITH_MASK_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    encoded: bytes
+    raw: RawImage
+    shared: SharedImage
+    applications: _containers.RepeatedScalarFieldContainer[str]
+    source: str
+    frame_name: str
+    with_mask: bool
+    priority: Priority
+    def __init__(self, encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawImage, _Mapping]] = ..., shared: _Optional[_Union[SharedImage, _Mapping]] = ..., applications: _Optional[_Iterable[str]] = ..., source: _Optional[str] = ..., frame_name: _Optional[str] = ..., with_mask: bool = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
+
+class ModelResult(_message.Message):
+    __slots__ = ("application", "model", "version", "kind", "verdict", "score", "threshold", "label", "mask_png", "area", "milliseconds", "message")
+    APPLICATION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    MASK_PNG_FIELD_NUMBER: _ClassVar[int]
+    AREA_FIELD_NUMBER: _ClassVar[int]
+    MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    application: str
+    model: str
+    version: str
+    kind: str
+    verdict: Verdict
+    score: float
+    threshold: float
+    label: str
+    mask_png: bytes
+    area: float
+    milliseconds: float
+    message: str
+    def __init__(self, application: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., kind: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., score: _Optional[float] = ..., threshold: _Optional[float] = ..., label: _Optional[str] = ..., mask_png: _Optional[bytes] = ..., area: _Optional[float] = ..., milliseconds: _Optional[float] = ..., message: _Optional[str] = ...) -> None: ...
+
+class InspectResponse(_message.Message):
+    __slots__ = ("frame_id", "verdict", "results", "milliseconds", "message", "width", "height")
+    FRAME_ID_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    frame_id: str
+    verdict: Verdict
+    results: _containers.RepeatedCompositeFieldContainer[ModelResult]
+    milliseconds: float
+    message: str
+    width: int
+    height: int
+    def __init__(self, frame_id: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., results: _Optional[_Iterable[_Union[ModelResult, _Mapping]]] = ..., milliseconds: _Optional[float] = ..., message: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
+
+class GetStatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class AgentStatus(_message.Message):
+    __slots__ = ("version", "thing", "uptime_s", "state", "cloud", "message")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    THING_FIELD_NUMBER: _ClassVar[int]
+    UPTIME_S_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    CLOUD_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    thing: str
+    uptime_s: float
+    state: str
+    cloud: str
+    message: str
+    def __init__(self, version: _Optional[str] = ..., thing: _Optional[str] = ..., uptime_s: _Optional[float] = ..., state: _Optional[str] = ..., cloud: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class ModelStatus(_message.Message):
+    __slots__ = ("name", "active", "previous", "state", "runtime", "provider", "memory_bytes", "kind", "threshold", "applications", "staged")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    APPLICATIONS_FIELD_NUMBER: _ClassVar[int]
+    STAGED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    active: str
+    previous: str
+    state: str
+    runtime: str
+    provider: str
+    memory_bytes: int
+    kind: str
+    threshold: float
+    applications: _containers.RepeatedScalarFieldContainer[str]
+    staged: str
+    def __init__(self, name: _Optional[str] = ..., active: _Optional[str] = ..., previous: _Optional[str] = ..., state: _Optional[str] = ..., runtime: _Optional[str] = ..., provider: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., kind: _Optional[str] = ..., threshold: _Optional[float] = ..., applications: _Optional[_Iterable[str]] = ..., staged: _Optional[str] = ...) -> None: ...
+
+class CaptureStatus(_message.Message):
+    __slots__ = ("pending", "failed", "bytes", "oldest_s", "uploaded", "message")
+    PENDING_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_S_FIELD_NUMBER: _ClassVar[int]
+    UPLOADED_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    pending: int
+    failed: int
+    bytes: int
+    oldest_s: float
+    uploaded: int
+    message: str
+    def __init__(self, pending: _Optional[int] = ..., failed: _Optional[int] = ..., bytes: _Optional[int] = ..., oldest_s: _Optional[float] = ..., uploaded: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+
+class ClockStatus(_message.Message):
+    __slots__ = ("trusted", "now", "floor")
+    TRUSTED_FIELD_NUMBER: _ClassVar[int]
+    NOW_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_FIELD_NUMBER: _ClassVar[int]
+    trusted: bool
+    now: float
+    floor: float
+    def __init__(self, trusted: bool = ..., now: _Optional[float] = ..., floor: _Optional[float] = ...) -> None: ...
+
+class Counts(_message.Message):
+    __slots__ = ("ok", "ng", "no_result")
+    OK_FIELD_NUMBER: _ClassVar[int]
+    NG_FIELD_NUMBER: _ClassVar[int]
+    NO_RESULT_FIELD_NUMBER: _ClassVar[int]
+    ok: int
+    ng: int
+    no_result: int
+    def __init__(self, ok: _Optional[int] = ..., ng: _Optional[int] = ..., no_result: _Optional[int] = ...) -> None: ...
+
+class GetStatusResponse(_message.Message):
+    __slots__ = ("agent", "models", "deployment", "captures", "clock", "counts", "last_frame")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    CAPTURES_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    LAST_FRAME_FIELD_NUMBER: _ClassVar[int]
+    agent: AgentStatus
+    models: _containers.RepeatedCompositeFieldContainer[ModelStatus]
+    deployment: Deployment
+    captures: CaptureStatus
+    clock: ClockStatus
+    counts: Counts
+    last_frame: Frame
+    def __init__(self, agent: _Optional[_Union[AgentStatus, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., deployment: _Optional[_Union[Deployment, _Mapping]] = ..., captures: _Optional[_Union[CaptureStatus, _Mapping]] = ..., clock: _Optional[_Union[ClockStatus, _Mapping]] = ..., counts: _Optional[_Union[Counts, _Mapping]] = ..., last_frame: _Optional[_Union[Frame, _Mapping]] = ...) -> None: ...
+
+class DeployedModel(_message.Message):
+    __slots__ = ("name", "to")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FROM_FIELD_NUMBER: _ClassVar[int]
+    TO_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    to: str
+    def __init__(self, name: _Optional[str] = ..., to: _Optional[str] = ..., **kwargs) -> None: ...
+
+class DeploymentState(_message.Message):
+    __slots__ = ("state", "at", "seconds", "bytes", "figures")
+    class FiguresEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    FIGURES_FIELD_NUMBER: _ClassVar[int]
+    state: str
+    at: float
+    seconds: float
+    bytes: int
+    figures: _containers.ScalarMap[str, float]
+    def __init__(self, state: _Optional[str] = ..., at: _Optional[float] = ..., seconds: _Optional[float] = ..., bytes: _Optional[int] = ..., figures: _Optional[_Mapping[str, float]] = ...) -> None: ...
+
+class Deployment(_message.Message):
+    __slots__ = ("id", "job_id", "models", "operation", "state", "code", "message", "started", "ended", "states", "bytes_done", "bytes_total", "reason")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    job_id: str
+    models: _containers.RepeatedCompositeFieldContainer[DeployedModel]
+    operation: str
+    state: str
+    code: str
+    message: str
+    started: float
+    ended: float
+    states: _containers.RepeatedCompositeFieldContainer[DeploymentState]
+    bytes_done: int
+    bytes_total: int
+    reason: str
+    def __init__(self, id: _Optional[str] = ..., job_id: _Optional[str] = ..., models: _Optional[_Iterable[_Union[DeployedModel, _Mapping]]] = ..., operation: _Optional[str] = ..., state: _Optional[str] = ..., code: _Optional[str] = ..., message: _Optional[str] = ..., started: _Optional[float] = ..., ended: _Optional[float] = ..., states: _Optional[_Iterable[_Union[DeploymentState, _Mapping]]] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ListDeploymentsRequest(_message.Message):
+    __slots__ = ("id", "limit")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    limit: int
+    def __init__(self, id: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class ListDeploymentsResponse(_message.Message):
+    __slots__ = ("deployments",)
+    DEPLOYMENTS_FIELD_NUMBER: _ClassVar[int]
+    deployments: _containers.RepeatedCompositeFieldContainer[Deployment]
+    def __init__(self, deployments: _Optional[_Iterable[_Union[Deployment, _Mapping]]] = ...) -> None: ...
+
+class RollBackRequest(_message.Message):
+    __slots__ = ("model", "reason", "actor")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    reason: str
+    actor: str
+    def __init__(self, model: _Optional[str] = ..., reason: _Optional[str] = ..., actor: _Optional[str] = ...) -> None: ...
+
+class RollBackResponse(_message.Message):
+    __slots__ = ("deployment",)
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    deployment: Deployment
+    def __init__(self, deployment: _Optional[_Union[Deployment, _Mapping]] = ...) -> None: ...
+
+class InstallRequest(_message.Message):
+    __slots__ = ("models",)
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    models: _containers.RepeatedCompositeFieldContainer[DeployedModel]
+    def __init__(self, models: _Optional[_Iterable[_Union[DeployedModel, _Mapping]]] = ...) -> None: ...
+
+class InstallResponse(_message.Message):
+    __slots__ = ("deployment_id",)
+    DEPLOYMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    deployment_id: str
+    def __init__(self, deployment_id: _Optional[str] = ...) -> None: ...
+
+class Frame(_message.Message):
+    __slots__ = ("id", "at", "source", "name", "verdict", "results", "milliseconds", "message", "width", "height")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    at: float
+    source: str
+    name: str
+    verdict: Verdict
+    results: _containers.RepeatedCompositeFieldContainer[ModelResult]
+    milliseconds: float
+    message: str
+    width: int
+    height: int
+    def __init__(self, id: _Optional[str] = ..., at: _Optional[float] = ..., source: _Optional[str] = ..., name: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., results: _Optional[_Iterable[_Union[ModelResult, _Mapping]]] = ..., milliseconds: _Optional[float] = ..., message: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
+
+class GetFrameRequest(_message.Message):
+    __slots__ = ("id", "layer", "application")
+    class Layer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        PICTURE: _ClassVar[GetFrameRequest.Layer]
+        OVERLAY: _ClassVar[GetFrameRequest.Layer]
+    PICTURE: GetFrameRequest.Layer
+    OVERLAY: GetFrameRequest.Layer
+    ID_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    APPLICATION_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    layer: GetFrameRequest.Layer
+    application: str
+    def __init__(self, id: _Optional[str] = ..., layer: _Optional[_Union[GetFrameRequest.Layer, str]] = ..., application: _Optional[str] = ...) -> None: ...
+
+class GetFrameResponse(_message.Message):
+    __slots__ = ("content", "content_type")
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    content: bytes
+    content_type: str
+    def __init__(self, content: _Optional[bytes] = ..., content_type: _Optional[str] = ...) -> None: ...
+
+class ListCapturesRequest(_message.Message):
+    __slots__ = ("limit",)
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    limit: int
+    def __init__(self, limit: _Optional[int] = ...) -> None: ...
+
+class Capture(_message.Message):
+    __slots__ = ("id", "at", "model", "version", "verdict", "state", "bytes")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    at: float
+    model: str
+    version: str
+    verdict: Verdict
+    state: str
+    bytes: int
+    def __init__(self, id: _Optional[str] = ..., at: _Optional[float] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., state: _Optional[str] = ..., bytes: _Optional[int] = ...) -> None: ...
+
+class ListCapturesResponse(_message.Message):
+    __slots__ = ("captures",)
+    CAPTURES_FIELD_NUMBER: _ClassVar[int]
+    captures: _containers.RepeatedCompositeFieldContainer[Capture]
+    def __init__(self, captures: _Optional[_Iterable[_Union[Capture, _Mapping]]] = ...) -> None: ...
+
+class WatchEventsRequest(_message.Message):
+    __slots__ = ("after",)
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    after: int
+    def __init__(self, after: _Optional[int] = ...) -> None: ...
+
+class ModelsChanged(_message.Message):
+    __slots__ = ("models",)
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    models: _containers.RepeatedCompositeFieldContainer[ModelStatus]
+    def __init__(self, models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ...) -> None: ...
+
+class Event(_message.Message):
+    __slots__ = ("id", "at", "frame", "deployment", "models", "captures", "counts", "agent")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    FRAME_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    CAPTURES_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    at: float
+    frame: Frame
+    deployment: Deployment
+    models: ModelsChanged
+    captures: CaptureStatus
+    counts: Counts
+    agent: AgentStatus
+    def __init__(self, id: _Optional[int] = ..., at: _Optional[float] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., deployment: _Optional[_Union[Deployment, _Mapping]] = ..., models: _Optional[_Union[ModelsChanged, _Mapping]] = ..., captures: _Optional[_Union[CaptureStatus, _Mapping]] = ..., counts: _Optional[_Union[Counts, _Mapping]] = ..., agent: _Optional[_Union[AgentStatus, _Mapping]] = ...) -> None: ...
