@@ -8,11 +8,13 @@ translating errors of outside libraries (each door does that for its own).
 
 from enum import Enum
 
+from typing_extensions import Self
+
 
 class Code(str, Enum):
     """Stable words for what went wrong; the string after each says it to a person."""
 
-    def __new__(cls, word: str, meaning: str) -> "Code":
+    def __new__(cls, word: str, meaning: str) -> Self:
         """Make the member's value its word and keep the meaning beside it."""
         member = str.__new__(cls, word)
         member._value_ = word

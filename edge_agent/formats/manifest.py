@@ -99,9 +99,7 @@ class Decision(Document):
     calibration: Calibration = Calibration()
     threshold: float = Field(ge=0, le=1, allow_inf_nan=False)
     threshold_range: tuple[float, float] = (0.0, 1.0)
-    pixel_threshold: float = Field(
-        0.5, ge=0, le=1, allow_inf_nan=False, description="of the map after the sigmoid"
-    )
+    pixel_threshold: float = Field(0.5, ge=0, le=1, allow_inf_nan=False, description="of the map after the sigmoid")
 
     @model_validator(mode="after")
     def _threshold_in_range(self) -> "Decision":
@@ -177,8 +175,8 @@ class Manifest(Document):
             raise ValueError(f"artefacts: expected one with role model, came {len(models)}")
         missing = {sample.image for sample in self.golden.samples} - set(paths)
         if missing:
-            raise ValueError(f"golden: {sorted(missing)[0]} is not among the artefacts")
+            raise ValueError(f"golden: {min(missing)} is not among the artefacts")
         unknown = set(self.normal_labels) - set(self.labels)
         if unknown:
-            raise ValueError(f"normal_labels: {sorted(unknown)[0]} is not among the labels")
+            raise ValueError(f"normal_labels: {min(unknown)} is not among the labels")
         return self
