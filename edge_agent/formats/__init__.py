@@ -1,6 +1,7 @@
 """Documents shared with the cloud side. Pure: no files, no clock, no sockets."""
 
 from edge_agent.formats.document import Document, describe, parse
+from edge_agent.formats.event import KINDS, Event, ModelsChanged, Payload
 from edge_agent.formats.inspection import Counts, InspectedFrame, ModelResult, Verdict
 from edge_agent.formats.job_document import JobDocument, JobModel, Policy, StagePolicy
 from edge_agent.formats.manifest import (
@@ -18,6 +19,7 @@ from edge_agent.formats.manifest import (
 )
 from edge_agent.formats.model_version import ModelName, ModelVersion, Version, version_key
 from edge_agent.formats.models_config import CommittedModel, ModelsConfig
+from edge_agent.formats.picture import EncodedPicture, Picture, RawPicture
 from edge_agent.formats.status import (
     AgentStatus,
     CaptureReport,
@@ -32,6 +34,7 @@ from edge_agent.formats.status import (
 from edge_agent.formats.tensor_spec import DType, TensorSpec
 
 __all__ = [
+    "KINDS",
     "AgentStatus",
     "Artefact",
     "Calibration",
@@ -45,6 +48,8 @@ __all__ = [
     "DeployedModel",
     "DeploymentReport",
     "Document",
+    "EncodedPicture",
+    "Event",
     "Golden",
     "GoldenSample",
     "InspectedFrame",
@@ -56,9 +61,13 @@ __all__ = [
     "ModelResult",
     "ModelStatus",
     "ModelVersion",
+    "ModelsChanged",
     "ModelsConfig",
+    "Payload",
+    "Picture",
     "Policy",
     "Preprocess",
+    "RawPicture",
     "Requirements",
     "Role",
     "RuntimeNeed",
