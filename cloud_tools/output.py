@@ -1,0 +1,90 @@
+"""What every verb prints: answers on stdout, everything else on stderr.
+
+With ``--json`` stdout holds JSON only, one document on each line. Without it a person
+reads tables and sentences. ``NO_COLOR`` is respected, and nothing is coloured that
+does not go to a terminal.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, one document on each line.")]
+
+
+def emit(document: Mapping[str, Any] | Sequence[Any], *, as_json: bool, text: str = "") -> None:
+    """Print one answer.
+
+    Args:
+        document: the answer; dates and paths become strings.
+        as_json: print ``document`` as one line of JSON.
+        text: what a person reads instead; empty: the document's own keys and values.
+    """
+    if as_json:
+        line = json.dumps(document, default=str, ensure_ascii=False)
+    elif text or not isinstance(document, Mapping):
+        line = text
+    else:
+        line = "\n".join(f"{key}: {_shown(value)}" for key, value in document.items())
+    # Each line is read by whoever waits for it: a pipe must not keep it back.
+    print(line, flush=True)  # noqa: T201 - the one place that writes answers
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool, nothing: str = "nothing") -> None:
+    """Print rows: one JSON array, or a table with ``columns``; ``nothing`` is said when there are none."""
+    if as_json:
+        emit(rows, as_json=True)
+        return
+    if not rows:
+        note(nothing)
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        drawn.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows:
+        # Text, not str: what a thing or model is called is never read as markup.
+        drawn.add_row(*(Text(_shown(row.get(column))) for column in columns))
+    Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(drawn)
+
+
+def note(text: str) -> None:
+    """Say something beside the answer, on stderr."""
+    typer.echo(text, err=True)
+
+
+@contextmanager
+def progress(title: str, total: float | None = None) -> Iterator[Callable[[float], None]]:
+    """Show a bar on stderr while the block runs, if stderr is a terminal.
+
+    Args:
+        title: what is being done.
+        total: how much there is to do; None when nobody knows.
+
+    Yields:
+        A function that is told how much was done since the last call.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _done: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda done: bar.advance(task, done)
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list | tuple):
+        return ", ".join(_shown(item) for item in value) or "-"
+    return str(value)
