@@ -1,0 +1,156 @@
+"""The door to SQLite: one file, one connection, one lock.
+
+WAL with synchronous=FULL: a transaction that has returned survives a power cut.
+The schema is a list of migrations; ``PRAGMA user_version`` counts those applied.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edge_agent.errors import Code, StorageError
+from edge_agent.storage import durable
+
+Row = sqlite3.Row
+Value = str | int | float | bytes | None
+
+_BUSY_TIMEOUT_S = 10.0
+
+
+class Database:
+    """A SQLite file with a schema, for use by several threads.
+
+    Args:
+        path: the file; it and its directory are made when absent.
+        schema: SQL scripts, each applied once and in order; only ever add to the end.
+
+    Raises:
+        StorageError: STORAGE_FAILED, the file is damaged, not a database, or of a newer agent;
+            NO_SPACE. ``set_aside`` then makes room for a new one.
+    """
+
+    def __init__(self, path: Path, schema: Sequence[str]) -> None:
+        """Open the file and bring its schema up to date."""
+        self._path = path
+        self._lock = threading.RLock()
+        self._depth = 0
+        durable.make_directory(path.parent)
+        with self._translated():
+            self._connection = sqlite3.connect(
+                path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+        try:
+            with self._translated():
+                self._prepare(schema)
+        except StorageError:
+            self._connection.close()
+            raise
+
+    def execute(self, sql: str, values: Sequence[Value] = ()) -> int:
+        """Run one statement and return the number of rows it changed.
+
+        Raises:
+            StorageError: NO_SPACE or STORAGE_FAILED; nothing of the statement is kept.
+        """
+        with self._lock, self._translated():
+            return self._connection.execute(sql, values).rowcount
+
+    def query(self, sql: str, values: Sequence[Value] = ()) -> list[Row]:
+        """Return all rows of a SELECT; a row is read by column name or position.
+
+        Raises:
+            StorageError: STORAGE_FAILED.
+        """
+        with self._lock, self._translated():
+            return self._connection.execute(sql, values).fetchall()
+
+    @contextmanager
+    def transaction(self) -> Iterator["Database"]:
+        """Make what the block executes happen as a whole or not at all; other threads wait.
+
+        A transaction inside a transaction joins the outer one.
+
+        Raises:
+            StorageError: NO_SPACE or STORAGE_FAILED; nothing of the block is kept.
+        """
+        with self._lock:
+            if self._depth == 0:
+                self.execute("BEGIN IMMEDIATE")
+            self._depth += 1
+            try:
+                yield self
+                if self._depth == 1:
+                    self.execute("COMMIT")
+            except BaseException:
+                if self._depth == 1:
+                    self._roll_back()
+                raise
+            finally:
+                self._depth -= 1
+
+    def close(self) -> None:
+        """Close the file; later calls raise StorageError."""
+        with self._lock:
+            self._connection.close()
+
+    def _roll_back(self) -> None:
+        # SQLite itself rolls back on a full disk and other hard errors.
+        if self._connection.in_transaction:
+            self.execute("ROLLBACK")
+
+    def _prepare(self, schema: Sequence[str]) -> None:
+        self._connection.row_factory = sqlite3.Row
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=FULL")
+        self._connection.execute("PRAGMA foreign_keys=ON")
+        state = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if state != "ok":
+            raise StorageError(Code.STORAGE_FAILED, f"{self._path}: expected a sound database, {state}")
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(schema):
+            message = f"{self._path}: expected schema {len(schema)} or older, came {version} of a newer agent"
+            raise StorageError(Code.STORAGE_FAILED, message)
+        for number, script in enumerate(schema[version:], start=version + 1):
+            self._migrate(number, script)
+
+    def _migrate(self, number: int, script: str) -> None:
+        try:
+            self._connection.executescript(f"BEGIN IMMEDIATE;\n{script};\nPRAGMA user_version={number};\nCOMMIT;")
+        except sqlite3.Error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as exc:
+            # sqlite_errorcode came with Python 3.11; the text is SQLITE_FULL's own since ever.
+            code = Code.NO_SPACE if "disk is full" in str(exc) else Code.STORAGE_FAILED
+            raise StorageError(code, f"{self._path}: {exc}") from exc
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename a damaged database so that a new one can take its place; return its new path.
+
+    Raises:
+        StorageError: STORAGE_FAILED.
+    """
+    with durable.translated(path):
+        if not path.exists():
+            return None
+    aside = path.with_name(f"{path.name}.damaged")
+    durable.publish(path, aside)
+    for suffix in ("-wal", "-shm"):
+        durable.remove(path.with_name(path.name + suffix))
+    durable.sync_directory(path.parent)
+    return aside
+
+
+def columns(row: Row) -> dict[str, Any]:
+    """Return a row as a plain dictionary."""
+    return dict(zip(row.keys(), tuple(row), strict=True))
