@@ -76,6 +76,9 @@ class Code(str, Enum):
     NOT_CONNECTED = "NOT_CONNECTED", "There is no connection to the job service."
     UPDATE_REJECTED = "UPDATE_REJECTED", "The job service rejected a report."
 
+    # station
+    CAMERA_FAILED = "CAMERA_FAILED", "The camera gives no picture; it is asked again with growing pauses."
+
     # inference: these words are gRPC's
     NOT_FOUND = "NOT_FOUND", "Nothing of that name is there."
     ALREADY_EXISTS = "ALREADY_EXISTS", "Something of that name is already there."
@@ -159,6 +162,10 @@ class JobsError(AgentError):
         """Keep also whether sending the same again can help."""
         super().__init__(code, message)
         self.permanent = permanent
+
+
+class CameraError(AgentError):
+    """A camera is away: NO RESULT for the line, and it is asked again with growing pauses."""
 
 
 class InferenceError(AgentError):
