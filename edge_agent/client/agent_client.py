@@ -1,0 +1,188 @@
+"""One method for each call of ``edge_agent.v1``."""
+
+import time
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import grpc
+from typing_extensions import Self
+
+from edge_agent._proto.edge_agent.v1 import edge_agent_pb2 as pb
+from edge_agent._proto.edge_agent.v1 import edge_agent_pb2_grpc as services
+from edge_agent.client import faults
+from edge_agent.client.event_stream import EventStream
+from edge_agent.formats import CaptureReport, DeploymentReport, InspectedFrame, ModelVersion, Picture, Status
+from edge_agent.wire import reports
+from edge_agent.wire.inspection import InspectOrder, SharedPicture, answer_from_proto, order_to_proto
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.max_send_message_length", 64 << 20),
+    # A proxy of the environment is not meant for a device's own sockets.
+    ("grpc.enable_http_proxy", 0),
+    # A client's connection is its own: closing it ends it.
+    ("grpc.use_local_subchannel_pool", 1),
+    # The agent is on this machine: look for it again at once after its restart.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+_LAYERS = {"picture": pb.GetFrameRequest.PICTURE, "overlay": pb.GetFrameRequest.OVERLAY}
+
+
+class FrameLayer(str, Enum):
+    """What of a recent frame is asked for."""
+
+    PICTURE = "picture"
+    OVERLAY = "overlay"
+
+
+class FrameContent(NamedTuple):
+    """A picture as a file's content."""
+
+    content: bytes
+    content_type: str
+
+
+class AgentClient:
+    """A connection to the agent, safe to share between threads.
+
+    Args:
+        data: gRPC target of the data plane, as ``unix:/run/edge-agent/agent.sock``.
+        control: gRPC target of the operator's service; empty: those verbs are refused.
+    """
+
+    def __init__(self, data: str, control: str = "") -> None:
+        self._targets = {"data": data, "control": control or data}
+        self._data = grpc.insecure_channel(data, options=_OPTIONS)
+        self._control = grpc.insecure_channel(control, options=_OPTIONS) if control else self._data
+        self._inspection: Any = services.InspectionStub(self._data)
+        self._operator: Any = services.OperatorStub(self._control)
+
+    @classmethod
+    def at(cls, runtime_dir: Path) -> "AgentClient":
+        """Return a client of the agent whose sockets are in ``runtime_dir``."""
+        return cls(f"unix:{runtime_dir}/agent.sock", f"unix:{runtime_dir}/control.sock")
+
+    def inspect(
+        self,
+        picture: Picture | SharedPicture,
+        *,
+        applications: Sequence[str] = (),
+        source: str = "",
+        frame_name: str = "",
+        with_mask: bool = False,
+        frame_priority: bool = False,
+        timeout_s: float = 10.0,
+    ) -> InspectedFrame:
+        """Inspect one picture.
+
+        Args:
+            picture: a file's content, packed RGB, or a shared segment that holds it.
+            applications: as in the mappings; none: all that are mapped.
+            source: who asks, for people.
+            frame_name: what the picture is called, for people.
+            with_mask: ask for masks as PNG in ``results[…].mask_png``.
+            frame_priority: let callers of the line go first when there is a queue.
+            timeout_s: the deadline of the whole call.
+
+        Returns:
+            The frame with a verdict: OK, NG, or NO_RESULT with the reason in ``message``.
+
+        Raises:
+            InferenceError: the request is wrong, or the agent did not answer in time.
+        """
+        order = InspectOrder(picture, tuple(applications), source, frame_name, with_mask, frame_priority)
+        answer = self._call("data", self._inspection.Inspect, order_to_proto(order), timeout_s)
+        return answer_from_proto(answer, order, time.time())
+
+    def status(self, *, timeout_s: float = 5.0) -> Status:
+        """Return everything at one glance.
+
+        Raises:
+            AgentError: the agent did not answer.
+        """
+        return reports.status_from_proto(
+            self._call("control", self._operator.GetStatus, pb.GetStatusRequest(), timeout_s)
+        )
+
+    def events(self, after: int | None = None) -> EventStream:
+        """Return the stream of events from now on, or from after an id while the agent has it.
+
+        Errors come out of the iteration. Close it, or use it as a context.
+        """
+        request = pb.WatchEventsRequest(after=after or 0)
+        return EventStream(self._operator.WatchEvents(request), self._targets["control"])
+
+    def deployments(self, deployment_id: str = "", *, limit: int = 0, timeout_s: float = 5.0) -> list[DeploymentReport]:
+        """Return deployments, newest first; with an id only that one.
+
+        Raises:
+            InferenceError: NOT_FOUND when no deployment has that id.
+        """
+        request = pb.ListDeploymentsRequest(id=deployment_id, limit=limit)
+        answer = self._call("control", self._operator.ListDeployments, request, timeout_s)
+        return [reports.deployment_from_proto(message) for message in answer.deployments]
+
+    def roll_back(self, model: str, reason: str, *, actor: str, timeout_s: float = 60.0) -> DeploymentReport:
+        """Take ``model`` back to its previous version; return when that is durable.
+
+        Args:
+            model: the model's name.
+            reason: why, for the record; not empty.
+            actor: who wants it, for the record; not empty.
+            timeout_s: the deadline; the agent goes on with what it began.
+
+        Raises:
+            RefusedError: NO_PREVIOUS.
+            AgentError: anything else that stands in the way.
+        """
+        request = pb.RollBackRequest(model=model, reason=reason, actor=actor)
+        answer = self._call("control", self._operator.RollBack, request, timeout_s)
+        return reports.deployment_from_proto(answer.deployment)
+
+    def install(self, models: Sequence[ModelVersion], *, timeout_s: float = 10.0) -> str:
+        """Order versions from the repository, as a job would; return the deployment's id."""
+        wanted = [pb.DeployedModel(name=model.name, to=model.version) for model in models]
+        answer = self._call("control", self._operator.Install, pb.InstallRequest(models=wanted), timeout_s)
+        return str(answer.deployment_id)
+
+    def frame(
+        self, frame_id: str, layer: FrameLayer | str = "picture", application: str = "", *, timeout_s: float = 5.0
+    ) -> FrameContent:
+        """Return a recent frame's picture, or the overlay of one application's mask.
+
+        Raises:
+            InferenceError: NOT_FOUND when the agent no longer has it.
+        """
+        wanted = _LAYERS[FrameLayer(layer).value]
+        request = pb.GetFrameRequest(id=frame_id, layer=wanted, application=application)
+        answer = self._call("control", self._operator.GetFrame, request, timeout_s)
+        return FrameContent(answer.content, answer.content_type)
+
+    def captures(self, *, limit: int = 0, timeout_s: float = 5.0) -> list[CaptureReport]:
+        """Return captured inspections, newest first."""
+        request = pb.ListCapturesRequest(limit=limit)
+        answer = self._call("control", self._operator.ListCaptures, request, timeout_s)
+        return [reports.capture_from_proto(message) for message in answer.captures]
+
+    def close(self) -> None:
+        """Close the connections; calls and streams under way end."""
+        self._data.close()
+        if self._control is not self._data:
+            self._control.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _call(self, plane: str, method: Any, request: Any, timeout_s: float) -> Any:
+        try:
+            return method(request, timeout=timeout_s)
+        except grpc.RpcError as exc:
+            raise faults.from_call(exc, self._targets[plane]) from exc
