@@ -1,0 +1,94 @@
+"""What a data set is here: samples with a class, a part and a split; and its digest."""
+
+import hashlib
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cloud_tools.errors import CloudError
+from edge_agent import vision
+from edge_agent.errors import Code
+
+
+class DatasetError(CloudError):
+    """The folder is not a data set that can be read; the message says what was expected and what came."""
+
+    def __init__(self, message: str) -> None:
+        """Keep the message; wrong input is a usage error."""
+        super().__init__(Code.INVALID_ARGUMENT, message)
+
+
+class Split(str, Enum):
+    """What a sample is used for; validation picks thresholds and stops training, test only judges."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+class Sample(NamedTuple):
+    """One labelled picture."""
+
+    file: str
+    """Relative to the data set's root, with slashes."""
+    path: Path
+    label: str
+    """Name of the class."""
+    anomalous: bool
+    part: str
+    """What must stay together when splitting: one physical part, or the file itself."""
+    split: Split
+    mask: Path | None = None
+
+    def content(self) -> bytes:
+        """Return the file's bytes."""
+        return self.path.read_bytes()
+
+    def picture(self) -> vision.RGB:
+        """Return the picture as the device would decode it.
+
+        Raises:
+            InferenceError: it is not a picture that the device takes.
+        """
+        return vision.decode(self.content())
+
+    def truth(self, height: int, width: int) -> NDArray[np.bool_]:
+        """Return the mask [height, width]; all False for a sample without one."""
+        if self.mask is None:
+            return np.zeros((height, width), np.bool_)
+        mask = vision.decode(self.mask.read_bytes())[..., 0]
+        if mask.shape != (height, width):
+            mask = np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
+        return np.asarray(mask > 127, np.bool_)
+
+
+class Dataset(NamedTuple):
+    """All samples of one folder, in a stable order."""
+
+    root: Path
+    classes: tuple[str, ...]
+    """The classes that mean OK first."""
+    normal_classes: tuple[str, ...]
+    samples: tuple[Sample, ...]
+
+    def of(self, *splits: Split) -> tuple[Sample, ...]:
+        """Return the samples of these splits."""
+        return tuple(sample for sample in self.samples if sample.split in splits)
+
+    def digest(self) -> str:
+        """Return a SHA-256 over names, labels, splits, pictures and masks."""
+        total = hashlib.sha256()
+        for line in self._lines():
+            total.update(line.encode())
+        return total.hexdigest()
+
+    def _lines(self) -> Iterator[str]:
+        for sample in sorted(self.samples, key=lambda s: s.file):
+            picture = hashlib.sha256(sample.content()).hexdigest()
+            mask = hashlib.sha256(sample.mask.read_bytes()).hexdigest() if sample.mask else ""
+            yield f"{sample.file}\t{sample.label}\t{sample.split.value}\t{sample.part}\t{picture}\t{mask}\n"

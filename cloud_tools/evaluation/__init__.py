@@ -1,0 +1,1 @@
+"""Figures of models: pure metrics, and judging a graph as the device would execute it."""
