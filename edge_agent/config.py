@@ -68,6 +68,8 @@ class Mqtt(Room):
     """The authority that the endpoint's certificate must come from, PEM."""
     keep_alive_s: int = Field(30, ge=5, le=1200)
     """Seconds between signs of life on the connection."""
+    reconnect_max_s: float = Field(120.0, ge=1, le=3600)
+    """Longest wait before the next try to connect; each wait is drawn from the whole range (full jitter)."""
 
 
 class Repository(Room):
@@ -257,9 +259,8 @@ def read_settings(file: Path | None, flags: Mapping[str, Any] | None = None) -> 
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            if file is None:
-                return init_settings, env_settings
-            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+            given = (init_settings, env_settings, dotenv_settings, file_secret_settings)
+            return given if file is None else (*given, TomlConfigSettingsSource(settings_cls, file))
 
     if file is not None and not file.is_file():
         raise ConfigError(Code.CONFIG_INVALID, f"{file}: expected a configuration file, there is none")

@@ -1,38 +1,125 @@
 """The device's side of AWS IoT Jobs, put together: MQTT, session and outbox on one thread of its own."""
 
+import logging
+import queue
+import random
+import secrets
+import threading
+import time
 from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple, Protocol
 
 from edge_agent.config import Mqtt
-from edge_agent.jobs.messages import Event, QueuedJob, Reportable
+from edge_agent.errors import StorageError
+from edge_agent.jobs.effects import Effect, Ignored, Learn, Repeat, Send, Settle, Tell
+from edge_agent.jobs.messages import (
+    TERMINAL,
+    Connection,
+    Event,
+    JobReported,
+    JobsQueued,
+    QueuedJob,
+    Report,
+    Reportable,
+    check_report,
+)
+from edge_agent.jobs.mqtt import Connected, Disconnected, Happening, MqttConnection, Received, Subscribed
 from edge_agent.jobs.outbox import Outbox
+from edge_agent.jobs.session import Session
+from edge_agent.jobs.topics import Topics
+
+_log = logging.getLogger(__name__)
+
+# A refused subscription is tried again after a wait of up to so long.
+RESUBSCRIBE_S: Final = 30.0
+
+
+class Link(Protocol):
+    """What the client needs of a connection; ``mqtt.MqttConnection`` is the real one."""
+
+    def start(self) -> None:
+        """Begin to connect."""
+
+    def stop(self, timeout_s: float) -> bool:
+        """Disconnect."""
+
+    def subscribe(self, filters: tuple[str, ...]) -> None:
+        """Ask for messages."""
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Send a message."""
+
+
+class _Prefer(NamedTuple):
+    job_id: str
+
+
+class _Say(NamedTuple):
+    event: Event
+
+
+class _Stop(NamedTuple):
+    pass
+
+
+_Input = Happening | Report | _Prefer | _Say | _Stop
 
 
 class JobsClient:
     """Asks for jobs, hands them over, and tells the service how they went.
+
+    After ``JobGone`` the next job may be offered at once: the receiver ends its work on the old one first.
 
     Args:
         settings: where the service is and who we are.
         thing: this device's name.
         outbox: keeps reports until they are settled.
         events: told of everything that happens, on this client's own thread: it only hands over.
+        connect: makes the connection, which is told where to hand over what happens.
 
     Raises:
         ConfigError: the endpoint, certificate, key or authority is missing.
     """
 
-    def __init__(self, settings: Mqtt, thing: str, outbox: Outbox, *, events: Callable[[Event], None]) -> None:
-        raise NotImplementedError
+    def __init__(
+        self,
+        settings: Mqtt,
+        thing: str,
+        outbox: Outbox,
+        *,
+        events: Callable[[Event], None],
+        connect: Callable[[Callable[[Happening], None]], Link] | None = None,
+    ) -> None:
+        self._outbox = outbox
+        self._events = events
+        self._topics = Topics(thing)
+        self._inputs: queue.SimpleQueue[_Input] = queue.SimpleQueue()
+        self._rng = random.SystemRandom()
+        make = connect or (lambda hand_over: MqttConnection(settings, thing, hand_over=hand_over))
+        self._link = make(self._inputs.put)
+        self._session, self._loaded = self._load()
+        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+        self._connected = threading.Event()
+        self._connection = 0
+        self._subscribe_at: float | None = None
+        self._queued: tuple[QueuedJob, ...] = ()
 
     def start(self) -> None:
         """Connect, and keep connected until stopped; returns at once."""
+        self._thread.start()
+        self._link.start()
 
     def stop(self, *, timeout_s: float = 10.0) -> None:
         """Disconnect and end the thread; reports that wait stay in the outbox."""
+        if not self._link.stop(timeout_s):
+            _log.warning("the connection did not end in time", extra={"action": "jobs_stop"})
+        self._inputs.put(_Stop())
+        self._thread.join(timeout_s)
 
     @property
     def connected(self) -> bool:
         """Whether the service can be reached now, subscriptions included."""
-        return False
+        return self._connected.is_set()
 
     def report(
         self,
@@ -51,18 +138,149 @@ class JobsClient:
             JobsError: (permanent) the status, details or time-out are not ones a device may report.
             StorageError: it could not be made durable.
         """
+        check_report(job_id, status, details, step_timeout_minutes)
+        report = self._outbox.add(job_id, status, details, step_timeout_minutes=step_timeout_minutes)
+        if report is not None:
+            self._inputs.put(report)
+        elif status in TERMINAL:
+            self._report_again(job_id, status)
 
     def pending_reports(self, job_id: str) -> int:
         """Return how many reports of the job wait for the service."""
-        return 0
+        return len(self._outbox.pending(job_id))
 
     def queued(self) -> tuple[QueuedJob, ...]:
         """Return the jobs that wait behind the one in work, the oldest first."""
-        return ()
+        return self._queued
 
     def prefer(self, job_id: str) -> None:
         """Take this queued job next, before older ones (a rollback that pre-empts)."""
+        self._inputs.put(_Prefer(job_id))
 
     def publish(self, topic: str, payload: bytes) -> bool:
-        """Publish anything else once, at least once; False when there is no connection."""
-        return False
+        """Publish anything else, at least once while the connection lasts; False when there is none."""
+        if not self.connected:
+            return False
+        self._link.publish(topic, payload)
+        return True
+
+    def _load(self) -> tuple[Session, int]:
+        reports, seen = self._outbox.pending(), self._outbox.all_seen()
+        session = Session(
+            self._topics,
+            token=secrets.token_hex(6),
+            rng=self._rng.random,
+            reports=reports,
+            versions={known.identity.job_id: (known.identity, known.version_number) for known in seen},
+            finished=[known.identity for known in seen if known.final_status],
+        )
+        return session, max((report.id for report in reports), default=0)
+
+    def _report_again(self, job_id: str, status: str) -> None:
+        seen = self._outbox.seen(job_id)
+        if seen is not None and seen.final_status not in (None, status):
+            _log.warning(
+                "the job already ended as %s; %s is dropped",
+                seen.final_status,
+                status,
+                extra={"action": "report_dropped", "job": job_id},
+            )
+        if seen is not None and seen.final_status and seen.final_code is not None:
+            said = JobReported(job_id, seen.final_status, not seen.final_code, seen.final_code)
+            self._inputs.put(_Say(said))
+
+    # below: on the thread
+
+    def _run(self) -> None:
+        while True:
+            try:
+                happened = self._inputs.get(timeout=self._wait_s())
+            except queue.Empty:
+                happened = None
+            if isinstance(happened, _Stop):
+                self._disconnected("stopped")
+                return
+            now = time.monotonic()
+            effects = [] if happened is None else self._take(happened, now)
+            self._carry_out([*effects, *self._due(now)], now)
+
+    def _wait_s(self) -> float | None:
+        dues = [due for due in (self._session.next_due(), self._subscribe_at) if due is not None]
+        return max(0.0, min(dues) - time.monotonic()) if dues else None
+
+    def _due(self, now: float) -> list[Effect]:
+        if self._subscribe_at is not None and now >= self._subscribe_at:
+            self._subscribe_at = None
+            self._link.subscribe(self._topics.subscriptions())
+        return self._session.due(now)
+
+    def _take(self, happened: _Input, now: float) -> list[Effect]:
+        match happened:
+            case Received(topic, payload):
+                return self._session.received(topic, payload, now)
+            case Report():
+                return self._session.report(happened, now) if happened.id > self._loaded else []
+            case Connected(number):
+                self._connection = number
+                self._subscribe_at = now
+            case Subscribed(number, fault):
+                return self._subscribed(number, fault, now)
+            case Disconnected(reason):
+                self._disconnected(reason)
+            case _Prefer(job_id):
+                return self._session.prefer(job_id, now)
+            case _Say(event):
+                return [Tell(event)]
+            case _:
+                pass
+        return []
+
+    def _subscribed(self, number: int, fault: str, now: float) -> list[Effect]:
+        if number != self._connection:
+            return []
+        if fault:
+            _log.warning("could not subscribe: %s", fault, extra={"action": "jobs_subscribe"})
+            self._subscribe_at = now + self._rng.random() * RESUBSCRIBE_S
+            return []
+        self._connected.set()
+        _log.info("connected", extra={"action": "jobs_connected"})
+        return [Tell(Connection(connected=True, reason="")), *self._session.connected(now)]
+
+    def _disconnected(self, reason: str) -> None:
+        self._session.disconnected()
+        self._connection, self._subscribe_at = 0, None
+        if self._connected.is_set():
+            self._connected.clear()
+            self._events(Connection(connected=False, reason=reason))
+        _log.info("not connected: %s", reason, extra={"action": "jobs_disconnected"})
+
+    def _carry_out(self, effects: list[Effect], now: float) -> None:
+        for effect in effects:
+            match effect:
+                case Send(topic, payload):
+                    self._link.publish(topic, payload)
+                case Tell(event):
+                    self._tell(event)
+                case Ignored(why, detail):
+                    _log.warning("ignored: %s", detail, extra={"action": "jobs_ignored", "why": why})
+                case Learn() | Settle() | Repeat():
+                    self._keep(effect, now)
+
+    def _tell(self, event: Event) -> None:
+        if isinstance(event, JobsQueued):
+            self._queued = event.jobs
+        self._events(event)
+
+    def _keep(self, effect: Learn | Settle | Repeat, now: float) -> None:
+        try:
+            match effect:
+                case Learn(identity, version_number):
+                    self._outbox.learn(identity, version_number)
+                case Settle(report, code, version_number):
+                    self._outbox.settle(report, code, version_number)
+                case Repeat(identity):
+                    repeated = self._outbox.repeat(identity)
+                    self._carry_out([] if repeated is None else self._session.report(repeated, now), now)
+        except StorageError as exc:
+            # A report that stays although it is settled is sent once more and found settled: no reason to end.
+            _log.error("could not keep what the service said: %s", exc, extra={"action": "jobs_storage"})

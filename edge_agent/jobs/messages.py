@@ -19,7 +19,7 @@ TERMINAL: Final = frozenset({"SUCCEEDED", "FAILED", "REJECTED", "TIMED_OUT", "CA
 
 # AWS IoT: a message has at most 128 KiB.
 LIMIT_PAYLOAD_BYTES: Final = 128 * 1024
-# AWS Jobs: statusDetails has at most 10 pairs; keys have at most 128 characters, values 1 to 1024, none of them control.
+# AWS Jobs: statusDetails has at most 10 pairs; keys have 1 to 128 characters, values 1 to 1024, none of them control.
 LIMIT_DETAILS: Final = 10
 LIMIT_KEY: Final = 128
 LIMIT_VALUE: Final = 1024
@@ -240,4 +240,4 @@ def _clean_value(value: str) -> str:
 
 def _units(text: str) -> int:
     # The service counts UTF-16 code units.
-    return len(text) + sum(ord(c) > 0xFFFF for c in text)
+    return len(text.encode("utf-16-le")) // 2
