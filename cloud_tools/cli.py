@@ -9,7 +9,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -89,7 +89,8 @@ def _named(error: ModuleNotFoundError) -> CloudError:
         raise error
     extra = EXTRAS[package]
     return CloudError(
-        Code.RUNTIME_MISSING, f"{package} is not installed; it comes with the extra {extra}: pip install 'edge-agent[{extra}]'"
+        Code.RUNTIME_MISSING,
+        f"{package} is not installed; it comes with the extra {extra}: pip install 'edge-agent[{extra}]'",
     )
 
 
@@ -100,7 +101,9 @@ def _show_version(wanted: bool) -> None:
 
 
 def _common(
-    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Print the version."),
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     del version
 

@@ -34,7 +34,9 @@ def emit(document: Mapping[str, Any] | Sequence[Any], *, as_json: bool, text: st
     print(line, flush=True)  # noqa: T201 - the one place that writes answers
 
 
-def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool, nothing: str = "nothing") -> None:
+def table(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool, nothing: str = "nothing"
+) -> None:
     """Print rows: one JSON array, or a table with ``columns``; ``nothing`` is said when there are none."""
     if as_json:
         emit(rows, as_json=True)

@@ -22,6 +22,7 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 _POLL_S = 0.02
 _LOG_TAIL = 2000
+_LAST_PORT = 65_535
 # Loopback is never asked through a proxy that the environment may name.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -55,8 +56,8 @@ class LocalCloud:
                 port, or it did not come up.
         """
         for port in (gateway_port, mqtt_port):
-            if not 0 <= port <= 65535:
-                raise CloudError(Code.INVALID_ARGUMENT, f"expected a port from 0 to 65535, came {port}")
+            if not 0 <= port <= _LAST_PORT:
+                raise CloudError(Code.INVALID_ARGUMENT, f"expected a port from 0 to {_LAST_PORT}, came {port}")
         self._prepare()
         with self._lock() as lock:
             if lock is None:
@@ -78,7 +79,8 @@ class LocalCloud:
             return False
         if not process.terminate(record, STOP_TIMEOUT_S):
             raise CloudError(
-                Code.DEADLINE_EXCEEDED, f"process {record.pid} did not end within {STOP_TIMEOUT_S:.0f} s; see {self._log}"
+                Code.DEADLINE_EXCEEDED,
+                f"process {record.pid} did not end within {STOP_TIMEOUT_S:.0f} s; see {self._log}",
             )
         if self._child is not None:
             self._child.wait()
@@ -94,7 +96,7 @@ class LocalCloud:
             return CloudStatus(running=False, directory=self.directory, message="not running")
         if not record.alive:
             return CloudStatus(running=False, directory=self.directory, message="was killed; its last state is lost")
-        return CloudStatus(True, self.directory, record.pid, self._endpoints(record))
+        return CloudStatus(running=True, directory=self.directory, pid=record.pid, endpoints=self._endpoints(record))
 
     def aws_environment(self) -> dict[str, str]:
         """Return the environment with which boto3 reaches it.
@@ -104,7 +106,9 @@ class LocalCloud:
         """
         status = self.status()
         if status.endpoints is None:
-            raise CloudError(Code.NOT_FOUND, f"no local AWS runs in {self.directory}: start it with edge-cloud local up")
+            raise CloudError(
+                Code.NOT_FOUND, f"no local AWS runs in {self.directory}: start it with edge-cloud local up"
+            )
         return aws_environment(status.endpoints)
 
     def _prepare(self) -> None:
@@ -145,7 +149,7 @@ class LocalCloud:
             descriptors = (gateway.fileno(), mqtt.fileno())
             command = [sys.executable, "-m", "cloud_tools.local.launcher", str(self._record), *map(str, descriptors)]
             with self._log.open("wb") as log:
-                self._child = subprocess.Popen(  # noqa: S603 - our own module, our own words
+                self._child = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=log,

@@ -7,7 +7,7 @@ LOOPBACK = "127.0.0.1"
 REGION = "us-east-1"
 # The emulator takes any key; these words are its convention and open nothing.
 ACCESS_KEY_ID = "test"
-SECRET_ACCESS_KEY = "test"
+SECRET_ACCESS_KEY = "test"  # noqa: S105 - see above
 
 
 class Endpoints(NamedTuple):

@@ -1,0 +1,1 @@
+"""What a device and its releases need in the cloud: thing, group, policy, certificate, bucket."""

@@ -1,0 +1,110 @@
+"""``edge-cloud device provision|list|show`` and ``edge-cloud bucket create|list``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cloud_tools.errors import CloudError
+from cloud_tools.output import JsonFlag, emit, note, table
+from edge_agent.errors import Code
+
+device = typer.Typer(help="Devices as the cloud knows them.", no_args_is_help=True)
+bucket = typer.Typer(help="Buckets for releases and captures.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to ``app``."""
+    app.add_typer(device, name="device")
+    app.add_typer(bucket, name="bucket")
+
+
+@device.command()
+def provision(
+    thing: Annotated[str, typer.Argument(help="The thing's name.")],
+    directory: Annotated[Path, typer.Option("--dir", help="Gets key, certificate and config.toml.")],
+    fleet: Annotated[str, typer.Option(help="Thing group to put it in.")] = "default",
+    repository: Annotated[str, typer.Option(help="URL of the releases, as s3://bucket/releases.")] = "",
+    captures: Annotated[str, typer.Option(help="URL for captures, as s3://bucket/captures.")] = "",
+    mqtt: Annotated[str, typer.Option(envvar="EDGE_CLOUD_MQTT", help="HOST:PORT; empty: the account's endpoint.")] = "",
+    mqtt_ca: Annotated[
+        Path | None, typer.Option(envvar="EDGE_CLOUD_MQTT_CA", help="Authority of that host, PEM; none: the system's.")
+    ] = None,
+    installed: Annotated[
+        Path | None, typer.Option("--installed-at", help="Where DIR's files will lie on the device; none: DIR.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Create thing, group, policy, key and certificate as far as they lack."""
+    from cloud_tools.aws import Aws
+    from cloud_tools.provision.device import Wishes, provision_device
+
+    wishes = Wishes(_mqtt(mqtt, mqtt_ca), repository, captures, installed)
+    made = provision_device(Aws(), thing, directory, fleet=fleet, wishes=wishes)
+    for sentence in made.notes:
+        note(sentence)
+    emit(made._asdict(), as_json=as_json, text=f"{thing} of fleet {fleet} is ready: {made.config}")
+
+
+@device.command("list")
+def list_(
+    fleet: Annotated[str, typer.Option(help="Only this fleet.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """List the devices."""
+    from cloud_tools.aws import Aws
+    from cloud_tools.provision.listing import list_devices
+
+    table(list_devices(Aws(), fleet), ("thing", "fleet"), as_json=as_json, nothing="no devices")
+
+
+@device.command()
+def show(thing: str, as_json: JsonFlag = False) -> None:
+    """Show one device: groups, certificates, jobs."""
+    from cloud_tools.aws import Aws
+    from cloud_tools.provision.listing import show_device
+
+    found = show_device(Aws(), thing)
+    emit(found, as_json=as_json, text=_shown(found))
+
+
+@bucket.command()
+def create(name: str, as_json: JsonFlag = False) -> None:
+    """Create a private bucket, unless the account has it."""
+    from cloud_tools.aws import Aws
+    from cloud_tools.provision.bucket import create_bucket
+
+    new = create_bucket(Aws(), name)
+    emit({"bucket": name, "created": new}, as_json=as_json, text=f"{name} {'created' if new else 'is there already'}")
+
+
+@bucket.command("list")
+def list_buckets(as_json: JsonFlag = False) -> None:
+    """List the account's buckets."""
+    from cloud_tools.aws import Aws
+    from cloud_tools.provision.bucket import list_buckets as find
+
+    table(find(Aws()), ("name", "created"), as_json=as_json, nothing="no buckets")
+
+
+def _mqtt(address: str, authority: Path | None) -> Any:
+    from cloud_tools.provision.device import Mqtt
+
+    if not address:
+        return None
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise CloudError(Code.INVALID_ARGUMENT, f"--mqtt: expected HOST:PORT, came {address!r}")
+    try:
+        pem = authority.read_text(encoding="ascii") if authority else ""
+    except (OSError, ValueError) as exc:
+        raise CloudError(Code.NOT_FOUND, f"--mqtt-ca: expected a PEM file, {exc}") from exc
+    return Mqtt(host, int(port), pem)
+
+
+def _shown(found: dict[str, Any]) -> str:
+    lines = [f"{key}: {found[key] or '-'}" for key in ("thing", "arn", "fleet")]
+    lines.append(f"groups: {', '.join(found['groups']) or '-'}")
+    lines += [f"certificate: {one['id']} {one['status']}" for one in found["certificates"]]
+    lines += [f"job: {one['job_id']} {one['status']}" for one in found["jobs"]]
+    return "\n".join(lines)

@@ -1,0 +1,199 @@
+"""Makes one device known to the cloud, and writes what has to lie on it."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cloud_tools.aws import Aws
+from cloud_tools.errors import CloudError
+from cloud_tools.provision import fragment, identity, policy
+from cloud_tools.provision.certificate import ensure_certificate
+from edge_agent.config import THING_PATTERN
+from edge_agent.errors import Code
+
+CONFIG, CERTIFICATE, KEY, AUTHORITY, CREDENTIALS = (
+    "config.toml",
+    "certificate.pem",
+    "private.key",
+    "ca.pem",
+    "credentials.json",
+)
+_SECURE_MQTT_PORT = 8883
+
+
+class Mqtt(NamedTuple):
+    """Where the device's MQTT connection goes; ``ca`` is PEM, empty: the system's authorities."""
+
+    host: str
+    port: int
+    ca: str = ""
+
+
+class Wishes(NamedTuple):
+    """What may be written into the configuration beside the identity.
+
+    ``installed`` is where the directory's files will lie on the device; None: where they are.
+    """
+
+    mqtt: Mqtt | None = None
+    repository_url: str = ""
+    capture_url: str = ""
+    installed: Path | None = None
+
+
+_NO_WISHES = Wishes()
+
+
+class Device(NamedTuple):
+    """A provisioned device; ``notes`` are for a person."""
+
+    thing: str
+    arn: str
+    fleet: str
+    certificate_id: str
+    directory: Path
+    config: Path
+    notes: tuple[str, ...] = ()
+
+
+def provision_device(
+    aws: Aws, thing: str, directory: Path, *, fleet: str = "default", wishes: Wishes = _NO_WISHES
+) -> Device:
+    """Create thing, group, policy and certificate as far as they lack, and write the device's files.
+
+    Asked again it changes nothing; after the cloud lost the certificate, the same key gets a new one.
+
+    Args:
+        aws: the account.
+        thing: the thing's name.
+        directory: gets config.toml, certificate.pem, private.key (0600), ca.pem, and for a
+            local AWS credentials.json (0600).
+        fleet: the thing group's name, as captures are filed under it.
+        wishes: where MQTT, releases and captures are.
+
+    Raises:
+        CloudError: a name is malformed, the directory or the thing is another's, or AWS refused.
+    """
+    for what, name in (("thing", thing), ("fleet", fleet)):
+        if not re.fullmatch(THING_PATTERN, name):
+            raise CloudError(Code.INVALID_ARGUMENT, f"{what}: expected 1 to 128 of a-z A-Z 0-9 : _ -, came {name!r}")
+    directory = directory.resolve()
+    mqtt = wishes.mqtt or _find_mqtt(aws)
+    text = _configuration(aws, wishes.installed or directory, (thing, fleet), mqtt, wishes)
+    _refuse_other_content(directory / CONFIG, text)
+    known = _fleet_of(aws, thing)
+    if known not in (None, "", fleet):
+        raise CloudError(Code.ALREADY_EXISTS, f"thing {thing}: expected fleet {fleet}, it belongs to {known}")
+    _make_directory(directory)
+    key = identity.read_or_make_key(directory / KEY)
+    arn = _create_thing(aws, thing, fleet, known)
+    notes = _create_policy(aws, arn)
+    certificate_id = ensure_certificate(aws, thing, directory / CERTIFICATE, key)
+    _write_files(aws, directory, mqtt, text)
+    return Device(thing, arn, fleet, certificate_id, directory, directory / CONFIG, notes)
+
+
+def _find_mqtt(aws: Aws) -> Mqtt:
+    address: str = aws.call("iot", "describe_endpoint", endpointType="iot:Data-ATS")["endpointAddress"]
+    if aws.is_local or ":" in address:
+        raise CloudError(
+            Code.CONFIG_INVALID,
+            'a local AWS does not tell its MQTT port: eval "$(edge-cloud local env)", or give --mqtt and --mqtt-ca',
+        )
+    return Mqtt(address, _SECURE_MQTT_PORT)
+
+
+def _configuration(aws: Aws, directory: Path, names: tuple[str, str], mqtt: Mqtt, wishes: Wishes) -> str:
+    thing, fleet = names
+    # A local AWS has no credentials provider.
+    credentials = f"file:{directory / CREDENTIALS}" if aws.is_local else "aws-iot"
+    repository = wishes.repository_url
+    return fragment.render(
+        {
+            "device": {"thing": thing, "fleet": fleet},
+            "mqtt": {
+                "endpoint": mqtt.host,
+                "port": mqtt.port,
+                "certificate": str(directory / CERTIFICATE),
+                "private_key": str(directory / KEY),
+                "ca": str(directory / AUTHORITY) if mqtt.ca else "",
+            },
+            "repository": {"url": repository, "credentials": credentials if repository.startswith("s3:") else ""},
+            "capture": {
+                "url": wishes.capture_url,
+                "credentials": credentials if wishes.capture_url.startswith("s3:") else "",
+            },
+        }
+    )
+
+
+def _refuse_other_content(path: Path, text: str) -> None:
+    if not path.exists():
+        return
+    found = path.read_text(encoding="utf-8", errors="replace")
+    # What a person added below stays; what stands here of ours must be what would be written.
+    if not found.startswith(text):
+        raise CloudError(
+            Code.ALREADY_EXISTS, f"{path}: expected no file or what would be written; move it away to write it anew"
+        )
+
+
+def _fleet_of(aws: Aws, thing: str) -> str | None:
+    try:
+        found = aws.call("iot", "describe_thing", thingName=thing)
+    except CloudError as error:
+        if error.code is Code.NOT_FOUND:
+            return None
+        raise
+    return str(found.get("attributes", {}).get("fleet", ""))
+
+
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise CloudError(Code.STORAGE_FAILED, f"{directory}: expected a directory to write to, {exc.strerror}") from exc
+
+
+def _create_thing(aws: Aws, thing: str, fleet: str, known: str | None) -> str:
+    attributes = {"attributes": {"fleet": fleet}, "merge": True}
+    if known is None:
+        aws.call("iot", "create_thing", thingName=thing, attributePayload=attributes)
+    elif known == "":
+        aws.call("iot", "update_thing", thingName=thing, attributePayload=attributes)
+    _unless_there(aws, "create_thing_group", thingGroupName=fleet)
+    aws.call("iot", "add_thing_to_thing_group", thingGroupName=fleet, thingName=thing)
+    return str(aws.call("iot", "describe_thing", thingName=thing)["thingArn"])
+
+
+def _create_policy(aws: Aws, thing_arn: str) -> tuple[str, ...]:
+    wanted = policy.document(thing_arn)
+    if _unless_there(aws, "create_policy", policyName=policy.NAME, policyDocument=wanted):
+        return ()
+    found = aws.call("iot", "get_policy", policyName=policy.NAME)["policyDocument"]
+    if json.loads(found) == json.loads(wanted):
+        return ()
+    return (f"policy {policy.NAME} differs from the one that this release would make; it is kept as it is",)
+
+
+def _unless_there(aws: Aws, operation: str, **arguments: Any) -> bool:
+    try:
+        aws.call("iot", operation, **arguments)
+    except CloudError as error:
+        if error.code is Code.ALREADY_EXISTS:
+            return False
+        raise
+    return True
+
+
+def _write_files(aws: Aws, directory: Path, mqtt: Mqtt, text: str) -> None:
+    if mqtt.ca:
+        identity.write(directory / AUTHORITY, mqtt.ca, identity.PUBLIC)
+    if aws.is_local:
+        access_key_id, secret, token = aws.credentials()
+        content = {"endpoint": aws.endpoint_url, "region": aws.region, "access_key_id": access_key_id}
+        content |= {"secret_access_key": secret} | ({"session_token": token} if token else {})
+        identity.write(directory / CREDENTIALS, json.dumps(content, indent=1) + "\n", identity.PRIVATE)
+    if not (directory / CONFIG).exists():
+        identity.write(directory / CONFIG, text, identity.PUBLIC)

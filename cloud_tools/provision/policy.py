@@ -1,0 +1,26 @@
+"""What a device's certificate may do: be its own thing, and nothing else."""
+
+import json
+
+NAME = "edge-agent-device"
+
+# AWS IoT fills it in from the connection, so one policy serves every device and each reaches only its own topics.
+_THING = "${iot:Connection.Thing.ThingName}"
+
+
+def document(thing_arn: str) -> str:
+    """Return the policy as JSON for the account and region of ``thing_arn``."""
+    root = thing_arn.rpartition(":")[0]
+    own = [f"$aws/things/{_THING}/jobs", f"$aws/things/{_THING}/shadow"]
+    statements = [
+        _allow("iot:Connect", [f"{root}:client/{_THING}"]),
+        _allow("iot:Subscribe", [f"{root}:topicfilter/{topic}/*" for topic in own]),
+        _allow(["iot:Publish", "iot:Receive"], [f"{root}:topic/{topic}/*" for topic in own]),
+        # The credentials provider gives out what the role behind the alias may do.
+        _allow("iot:AssumeRoleWithCertificate", [f"{root}:rolealias/{NAME}"]),
+    ]
+    return json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=1)
+
+
+def _allow(actions: str | list[str], resources: list[str]) -> dict[str, object]:
+    return {"Effect": "Allow", "Action": actions, "Resource": resources}
