@@ -1,0 +1,11 @@
+"""Releases: who signs, where they lie, and how one is published.
+
+The TUF repository under one URL::
+
+    metadata/    N.root.json, N.targets.json, N.snapshot.json, timestamp.json
+    targets/<model>/<version>/<sha256>.manifest.json   what TUF clients ask for
+    targets/<model>/<version>/manifest.json            the same bytes, for people
+    blobs/sha256/<hex>                                 artefacts
+
+Only ``chain`` and ``repository`` know python-tuf, and only ``keys`` cryptography.
+"""

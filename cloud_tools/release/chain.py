@@ -1,0 +1,81 @@
+"""Reads a repository as a device would: from a pinned root, with nothing remembered.
+
+The publisher looks at its repository through this too. Otherwise whoever can
+write to the bucket could have his own targets signed by the genuine keys.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from io import BytesIO
+from typing import IO, NamedTuple
+
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, ExpiredMetadataError, RepositoryError
+from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
+from tuf.ngclient import FetcherInterface, Updater
+
+from cloud_tools.errors import CloudError
+from cloud_tools.release.storage import Storage
+from edge_agent.errors import Code
+
+_NOT_FOUND = 404
+
+
+class Chain(NamedTuple):
+    """What the pinned root vouches for."""
+
+    root: Root
+    timestamp: Timestamp
+    snapshot: Snapshot
+    targets: Targets
+
+
+class StorageFetcher(FetcherInterface):
+    """Lets python-tuf read from a storage."""
+
+    def __init__(self, storage: Storage) -> None:
+        """Remember the storage."""
+        self._storage = storage
+
+    @contextmanager
+    def download_file(self, url: str, max_length: int) -> Iterator[IO[bytes]]:
+        """Yield the object ``url``, a key here, of at most ``max_length`` bytes."""
+        try:
+            content = self._storage.read(url, limit_bytes=max_length)
+        except CloudError as exc:
+            if exc.code is Code.NOT_FOUND:
+                raise DownloadHTTPError(exc.message, _NOT_FOUND) from exc
+            raise
+        yield BytesIO(content)
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        """Not reached: ``download_file`` above knows the length's bound."""
+        raise DownloadError(url)
+
+
+def read_chain(storage: Storage, root: bytes, now: float | None) -> Chain:
+    """Return the verified metadata.
+
+    Args:
+        storage: the repository.
+        root: the pinned root.json.
+        now: epoch seconds to judge expiry at; None: expired metadata passes, as one
+            who renews it must be able to read it.
+
+    Raises:
+        CloudError: NOT_FOUND, SIGNATURE_INVALID, METADATA_EXPIRED, or as the storage says.
+    """
+    with tempfile.TemporaryDirectory(prefix="edge-cloud-") as scratch:
+        try:
+            updater = Updater(scratch, "metadata/", fetcher=StorageFetcher(storage), bootstrap=root)
+            trusted = updater._trusted_set  # noqa: SLF001 - python-tuf offers no other way to pass the time
+            trusted.reference_time = datetime.fromtimestamp(now or 0, timezone.utc)
+            updater.refresh()
+        except ExpiredMetadataError as exc:
+            raise CloudError(Code.METADATA_EXPIRED, f"{storage.url}: {exc}") from exc
+        except RepositoryError as exc:
+            raise CloudError(Code.SIGNATURE_INVALID, f"{storage.url}: {exc}") from exc
+        except DownloadError as exc:
+            raise CloudError(Code.NOT_FOUND, f"{storage.url}: expected a repository, {exc}") from exc
+        return Chain(trusted.root, trusted.timestamp, trusted.snapshot, trusted.targets)

@@ -1,0 +1,178 @@
+"""Where a repository's bytes lie: a directory, or a bucket.
+
+Keys are relative, with slashes. A directory is written file by file through a
+temporary name, so a reader never sees half a file. Endpoint, region and
+credentials of a bucket come from the ordinary configuration of ``cloud_tools.aws``. Not done here:
+deciding what is written in which order.
+"""
+
+import os
+import tempfile
+import urllib.request
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from cloud_tools.aws import Aws
+from cloud_tools.errors import CloudError
+from edge_agent.errors import Code
+
+
+class Storage(Protocol):
+    """Objects under one URL."""
+
+    @property
+    def url(self) -> str:
+        """Return the URL as a device's configuration names it."""
+
+    def read(self, key: str, *, limit_bytes: int) -> bytes:
+        """Return an object of at most ``limit_bytes``; CloudError NOT_FOUND, OUT_OF_RANGE."""
+
+    def size(self, key: str) -> int | None:
+        """Return an object's size in bytes, None when there is none."""
+
+    def write(self, key: str, content: bytes | Path) -> None:
+        """Put an object there whole, or leave what was there."""
+
+
+def open_storage(url: str) -> Storage:
+    """Return the storage that ``url`` names.
+
+    Args:
+        url: ``s3://bucket/prefix``, ``file:///directory`` or a directory's path.
+
+    Raises:
+        CloudError: the URL is of another kind.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return DirectoryStorage(Path(url))
+    if scheme == "file":
+        return DirectoryStorage(Path(urllib.request.url2pathname(rest)))
+    bucket, _, prefix = rest.partition("/")
+    if scheme == "s3" and bucket:
+        return BucketStorage(bucket, prefix.strip("/"), Aws())
+    raise CloudError(Code.INVALID_ARGUMENT, f"expected s3://bucket/prefix, file:///directory or a path, came {url!r}")
+
+
+class DirectoryStorage:
+    """Objects as files under ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        """Only remember the directory; it is made by the first write."""
+        self.root = root.absolute()
+
+    @property
+    def url(self) -> str:
+        """Return the URL as a device's configuration names it."""
+        return self.root.as_uri()
+
+    def read(self, key: str, *, limit_bytes: int) -> bytes:
+        """Return an object of at most ``limit_bytes``.
+
+        Raises:
+            CloudError: NOT_FOUND, OUT_OF_RANGE (larger), STORAGE_FAILED.
+        """
+        try:
+            with self._path(key).open("rb") as file:
+                content = file.read(limit_bytes + 1)
+        except (FileNotFoundError, NotADirectoryError) as exc:
+            raise CloudError(Code.NOT_FOUND, f"{self.url}: expected {key}, there is none") from exc
+        except OSError as exc:
+            raise CloudError(Code.STORAGE_FAILED, f"{self.url}/{key}: {exc.strerror}") from exc
+        return _within(content, limit_bytes, key)
+
+    def size(self, key: str) -> int | None:
+        """Return an object's size in bytes, None when there is none."""
+        path = self._path(key)
+        return path.stat().st_size if path.is_file() else None
+
+    def write(self, key: str, content: bytes | Path) -> None:
+        """Put an object there whole, or leave what was there.
+
+        Raises:
+            CloudError: STORAGE_FAILED.
+        """
+        path = self._path(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _replace(path, content)
+        except OSError as exc:
+            raise CloudError(Code.STORAGE_FAILED, f"{path}: {exc.strerror}") from exc
+
+    def _path(self, key: str) -> Path:
+        return self.root.joinpath(*key.split("/"))
+
+
+class BucketStorage:
+    """Objects under ``prefix`` of an S3 bucket."""
+
+    def __init__(self, bucket: str, prefix: str, aws: Aws) -> None:
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._aws = aws
+
+    @property
+    def url(self) -> str:
+        """Return the URL as a device's configuration names it."""
+        return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+
+    def read(self, key: str, *, limit_bytes: int) -> bytes:
+        """Return an object of at most ``limit_bytes``.
+
+        Raises:
+            CloudError: NOT_FOUND, OUT_OF_RANGE (larger), or as ``Aws`` says.
+        """
+        return _within(self._aws.read_object(self._bucket, self._prefix + key, limit_bytes + 1), limit_bytes, key)
+
+    def size(self, key: str) -> int | None:
+        """Return an object's size in bytes, None when there is none.
+
+        Raises:
+            CloudError: as ``Aws`` says.
+        """
+        try:
+            answer = self._aws.call("s3", "head_object", Bucket=self._bucket, Key=self._prefix + key)
+        except CloudError as exc:
+            if exc.code is Code.NOT_FOUND:
+                return None
+            raise
+        return int(answer["ContentLength"])
+
+    def write(self, key: str, content: bytes | Path) -> None:
+        """Put an object there whole, or leave what was there.
+
+        Raises:
+            CloudError: NOT_FOUND (the bucket), or as ``Aws`` says.
+        """
+        where = {"Bucket": self._bucket, "Key": self._prefix + key}
+        if isinstance(content, Path):
+            self._aws.call("s3", "upload_file", Filename=str(content), **where)
+        else:
+            self._aws.call("s3", "put_object", Body=content, **where)
+
+
+def _within(content: bytes, limit_bytes: int, key: str) -> bytes:
+    if len(content) > limit_bytes:
+        raise CloudError(Code.OUT_OF_RANGE, f"{key}: expected at most {limit_bytes} bytes, came more")
+    return content
+
+
+def _replace(path: Path, content: bytes | Path) -> None:
+    handle, name = tempfile.mkstemp(prefix=".", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            _fill(file, content)
+            os.fchmod(file.fileno(), 0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _fill(file: BinaryIO, content: bytes | Path) -> None:
+    if isinstance(content, bytes):
+        file.write(content)
+        return
+    with content.open("rb") as source:
+        while block := source.read(1 << 20):
+            file.write(block)

@@ -1,0 +1,66 @@
+"""Checks a whole repository as a fresh client would: chain, manifests, every blob's digest."""
+
+from hashlib import sha256
+from typing import NamedTuple
+
+from cloud_tools.errors import CloudError
+from cloud_tools.release.chain import read_chain
+from cloud_tools.release.publish import blob_key
+from cloud_tools.release.repository import Target, signed_targets
+from cloud_tools.release.storage import Storage
+from edge_agent.errors import Code
+from edge_agent.formats import Manifest, ModelVersion, parse
+from edge_agent.formats.manifest import LIMIT_BYTES
+
+
+class Verified(NamedTuple):
+    """What was found good.
+
+    Attributes:
+        releases: the signed releases, in order.
+        blobs: distinct blobs that were read.
+        blob_bytes: their size.
+        expires: epoch seconds at which the timestamp expires.
+        demo: the root says that it is a demo's.
+    """
+
+    releases: list[ModelVersion]
+    blobs: int
+    blob_bytes: int
+    expires: float
+    demo: bool
+
+
+def verify(storage: Storage, root: bytes, now: float) -> Verified:
+    """Check everything that a device could ever ask for.
+
+    Raises:
+        CloudError: SIGNATURE_INVALID, METADATA_EXPIRED, NOT_FOUND, DIGEST_MISMATCH or
+            MANIFEST_INVALID for the first thing that is wrong.
+    """
+    chain = read_chain(storage, root, now)
+    manifests = [_manifest(storage, target) for target in signed_targets(chain.targets).values()]
+    sizes = {a.sha256: a.size_bytes for manifest in manifests for a in manifest.artefacts}
+    for digest, size in sizes.items():
+        _check_blob(storage, digest, size)
+    demo = bool(chain.root.unrecognized_fields.get("demo"))
+    releases = sorted(manifest.model_version for manifest in manifests)
+    return Verified(releases, len(sizes), sum(sizes.values()), chain.timestamp.expires.timestamp(), demo)
+
+
+def _manifest(storage: Storage, target: Target) -> Manifest:
+    content = storage.read(target.key, limit_bytes=LIMIT_BYTES)
+    if len(content) != target.size_bytes or sha256(content).hexdigest() != target.sha256:
+        raise CloudError(Code.DIGEST_MISMATCH, f"{target.key}: the bytes are not the ones that were signed")
+    manifest = parse(Manifest, content, what=target.path)
+    signed = {name: target.custom.get(name) for name in ("model", "version", "release_seq")}
+    stated = {"model": manifest.model, "version": manifest.version, "release_seq": manifest.release_seq}
+    if signed != stated:
+        raise CloudError(Code.MANIFEST_INVALID, f"{target.path}: expected {signed} as signed beside it, came {stated}")
+    return manifest
+
+
+def _check_blob(storage: Storage, digest: str, size: int) -> None:
+    content = storage.read(blob_key(digest), limit_bytes=size)
+    if len(content) != size or sha256(content).hexdigest() != digest:
+        raise CloudError(Code.DIGEST_MISMATCH, f"{blob_key(digest)}: the bytes are not the ones that were signed")
