@@ -288,11 +288,11 @@ class Session:
         self._versions[identity.job_id] = (identity, version_number)
         effects: list[Effect] = [Learn(identity, version_number)]
         # A job id that is used again names another execution: what was to be said of the old one is void.
-        for report in self._reports.of(identity.job_id):
-            if report.execution is not None and report.execution != identity:
-                self._requests.close(Key("update", identity.job_id))
-                effects += self._settle(report, code="replaced")
-        return effects + self._send_next_report(identity.job_id, now)
+        void = [report for report in self._reports.of(identity.job_id) if report.execution not in (None, identity)]
+        for report in void:
+            self._requests.close(Key("update", identity.job_id))
+            effects += self._settle(report, code="replaced")
+        return effects + self._send_next_report(identity.job_id, now) + (self._seek(now) if void else [])
 
     def _vanished(self, request: Request, reason: str, now: float) -> list[Effect]:
         # A terminal report's own answer is the better witness than a question asked beside it.
