@@ -18,21 +18,17 @@ Limits, to be known by callers:
 - One writer per path: the state directory's lock sees to that.
 """
 
-# System calls by their own names: the fault tests put a faulty `os` in this module's place.
-# ruff: noqa: PTH101, PTH102, PTH104, PTH106, PTH108, PTH211
 import errno
 import os
 import secrets
-import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from edge_agent.errors import Code, StorageError
+from edge_agent.storage import steps
 
 STAGED_SUFFIX = ".staged"
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_CHUNK_BYTES = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -62,12 +58,14 @@ def write(path: Path, content: bytes, *, mode: int = 0o644) -> None:
         StorageError: NO_SPACE or STORAGE_FAILED; before the rename nothing has changed.
     """
     with translated(path):
+        staged = staging_path(path)
         try:
-            staged = _stage(path, content, mode)
+            steps.stage(staged, content, mode)
         except OSError as exc:
             if exc.errno != errno.EIO:
                 raise
-            staged = _stage(path, content, mode)
+            staged = staging_path(path)
+            steps.stage(staged, content, mode)
         _rename(staged, path)
 
 
@@ -82,23 +80,21 @@ def publish(staged: Path, target: Path, *, mode: int | None = None) -> None:
         StorageError: NO_SPACE or STORAGE_FAILED.
     """
     with translated(target):
-        if stat.S_ISDIR(os.lstat(staged).st_mode):
-            _sync_tree(staged)
-            os.rename(staged, target)
-            _sync(target.parent)
+        if staged.is_dir() and not staged.is_symlink():
+            steps.sync_tree(staged)
+            steps.rename(staged, target)
             return
         if mode is not None:
-            os.chmod(staged, mode)
+            steps.permit(staged, mode)
         try:
-            _sync(staged)
+            steps.sync(staged)
         except OSError:
-            _forget(staged)
+            steps.forget(staged)
             raise
-        os.rename(staged, target)
-        _sync(target.parent)
+        steps.rename(staged, target)
 
 
-def append(path: Path, content: bytes, *, mode: int = 0o600) -> int:
+def append(path: Path, content: bytes | bytearray, *, mode: int = 0o600) -> int:
     """Add ``content`` at the end of ``path``, sync it and return the new length in bytes.
 
     On any error the file is cut back to where it was: after a failed fsync the bytes
@@ -109,19 +105,10 @@ def append(path: Path, content: bytes, *, mode: int = 0o600) -> int:
     """
     with translated(path):
         created = not path.exists()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        with _opened(path, flags, mode) as descriptor:
-            start = os.fstat(descriptor).st_size
-            try:
-                _write_all(descriptor, content)
-                os.fsync(descriptor)
-            except OSError:
-                with suppress(OSError):
-                    os.ftruncate(descriptor, start)
-                raise
+        size_bytes = steps.extend(path, content, mode)
         if created:
-            _sync(path.parent)
-        return start + len(content)
+            steps.sync(path.parent)
+        return size_bytes
 
 
 def truncate(path: Path, size_bytes: int) -> None:
@@ -130,9 +117,8 @@ def truncate(path: Path, size_bytes: int) -> None:
     Raises:
         StorageError: NO_SPACE or STORAGE_FAILED.
     """
-    with translated(path), _opened(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0) as descriptor:
-        os.ftruncate(descriptor, size_bytes)
-        os.fsync(descriptor)
+    with translated(path):
+        steps.cut(path, size_bytes)
 
 
 def make_directory(path: Path, *, mode: int = 0o755) -> None:
@@ -144,15 +130,7 @@ def make_directory(path: Path, *, mode: int = 0o755) -> None:
     with translated(path):
         missing = [directory for directory in (path, *path.parents) if not directory.is_dir()]
         for directory in reversed(missing):
-            with suppress(FileExistsError):
-                os.mkdir(directory, mode)
-            try:
-                _sync(directory.parent)
-            except OSError:
-                # Without this a repeated call would find the directory and never sync its name.
-                with suppress(OSError):
-                    os.rmdir(directory)
-                raise
+            steps.make_directory(directory, mode)
         if not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
@@ -166,12 +144,7 @@ def link(source: Path, target: Path) -> None:
         StorageError: NO_SPACE or STORAGE_FAILED.
     """
     with translated(target):
-        try:
-            os.link(source, target, follow_symlinks=False)
-        except OSError as exc:
-            if exc.errno not in (errno.EPERM, errno.EMLINK, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS):
-                raise
-            _link_otherwise(source, target)
+        steps.link(source, target)
 
 
 def replace_by_link(source: Path, target: Path) -> None:
@@ -180,12 +153,12 @@ def replace_by_link(source: Path, target: Path) -> None:
     Raises:
         StorageError: NO_SPACE or STORAGE_FAILED.
     """
-    staged = staging_path(target)
-    link(source, staged)
     with translated(target):
+        staged = staging_path(target)
+        steps.link(source, staged)
         _rename(staged, target)
         # rename(2): of two names of one file neither is removed.
-        _forget(staged)
+        steps.forget(staged)
 
 
 def sync_directory(path: Path) -> None:
@@ -195,7 +168,7 @@ def sync_directory(path: Path) -> None:
         StorageError: STORAGE_FAILED.
     """
     with translated(path):
-        _sync(path)
+        steps.sync(path)
 
 
 def remove(path: Path) -> None:
@@ -206,29 +179,27 @@ def remove(path: Path) -> None:
     """
     with translated(path):
         try:
-            os.unlink(path)
+            steps.remove(path)
         except FileNotFoundError:
             return
-        _sync(path.parent)
 
 
 def remove_tree(path: Path) -> None:
-    """Delete a directory and what is in it, without following links; its name goes first.
+    """Delete a directory and what is in it, if it is there, without following links.
 
-    A crash leaves either all of it or a staged leftover for ``sweep``.
+    Its name goes first: a crash leaves either all of it or a staged leftover for ``sweep``.
 
     Raises:
         StorageError: STORAGE_FAILED.
     """
     with translated(path):
-        doomed = path if path.name.endswith(STAGED_SUFFIX) else staging_path(path)
-        if doomed != path:
-            try:
-                os.rename(path, doomed)
-            except FileNotFoundError:
-                return
-            _sync(path.parent)
-        _clear(doomed)
+        if not path.is_dir():
+            return
+        doomed = path
+        if not _is_staged(path.name):
+            doomed = staging_path(path)
+            steps.rename(path, doomed)
+        steps.clear(doomed)
 
 
 def sweep(directory: Path) -> int:
@@ -242,10 +213,7 @@ def sweep(directory: Path) -> int:
             return 0
         leftovers = [entry for entry in directory.iterdir() if _is_staged(entry.name)]
         for entry in leftovers:
-            if entry.is_dir() and not entry.is_symlink():
-                _clear(entry)
-            else:
-                os.unlink(entry)
+            steps.clear(entry)
         return len(leftovers)
 
 
@@ -253,86 +221,9 @@ def _is_staged(name: str) -> bool:
     return name.startswith(".") and name.endswith(STAGED_SUFFIX)
 
 
-@contextmanager
-def _opened(path: Path, flags: int, mode: int) -> Iterator[int]:
-    descriptor = os.open(path, flags, mode)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _stage(path: Path, content: bytes, mode: int) -> Path:
-    staged = staging_path(path)
-    try:
-        with _opened(staged, _NEW, 0o600) as descriptor:
-            _write_all(descriptor, content)
-            os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
-    except OSError:
-        _forget(staged)
-        raise
-    return staged
-
-
-def _write_all(descriptor: int, content: bytes) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
 def _rename(staged: Path, target: Path) -> None:
     try:
-        os.rename(staged, target)
+        steps.rename(staged, target)
     except OSError:
-        _forget(staged)
-        raise
-    _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    with _opened(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0) as descriptor:
-        os.fsync(descriptor)
-
-
-def _sync_tree(directory: Path) -> None:
-    for entry in directory.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            _sync_tree(entry)
-    _sync(directory)
-
-
-def _forget(path: Path) -> None:
-    with suppress(OSError):
-        os.unlink(path)
-
-
-def _clear(directory: Path) -> None:
-    for entry in directory.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            _clear(entry)
-        else:
-            os.unlink(entry)
-    os.rmdir(directory)
-
-
-def _link_otherwise(source: Path, target: Path) -> None:
-    try:
-        os.symlink(os.path.relpath(source, target.parent), target)
-    except OSError as exc:
-        # FAT knows neither kind of link.
-        if exc.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
-            raise
-        _copy(source, target)
-
-
-def _copy(source: Path, target: Path) -> None:
-    try:
-        with source.open("rb") as reader, _opened(target, _NEW, 0o600) as descriptor:
-            while chunk := reader.read(_CHUNK_BYTES):
-                _write_all(descriptor, chunk)
-            os.fchmod(descriptor, stat.S_IMODE(os.fstat(reader.fileno()).st_mode))
-            os.fsync(descriptor)
-    except OSError:
-        _forget(target)
+        steps.forget(staged)
         raise

@@ -5,8 +5,6 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-from typing_extensions import Self
-
 from edge_agent.errors import Code, StorageError
 from edge_agent.storage.durable import make_directory, translated
 
@@ -23,7 +21,7 @@ class StateLock:
         self._path = path
         self._descriptor: int | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> None:
         """Take the lock.
 
         Raises:
@@ -40,7 +38,6 @@ class StateLock:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
-        return self
 
     def _take(self, descriptor: int) -> None:
         try:
