@@ -1,0 +1,36 @@
+"""Executing models: sessions in worker processes, the registry that says which one answers.
+
+Nothing here imports a runtime or an image library until a model is loaded; ``onnx`` is the
+door to ONNX Runtime and is imported by workers only.
+"""
+
+from edge_agent.inference.allocation import raise_thresholds
+from edge_agent.inference.builder import BuildReport, build_engine
+from edge_agent.inference.dataplane import Answered, DataPlane, Watcher
+from edge_agent.inference.engines import prune_engines
+from edge_agent.inference.golden import GoldenReport, try_golden
+from edge_agent.inference.opening import open_session
+from edge_agent.inference.registry import Registry
+from edge_agent.inference.runtimes import RuntimeInfo, available_runtimes
+from edge_agent.inference.session import Inspected, Priority, Session, SessionState, Tensors
+
+__all__ = [
+    "Answered",
+    "BuildReport",
+    "DataPlane",
+    "GoldenReport",
+    "Inspected",
+    "Priority",
+    "Registry",
+    "RuntimeInfo",
+    "Session",
+    "SessionState",
+    "Tensors",
+    "Watcher",
+    "available_runtimes",
+    "build_engine",
+    "open_session",
+    "prune_engines",
+    "raise_thresholds",
+    "try_golden",
+]

@@ -1,0 +1,146 @@
+"""Requests, whatever protocol brought them: lease, ask, tell who watches.
+
+Whoever judges a version on live requests (shadow, probation, metrics) watches here. A
+watcher is called on the request's own thread after its answer is known; it only hands over.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from numpy.typing import NDArray
+
+from edge_agent.errors import Code, InferenceError
+from edge_agent.formats import ModelVersion, Picture
+from edge_agent.inference.registry import Registry
+from edge_agent.inference.session import Inspected, Priority, Session, Tensors
+
+_LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Answered(NamedTuple):
+    """One request and what became of it."""
+
+    model: ModelVersion
+    tensors: Tensors | None
+    picture: Picture | None
+    answer: dict[str, NDArray[Any]] | Inspected | None
+    error: InferenceError | None
+    milliseconds: float
+
+
+Watcher: TypeAlias = Callable[[Answered], None]
+
+
+class DataPlane:
+    """Answers requests by model name from the registry's active versions."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._lock = threading.Lock()
+        self._watchers: tuple[Watcher, ...] = ()
+
+    def infer(
+        self,
+        name: str,
+        tensors: Tensors,
+        *,
+        timeout_s: float,
+        priority: Priority = Priority.LINE,
+        version: str | None = None,
+    ) -> tuple[ModelVersion, dict[str, NDArray[Any]]]:
+        """Return which version answered, and its outputs.
+
+        Raises:
+            InferenceError: NOT_FOUND, UNAVAILABLE, INVALID_ARGUMENT, RESOURCE_EXHAUSTED,
+                DEADLINE_EXCEEDED, INTERNAL.
+        """
+
+        def ask(session: Session, left_s: float) -> dict[str, NDArray[Any]]:
+            return session.infer(tensors, timeout_s=left_s, priority=priority)
+
+        return self._answer(name, version, timeout_s, ask, tensors=tensors, picture=None)
+
+    def inspect(
+        self,
+        name: str,
+        picture: Picture,
+        *,
+        timeout_s: float,
+        with_mask: bool,
+        threshold: float | None = None,
+        priority: Priority = Priority.LINE,
+        keep_decoded: bool = False,
+        version: str | None = None,
+    ) -> tuple[ModelVersion, Inspected]:
+        """Return which version answered, and what it says of the picture.
+
+        Raises:
+            InferenceError: as ``infer``; OUT_OF_RANGE for a threshold outside its signed range.
+        """
+
+        def ask(session: Session, left_s: float) -> Inspected:
+            return session.inspect(
+                picture,
+                timeout_s=left_s,
+                with_mask=with_mask,
+                threshold=threshold,
+                priority=priority,
+                keep_decoded=keep_decoded,
+            )
+
+        return self._answer(name, version, timeout_s, ask, tensors=None, picture=picture)
+
+    def watch(self, watcher: Watcher) -> Callable[[], None]:
+        """Tell ``watcher`` of every request from now on; the returned call ends that."""
+        with self._lock:
+            self._watchers = (*self._watchers, watcher)
+
+        def end() -> None:
+            with self._lock:
+                self._watchers = tuple(other for other in self._watchers if other is not watcher)
+
+        return end
+
+    def _answer(
+        self,
+        name: str,
+        version: str | None,
+        timeout_s: float,
+        ask: Callable[[Session, float], T],
+        *,
+        tensors: Tensors | None,
+        picture: Picture | None,
+    ) -> tuple[ModelVersion, T]:
+        started = time.monotonic()
+        if timeout_s <= 0:
+            raise InferenceError(Code.DEADLINE_EXCEEDED, f"expected time left for the request, came {timeout_s:g} s")
+        with self._registry.lease(name, version=version, timeout_s=timeout_s) as session:
+            model = session.manifest.model_version
+            _note_alias(name, model)
+            try:
+                answer = ask(session, timeout_s - (time.monotonic() - started))
+            except InferenceError as exc:
+                self._tell(Answered(model, tensors, picture, None, exc, _since(started)))
+                raise
+            self._tell(Answered(model, tensors, picture, answer, None, _since(started)))  # type: ignore[arg-type]
+            return model, answer
+
+    def _tell(self, answered: Answered) -> None:
+        for watcher in self._watchers:
+            watcher(answered)
+
+
+def _note_alias(name: str, model: ModelVersion) -> None:
+    """An old client that names a version is answered by the active one; that is told, as it may surprise."""
+    if name not in (model.name, model.identifier):
+        extra = {"action": "alias_answered", "asked": name, "answered": model.identifier}
+        _LOG.info("a request for another version was answered by the active one", extra=extra)
+
+
+def _since(started: float) -> float:
+    return (time.monotonic() - started) * 1000

@@ -1,0 +1,123 @@
+"""A session inside the agent, for very small devices: the same protocol, no isolation.
+
+A crash of the runtime here is a crash of the agent, and a hang holds its lane for ever.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from numpy.typing import NDArray
+
+from edge_agent.errors import Code, InferenceError
+from edge_agent.formats import Manifest, Picture
+from edge_agent.inference.engines import EngineFile
+from edge_agent.inference.lanes import Lanes
+from edge_agent.inference.session import Inspected, Priority, SessionState, Tensors
+from edge_agent.inference.tensors import check_inputs
+
+if TYPE_CHECKING:
+    from edge_agent.config import Inference
+    from edge_agent.inference.execution import Execution
+
+T = TypeVar("T")
+
+
+class InlineSession:
+    """One loaded version in this process.
+
+    Args:
+        directory: the installed version.
+        manifest: of that version.
+        options: of inference.
+        engine: its engine in the cache.
+
+    Raises:
+        ActivationError: LOAD_FAILED.
+    """
+
+    restarts = 0
+
+    def __init__(self, directory: Path, manifest: Manifest, options: "Inference", *, engine: Path) -> None:
+        # Imported with the first model, as it brings the runtime along.
+        from edge_agent.inference.execution import load  # noqa: PLC0415
+
+        self._manifest = manifest
+        file = EngineFile(engine)
+        sound = file.is_sound()
+        model = engine if sound else directory / manifest.model_artefact.path
+        self._execution: Execution | None = load(manifest, model, threads=options.threads, optimised=sound)
+        self._provider = self._execution.provider
+        self._memory_bytes = model.stat().st_size
+        self._lanes = Lanes[int](options.queue)
+        self._lanes.add([*range(options.lanes)])
+
+    @property
+    def manifest(self) -> Manifest:
+        """Return what was released."""
+        return self._manifest
+
+    @property
+    def provider(self) -> str:
+        """Return what executes it, as the runtime names it."""
+        return self._provider
+
+    @property
+    def memory_bytes(self) -> int:
+        """Return the size of the graph's file: within one process more cannot be told apart."""
+        return self._memory_bytes if self._execution is not None else 0
+
+    @property
+    def state(self) -> SessionState:
+        """Return READY or CLOSED."""
+        return "CLOSED" if self._execution is None else "READY"
+
+    def infer(
+        self, tensors: Tensors, *, timeout_s: float, priority: Priority = Priority.LINE
+    ) -> dict[str, NDArray[Any]]:
+        """Return the graph's outputs; see ``Session``."""
+        check_inputs(self._manifest.inputs, tensors)
+        answer, _ = self._run(lambda execution: execution.infer(tensors), timeout_s, priority)
+        return answer
+
+    def inspect(
+        self,
+        picture: Picture,
+        *,
+        timeout_s: float,
+        with_mask: bool,
+        threshold: float | None = None,
+        priority: Priority = Priority.LINE,
+        keep_decoded: bool = False,
+    ) -> Inspected:
+        """Return what the model says of one picture; see ``Session``."""
+        inspected, queue_s = self._run(
+            lambda execution: execution.inspect(
+                picture, with_mask=with_mask, threshold=threshold, keep_decoded=keep_decoded
+            ),
+            timeout_s,
+            priority,
+        )
+        return inspected._replace(queue_ms=queue_s * 1000)
+
+    def close(self) -> None:
+        """Free the graph when its last request has ended. Closing twice does nothing."""
+        self._lanes.close()
+        self._execution = None
+
+    def _run(self, do: "Callable[[Execution], T]", timeout_s: float, priority: Priority) -> tuple[T, float]:
+        started = time.monotonic()
+        deadline = started + timeout_s
+        lane = self._lanes.take(deadline=deadline, priority=priority)
+        waited_s = time.monotonic() - started
+        try:
+            execution = self._execution
+            if execution is None:
+                raise InferenceError(Code.UNAVAILABLE, "the model version was closed")
+            answer = do(execution)
+        finally:
+            self._lanes.give(lane)
+        if time.monotonic() > deadline:
+            raise InferenceError(Code.DEADLINE_EXCEEDED, "the answer was not ready before the request's deadline")
+        return answer, waited_s

@@ -1,0 +1,244 @@
+"""A session in a process of its own: the same protocol, over a lane to the worker.
+
+The caller's own thread writes the tensors into the lane's segment, sends a message of a few
+bytes and waits for the answer; nothing stands between. A request in flight when the worker
+ends is answered UNAVAILABLE, the next ones wait for the new worker.
+"""
+
+import resource
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import Code, InferenceError
+from edge_agent.formats import EncodedPicture, Manifest, Picture, RawPicture, Verdict
+from edge_agent.inference.lanes import Lanes
+from edge_agent.inference.segments import Blob, Endpoint, Parcel
+from edge_agent.inference.session import Inspected, Priority, SessionState, Tensors
+from edge_agent.inference.supervisor import Order, Supervisor
+from edge_agent.inference.tensors import check_inputs
+
+if TYPE_CHECKING:
+    from edge_agent.config import Inference
+
+_LOAD_TIMEOUT_S = 120.0
+_PAGE_BYTES = resource.getpagesize()
+
+T = TypeVar("T")
+
+
+class _Request(NamedTuple):
+    message: dict[str, Any]
+    blobs: Sequence[Blob]
+
+
+class IsolatedSession:
+    """One loaded version in a worker process, which is replaced when it ends or hangs.
+
+    Args:
+        directory: the installed version.
+        manifest: of that version.
+        options: of inference.
+        engine: its engine in the cache.
+        on_restart: told why, each time the worker is replaced; from the supervisor's thread.
+
+    Raises:
+        ActivationError: LOAD_FAILED.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        manifest: Manifest,
+        options: "Inference",
+        *,
+        engine: Path,
+        on_restart: Callable[[str], None] | None = None,
+        load_timeout_s: float = _LOAD_TIMEOUT_S,
+    ) -> None:
+        # Imported with the first model: an agent without one does without the image library.
+        from edge_agent.vision import Outcome  # noqa: PLC0415
+
+        self._outcome = Outcome
+        self._manifest = manifest
+        self._hang_timeout_s = options.hang_timeout_s
+        self._lanes = Lanes[Endpoint](options.queue)
+        self._closing = threading.Lock()
+        self._closed = False
+        document = manifest.model_dump(mode="json", by_alias=True)
+        order = Order(
+            directory.absolute(),
+            document,
+            engine.absolute(),
+            options.threads,
+            options.lanes,
+            load_timeout_s,
+            options.hang_timeout_s,
+        )
+        self._supervisor = Supervisor(order, self._lanes, on_restart)
+        self._supervisor.start()
+
+    @property
+    def manifest(self) -> Manifest:
+        """Return what was released."""
+        return self._manifest
+
+    @property
+    def provider(self) -> str:
+        """Return what executes it, as the runtime names it."""
+        return self._supervisor.provider
+
+    @property
+    def restarts(self) -> int:
+        """Return how often the worker was replaced."""
+        return self._supervisor.restarts
+
+    @property
+    def process_id(self) -> int | None:
+        """Return the worker's process id; None while there is none."""
+        return self._supervisor.process_id
+
+    @property
+    def state(self) -> SessionState:
+        """Return READY, LOADING while the worker is being replaced, or CLOSED."""
+        if self._closed:
+            return "CLOSED"
+        return "READY" if self._supervisor.ready else "LOADING"
+
+    @property
+    def memory_bytes(self) -> int:
+        """Return the worker's resident bytes as the kernel counts them now; 0 while there is none."""
+        process_id = self._supervisor.process_id
+        try:
+            fields = Path(f"/proc/{process_id}/statm").read_text(encoding="ascii").split()
+        except OSError:
+            return 0
+        return int(fields[1]) * _PAGE_BYTES if len(fields) > 1 else 0
+
+    def infer(
+        self, tensors: Tensors, *, timeout_s: float, priority: Priority = Priority.LINE
+    ) -> dict[str, NDArray[Any]]:
+        """Return the graph's outputs; see ``Session``."""
+        check_inputs(self._manifest.inputs, tensors)
+        message = {"do": "infer", "tensors": [[name, t.dtype.name, t.shape] for name, t in tensors.items()]}
+        return self._ask(_Request(message, [*tensors.values()]), _outputs, timeout_s, priority)[0]
+
+    def inspect(
+        self,
+        picture: Picture,
+        *,
+        timeout_s: float,
+        with_mask: bool,
+        threshold: float | None = None,
+        priority: Priority = Priority.LINE,
+        keep_decoded: bool = False,
+    ) -> Inspected:
+        """Return what the model says of one picture; see ``Session``."""
+        blob: Blob
+        if isinstance(picture, EncodedPicture):
+            blob, size = picture.content, None
+        else:
+            blob, size = picture.rgb, [picture.width, picture.height]
+        message = {
+            "do": "inspect",
+            "size": size,
+            "with_mask": with_mask,
+            "threshold": threshold,
+            "keep_decoded": keep_decoded,
+        }
+        inspected, queue_s = self._ask(_Request(message, [blob]), self._inspected, timeout_s, priority)
+        return inspected._replace(queue_ms=queue_s * 1000)
+
+    def close(self) -> None:
+        """End the worker; requests in flight end UNAVAILABLE. Closing twice does nothing."""
+        with self._closing:
+            closed, self._closed = self._closed, True
+        if closed:
+            return
+        free = self._lanes.close()
+        self._supervisor.close()
+        for lane in free:
+            lane.close()
+
+    def _ask(
+        self, request: _Request, read: Callable[[Parcel], T], timeout_s: float, priority: Priority
+    ) -> tuple[T, float]:
+        """Return the answer and the seconds that the request waited for its lane."""
+        asked = time.monotonic()
+        deadline = asked + timeout_s
+        lane = self._send(request, deadline, priority)
+        sent = time.monotonic()
+        patience = max(0.0, min(deadline - sent, self._hang_timeout_s))
+        try:
+            parcel = lane.receive(patience)
+            error = parcel.message.get("error")
+            answer = read(parcel) if error is None else InferenceError(Code[error[0]], error[1])
+        except (TimeoutError, BlockingIOError) as exc:
+            raise self._late(lane, sent, deadline) from exc
+        except ConnectionError as exc:
+            self._lanes.drop(lane)
+            lane.close()
+            raise InferenceError(Code.UNAVAILABLE, "the model's worker ended during the request") from exc
+        except (KeyError, TypeError, ValueError) as exc:
+            self._supervisor.take_in(lane, sent, "its answer makes no sense")
+            raise InferenceError(Code.UNAVAILABLE, "the model's worker gave an answer that makes no sense") from exc
+        if not self._lanes.give(lane):
+            lane.close()
+        if isinstance(answer, InferenceError):
+            raise answer
+        return answer, sent - asked
+
+    def _send(self, request: _Request, deadline: float, priority: Priority) -> Endpoint:
+        """Return the lane that the request went out on.
+
+        A lane whose worker has ended refuses the message: it was never asked, so the request may wait for another.
+        """
+        while True:
+            lane = self._lanes.take(deadline=deadline, priority=priority)
+            try:
+                lane.send(request.message, request.blobs)
+            except ConnectionError:
+                self._lanes.drop(lane)
+                lane.close()
+                continue
+            except OverflowError as exc:
+                self._lanes.give(lane)
+                raise InferenceError(Code.INVALID_ARGUMENT, str(exc)) from exc
+            return lane
+
+    def _late(self, lane: Endpoint, sent: float, deadline: float) -> InferenceError:
+        """Hand an unanswered lane to the supervisor and return what the caller is told."""
+        if time.monotonic() >= deadline:
+            self._supervisor.take_in(lane, sent)
+            return InferenceError(Code.DEADLINE_EXCEEDED, "the answer did not come before the request's deadline")
+        fault = f"it answered nothing for {self._hang_timeout_s:g} s"
+        self._supervisor.take_in(lane, sent, fault)
+        return InferenceError(Code.UNAVAILABLE, f"the model's worker is being replaced, {fault}")
+
+    def _inspected(self, parcel: Parcel) -> Inspected:
+        told = parcel.message
+        score, threshold, area, decode_ms, compute_ms = told["numbers"]
+        width, height = told["size"]
+        mask, decoded = parcel.blobs
+        return Inspected(
+            outcome=self._outcome(Verdict(told["verdict"]), score, threshold, told["label"], None, area),
+            mask_png=bytes(mask),
+            width=width,
+            height=height,
+            decode_ms=decode_ms,
+            compute_ms=compute_ms,
+            decoded=RawPicture(bytes(decoded), width, height) if len(decoded) else None,
+        )
+
+
+def _outputs(parcel: Parcel) -> dict[str, NDArray[Any]]:
+    # Copied: the worker writes the next answer into the same place.
+    return {
+        name: np.frombuffer(blob, dtype).reshape(shape).copy()
+        for (name, dtype, shape), blob in zip(parcel.message["tensors"], parcel.blobs, strict=True)
+    }

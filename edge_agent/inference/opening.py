@@ -1,0 +1,50 @@
+"""Opening a session: the engine from the cache, then the version in its worker or inline."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_agent.errors import ActivationError, Code
+from edge_agent.formats import Manifest
+from edge_agent.inference.allocation import raise_thresholds
+from edge_agent.inference.builder import build_engine
+from edge_agent.inference.engines import engine_file
+from edge_agent.inference.inline import InlineSession
+from edge_agent.inference.isolated import IsolatedSession
+from edge_agent.inference.session import Session
+
+if TYPE_CHECKING:
+    from edge_agent.config import Inference
+
+_BUILD_TIMEOUT_S = 1800.0
+
+
+def open_session(
+    directory: Path,
+    manifest: Manifest,
+    options: "Inference",
+    *,
+    engines: Path,
+    on_restart: Callable[[str], None] | None = None,
+) -> Session:
+    """Load a version and return it ready to answer; it is warm, but not tried.
+
+    Args:
+        directory: the installed version, as the store lays it out.
+        manifest: of that version.
+        options: of inference.
+        engines: the engine cache; what is missing or damaged there is built first.
+        on_restart: told why, each time the worker is replaced; from a thread of the session.
+
+    Raises:
+        ActivationError: LOAD_FAILED; BUILD_FAILED where there was no engine and none could be made.
+    """
+    model = directory / manifest.model_artefact.path
+    if not model.is_file():
+        raise ActivationError(Code.LOAD_FAILED, f"expected the model at {model}, there is none")
+    raise_thresholds()
+    build_engine(directory, manifest, options, engines=engines, timeout_s=_BUILD_TIMEOUT_S)
+    engine = engine_file(manifest, engines.absolute()).path
+    if options.isolation == "inline":
+        return InlineSession(directory, manifest, options, engine=engine)
+    return IsolatedSession(directory, manifest, options, engine=engine, on_restart=on_restart)

@@ -1,0 +1,152 @@
+"""Which libraries can execute a model here, and what is missing where one cannot.
+
+Nothing heavy is imported to tell: the version is read from the package's metadata, and
+the list of providers comes from a process of its own that ends at once.
+"""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from numpy.typing import NDArray
+
+import edge_agent
+from edge_agent.errors import ActivationError, Code
+from edge_agent.formats import TensorSpec
+
+PACKAGE_ROOT = Path(edge_agent.__file__).resolve().parents[1]
+_PROBE_TIMEOUT_S = 60.0
+
+
+class Engine(Protocol):
+    """One graph in memory, whatever library holds it."""
+
+    provider: str
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Return the graph's inputs as it tells them."""
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Return the graph's outputs as it tells them."""
+
+    def run(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Execute the graph; several threads may."""
+
+
+class RuntimeInfo(NamedTuple):
+    """One runtime, as ``edge-agent doctor`` lists it."""
+
+    name: str
+    usable: bool
+    why_not: str
+    providers: tuple[str, ...]
+    version: str = ""
+
+
+class _Runtime(NamedTuple):
+    module: str
+    distributions: tuple[str, ...]
+    extra: str
+    has_door: bool
+
+
+_RUNTIMES = {
+    "onnxruntime": _Runtime("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "onnx", has_door=True),
+    "openvino": _Runtime("openvino", ("openvino",), "openvino", has_door=False),
+    "tensorrt": _Runtime("tensorrt", ("tensorrt",), "tensorrt", has_door=False),
+    "dlr": _Runtime("dlr", ("dlr",), "dlr", has_door=False),
+}
+
+
+def available_runtimes() -> list[RuntimeInfo]:
+    """Return every runtime a manifest may name, usable or not and why."""
+    return [_describe(name) for name in _RUNTIMES]
+
+
+def require_runtime(name: str) -> str:
+    """Return the installed version of a runtime.
+
+    Raises:
+        ActivationError: LOAD_FAILED: it is not usable here; the message names the extra that brings it.
+    """
+    why_not = _why_not(name)
+    if why_not:
+        raise ActivationError(Code.LOAD_FAILED, f"expected the runtime {name}, {why_not}")
+    return _version(name)
+
+
+def load_engine(name: str, model: Path, *, threads: int, optimised: bool) -> Engine:
+    """Return the graph in memory; imports the runtime.
+
+    Raises:
+        ActivationError: LOAD_FAILED.
+    """
+    require_runtime(name)
+    from edge_agent.inference import onnx  # noqa: PLC0415 - only a process that executes models pays for it
+
+    return onnx.OnnxEngine(model, threads=threads, optimised=optimised)
+
+
+def write_engine(name: str, model: Path, target: Path) -> None:
+    """Compile ``model`` for this machine; imports the runtime.
+
+    Raises:
+        ActivationError: BUILD_FAILED, LOAD_FAILED.
+    """
+    require_runtime(name)
+    from edge_agent.inference import onnx  # noqa: PLC0415 - as above
+
+    onnx.build(model, target)
+
+
+def _describe(name: str) -> RuntimeInfo:
+    why_not = _why_not(name)
+    if why_not:
+        return RuntimeInfo(name, usable=False, why_not=why_not, providers=())
+    found = _probe()
+    why_not = "" if found else "its library is installed but cannot be imported"
+    return RuntimeInfo(name, usable=bool(found), why_not=why_not, providers=found, version=_version(name))
+
+
+def _why_not(name: str) -> str:
+    runtime = _RUNTIMES.get(name)
+    if runtime is None:
+        return f"it is none of {', '.join(_RUNTIMES)}"
+    if not runtime.has_door:
+        return "this version of the agent cannot use it yet"
+    if find_spec(runtime.module) is None:
+        return f"it is not installed: pip install 'edge-agent[{runtime.extra}]'"
+    return ""
+
+
+def _version(name: str) -> str:
+    for distribution in _RUNTIMES[name].distributions:
+        try:
+            return f"{distribution} {metadata.version(distribution)}"
+        except metadata.PackageNotFoundError:  # noqa: PERF203 - two tries at most
+            continue
+    return "unknown"
+
+
+@lru_cache(maxsize=1)
+def _probe() -> tuple[str, ...]:
+    code = "from edge_agent.inference.onnx import providers; print('\\n'.join(providers()))"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=PACKAGE_ROOT,
+            capture_output=True,
+            text=True,
+            timeout=_PROBE_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return ()
+    return tuple(done.stdout.split()) if done.returncode == 0 else ()

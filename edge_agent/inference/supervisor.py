@@ -1,0 +1,326 @@
+"""One worker process and the thread that keeps it alive.
+
+The thread starts the worker, waits for its death or for an answer that is overdue, and
+starts the next. It also takes in answers whose callers have left, so that their lane is
+free again. It must live as long as the worker: the kernel ends a worker together with
+the thread that started it.
+"""
+
+import json
+import logging
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from edge_agent.errors import ActivationError, AgentError, Code
+from edge_agent.inference.lanes import Lanes
+from edge_agent.inference.runtimes import PACKAGE_ROOT
+from edge_agent.inference.segments import Endpoint
+
+_LOG = logging.getLogger(__name__)
+
+_LEAST_BACK_OFF_S = 0.1
+_MOST_BACK_OFF_S = 10.0
+_PART_BYTES = 1 << 16
+_STDERR = 2
+
+
+class Order(NamedTuple):
+    """What a worker is told to do."""
+
+    directory: Path
+    manifest: dict[str, Any]
+    engine: Path
+    threads: int
+    lanes: int
+    load_timeout_s: float
+    hang_timeout_s: float
+
+
+class _Ended(Exception):  # noqa: N818 - not a fault: somebody closed the session
+    """The supervisor is to end."""
+
+
+class _Worker:
+    """A started process, its control socket and our ends of its lanes."""
+
+    def __init__(self, lanes: int) -> None:
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.process: subprocess.Popen[bytes] | None = None
+        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(lanes)]
+        self.lanes = [Endpoint(ours) for ours, _ in pairs]
+        self._handed_over = [their for _, their in pairs]
+        command = [sys.executable, "-m", "edge_agent.inference.worker", "serve", str(os.getpid()), str(theirs.fileno())]
+        try:
+            self.process = subprocess.Popen(
+                command,
+                cwd=PACKAGE_ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=_STDERR,
+                pass_fds=(theirs.fileno(),),
+                # More threads than a lane asks for would take the time of the others.
+                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"},
+            )
+        except OSError as exc:
+            self.end()
+            raise ActivationError(Code.LOAD_FAILED, f"expected a worker process, {exc.strerror}") from exc
+        finally:
+            theirs.close()
+
+    def order(self, order: Order) -> None:
+        """Tell it what to load; its imports may take a while, but not longer than loading may.
+
+        Raises:
+            OSError: it ended, or does not read.
+        """
+        self.control.settimeout(order.load_timeout_s)
+        content = json.dumps(
+            {
+                "directory": str(order.directory),
+                "manifest": order.manifest,
+                "engine": str(order.engine),
+                "threads": order.threads,
+            }
+        ).encode()
+        descriptors = [their.fileno() for their in self._handed_over]
+        socket.send_fds(self.control, [str(len(content)).encode()], descriptors)
+        for their in self._handed_over:
+            their.close()
+        for at in range(0, len(content), _PART_BYTES):
+            self.control.send(content[at : at + _PART_BYTES])
+
+    @property
+    def process_id(self) -> int | None:
+        """Return the process id."""
+        return None if self.process is None else self.process.pid
+
+    def answer(self) -> dict[str, Any]:
+        """Return what it tells of its loading.
+
+        Raises:
+            ActivationError: LOAD_FAILED: it ended, or could not load.
+        """
+        try:
+            content = self.control.recv(_PART_BYTES)
+        except ConnectionError:
+            content = b""
+        if not content:
+            raise ActivationError(Code.LOAD_FAILED, f"the worker {self.end()} while it loaded the model")
+        told: dict[str, Any] = json.loads(content)
+        if "code" in told:
+            raise ActivationError(Code.LOAD_FAILED, str(told["message"]))
+        return told
+
+    def end(self) -> str:
+        """Kill it, wait for it, and return how it ended; its lanes stay with who holds them."""
+        self.control.close()
+        for their in self._handed_over:
+            their.close()
+        if self.process is None:
+            return "could not be started"
+        self.process.kill()
+        status = self.process.wait()
+        return f"was ended by signal {-status}" if status < 0 else f"ended with {status}"
+
+
+class Supervisor:
+    """Keeps one worker answering on ``lanes`` until it is closed."""
+
+    def __init__(self, order: Order, lanes: Lanes[Endpoint], on_restart: Callable[[str], None] | None) -> None:
+        self._order = order
+        self._lanes = lanes
+        self._on_restart = on_restart
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._lock = threading.Lock()
+        self._late: dict[Endpoint, float] = {}
+        self._current: frozenset[Endpoint] = frozenset()
+        self._fault = ""
+        self._closing = False
+        self._started = threading.Event()
+        self._failure: AgentError | None = None
+        self._thread = threading.Thread(target=self._run, name=f"worker-{order.manifest['model']}", daemon=True)
+        self.provider = ""
+        self.process_id: int | None = None
+        self.restarts = 0
+        self.ready = False
+
+    def start(self) -> None:
+        """Start the worker and wait until it has loaded.
+
+        Raises:
+            ActivationError: LOAD_FAILED.
+        """
+        self._thread.start()
+        self._started.wait()
+        if self._failure is not None:
+            self._thread.join()
+            os.close(self._wake)
+            raise self._failure
+
+    def take_in(self, lane: Endpoint, sent: float, fault: str = "") -> None:
+        """Wait in the caller's place for an answer that was asked for at ``sent``, and drop it.
+
+        With a ``fault`` the worker is not waited for, but killed and replaced. A lane of a
+        worker that is gone already is closed, and never counts against the next one.
+        """
+        with self._lock:
+            known = lane in self._current and not self._closing
+            if known:
+                self._late[lane] = sent
+                self._fault = fault or self._fault
+                self._poke()
+        if not known:
+            lane.close()
+
+    def close(self) -> None:
+        """End worker and thread."""
+        with self._lock:
+            self._closing = True
+            self._poke()
+        self._thread.join()
+        os.close(self._wake)
+
+    def _run(self) -> None:
+        try:
+            worker = self._first()
+            while worker is not None:
+                how = self._watch(worker)
+                worker = None if how is None else self._next(how)
+        except _Ended:
+            return
+
+    def _first(self) -> _Worker | None:
+        try:
+            return self._load()
+        except ActivationError as exc:
+            self._failure = exc
+            return None
+        finally:
+            self._started.set()
+
+    def _next(self, how: str) -> _Worker:
+        self.restarts += 1
+        _LOG.warning("a worker is replaced", extra={"action": "worker_replaced", "model": self._name, "reason": how})
+        if self._on_restart is not None:
+            self._on_restart(how)
+        back_off = _LEAST_BACK_OFF_S
+        while True:
+            try:
+                return self._load()
+            except ActivationError as exc:
+                extra = {"action": "worker_load_failed", "model": self._name, "reason": exc.message}
+                _LOG.error("a worker could not be replaced yet", extra=extra)
+            self._sleep(back_off)
+            back_off = min(2 * back_off, _MOST_BACK_OFF_S)
+
+    def _load(self) -> _Worker:
+        worker = _Worker(self._order.lanes)
+        try:
+            worker.order(self._order)
+            self._await(worker)
+            self.provider = str(worker.answer()["provider"])
+        except (ActivationError, OSError, _Ended) as exc:
+            how = worker.end()
+            for lane in worker.lanes:
+                lane.close()
+            if isinstance(exc, OSError):
+                raise ActivationError(Code.LOAD_FAILED, f"the worker {how} while it was told what to load") from exc
+            raise
+        with self._lock:
+            self._current = frozenset(worker.lanes)
+        self.process_id = worker.process_id
+        self.ready = True
+        self._lanes.add(worker.lanes)
+        return worker
+
+    def _await(self, worker: _Worker) -> None:
+        limit = self._order.load_timeout_s
+        deadline = time.monotonic() + limit
+        while not _readable([worker.control], self._wake, deadline - time.monotonic()):
+            self._check_open()
+            if time.monotonic() >= deadline:
+                raise ActivationError(Code.LOAD_FAILED, f"expected the model loaded within {limit:g} s, it was not")
+
+    def _watch(self, worker: _Worker) -> str | None:
+        """Return how the worker ended, or None when the session is closed."""
+        how: str | None = None
+        try:
+            while how is None:
+                how = self._look(worker)
+        except _Ended:
+            pass
+        self.ready = False
+        self.process_id = None
+        ended = worker.end()
+        with self._lock:
+            abandoned = [*self._late]
+            self._late.clear()
+            self._current = frozenset()
+            self._fault = ""
+        for lane in [*self._lanes.withdraw(), *abandoned]:
+            lane.close()
+        return None if how is None else (how or f"it {ended}")
+
+    def _look(self, worker: _Worker) -> str | None:
+        """Wait for the next happening; return why the worker must go, "" if it went by itself."""
+        with self._lock:
+            late = dict(self._late)
+        hang = self._order.hang_timeout_s
+        until = min(late.values()) + hang - time.monotonic() if late else None
+        ready = _readable([worker.control, *late], self._wake, until)
+        self._check_open()
+        if self._fault:
+            return self._fault
+        if worker.control in ready:
+            return ""
+        for lane in late.keys() & set(ready):
+            self._drop_answer(lane)
+        overdue = any(time.monotonic() > sent + hang for lane, sent in late.items() if lane not in ready)
+        return f"it answered nothing for {hang:g} s" if overdue else None
+
+    def _drop_answer(self, lane: Endpoint) -> None:
+        try:
+            lane.receive(0)
+        except (ConnectionError, TimeoutError, BlockingIOError):
+            return  # the worker ended: the control socket tells
+        with self._lock:
+            self._late.pop(lane, None)
+        if not self._lanes.give(lane):
+            lane.close()
+
+    def _sleep(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            _readable([], self._wake, deadline - time.monotonic())
+            self._check_open()
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise _Ended
+
+    def _poke(self) -> None:
+        os.eventfd_write(self._wake, 1)
+
+    @property
+    def _name(self) -> str:
+        return f"{self._order.manifest['model']} {self._order.manifest['version']}"
+
+
+def _readable(sources: list[Any], wake: int, timeout_s: float | None) -> list[Any]:
+    """Return which of ``sources`` can be read; comes back early, with none, when it is woken."""
+    poll = select.poll()
+    by_descriptor = {source.fileno(): source for source in sources}
+    for descriptor in [*by_descriptor, wake]:
+        poll.register(descriptor, select.POLLIN)
+    happened = poll.poll(None if timeout_s is None else max(0.0, timeout_s * 1000))
+    found = {descriptor for descriptor, _ in happened}
+    if wake in found:
+        os.eventfd_read(wake)
+    return [source for descriptor, source in by_descriptor.items() if descriptor in found]

@@ -1,0 +1,177 @@
+"""The process that executes one model version, or that builds its engine and ends.
+
+``python -m edge_agent.inference.worker serve FD`` or ``… build``; started by the agent
+and by nobody else. A crash, a hang or a leak stays in here. It ends when the agent does:
+the kernel sends SIGKILL when the thread that started it ends, and a closed socket ends it
+too, whatever came first.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from edge_agent.errors import AgentError, Code, InferenceError
+from edge_agent.formats import EncodedPicture, Manifest, Picture, RawPicture, parse
+from edge_agent.inference.allocation import raise_thresholds
+from edge_agent.inference.engines import EngineFile
+from edge_agent.inference.execution import Execution, load
+from edge_agent.inference.runtimes import write_engine
+from edge_agent.inference.segments import Blob, Endpoint, Parcel
+
+_PR_SET_PDEATHSIG = 1
+_NICENESS = 19
+_SOFTWARE_FAULT = 70  # EX_SOFTWARE
+_MESSAGE_CHARACTERS = 2000
+_LANES_LIMIT = 64
+_LOAD_BYTES = 2 << 20
+
+Reply = tuple[dict[str, Any], list[Blob]]
+
+
+def main(arguments: list[str]) -> int:
+    """Serve or build, as the first argument says, and return the exit code."""
+    _end_with_parent(int(arguments[1]))
+    raise_thresholds()
+    if arguments[0] == "build":
+        return _build()
+    return _serve(socket.socket(fileno=int(arguments[2])))
+
+
+def _end_with_parent(parent: int) -> None:
+    # A terminal's Ctrl-C and a supervisor's SIGTERM reach the whole group: the agent decides when workers end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def _build() -> int:
+    """Compile one engine, niced; the order comes as JSON on stdin, the result goes to stdout."""
+    os.nice(_NICENESS)
+    order = json.load(sys.stdin)
+    target = EngineFile(Path(order["target"]))
+    staged = target.path.with_name(f"{target.path.name}.{os.getpid()}.staged")
+    try:
+        write_engine(order["runtime"], Path(order["model"]), staged)
+        target.seal(staged)
+    except AgentError as exc:
+        print(json.dumps({"code": exc.code.value, "message": exc.message}))  # noqa: T201 - its answer
+    except OSError as exc:
+        print(json.dumps({"code": Code.BUILD_FAILED.value, "message": str(exc)}))  # noqa: T201
+    else:
+        print(json.dumps({}))  # noqa: T201
+    finally:
+        staged.unlink(missing_ok=True)
+    return 0
+
+
+def _serve(control: socket.socket) -> int:
+    """Load, tell so, and answer every lane until the agent closes the control socket."""
+    threading.excepthook = _end_on_fault
+    # The order carries the manifest, and so may be larger than a message: it is announced by its size.
+    content, descriptors, _flags, _ = socket.recv_fds(control, 64, _LANES_LIMIT)
+    order = json.loads(_receive_all(control, int(content)))
+    try:
+        execution = _load(order)
+    except AgentError as exc:
+        control.send(json.dumps({"code": exc.code.value, "message": exc.message[:_MESSAGE_CHARACTERS]}).encode())
+        return 0
+    for number, descriptor in enumerate(descriptors):
+        lane = Endpoint(socket.socket(fileno=descriptor))
+        threading.Thread(target=_answer_lane, args=(lane, execution), name=f"lane-{number}", daemon=True).start()
+    control.send(json.dumps({"provider": execution.provider}).encode())
+    control.recv(1)
+    os._exit(0)  # a lane may be deep inside the runtime; nothing here needs to be put in order
+
+
+def _receive_all(control: socket.socket, size_bytes: int) -> bytes:
+    parts: list[bytes] = []
+    while sum(map(len, parts)) < size_bytes:
+        part = control.recv(_LOAD_BYTES)
+        if not part:
+            os._exit(0)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _load(order: dict[str, Any]) -> Execution:
+    manifest = parse(Manifest, order["manifest"], what="manifest")
+    engine = EngineFile(Path(order["engine"]))
+    sound = engine.is_sound()
+    # Without a sound engine the model itself is taken: slower to load, the same answers.
+    model = engine.path if sound else Path(order["directory"]) / manifest.model_artefact.path
+    return load(manifest, model, threads=order["threads"], optimised=sound)
+
+
+def _answer_lane(lane: Endpoint, execution: Execution) -> None:
+    with contextlib.suppress(ConnectionError):
+        while True:
+            lane.send(*_answer(execution, lane.receive()))
+    # The agent gave the lane up. A worker with fewer lanes than it should have makes room for another.
+    os._exit(0)
+
+
+def _answer(execution: Execution, parcel: Parcel) -> Reply:
+    try:
+        if parcel.message["do"] == "infer":
+            return _infer(execution, parcel)
+        return _inspect(execution, parcel)
+    except InferenceError as exc:
+        return {"error": [exc.code.value, exc.message[:_MESSAGE_CHARACTERS]]}, []
+
+
+def _infer(execution: Execution, parcel: Parcel) -> Reply:
+    forms = parcel.message["tensors"]
+    tensors = {
+        name: np.frombuffer(blob, dtype).reshape(shape)
+        for (name, dtype, shape), blob in zip(forms, parcel.blobs, strict=True)
+    }
+    outputs = execution.infer(tensors)
+    reply = {"tensors": [[name, value.dtype.name, value.shape] for name, value in outputs.items()]}
+    return reply, list(outputs.values())
+
+
+def _inspect(execution: Execution, parcel: Parcel) -> Reply:
+    asked = parcel.message
+    inspected = execution.inspect(
+        _picture(asked, parcel.blobs[0]),
+        with_mask=asked["with_mask"],
+        threshold=asked["threshold"],
+        keep_decoded=asked["keep_decoded"],
+    )
+    outcome = inspected.outcome
+    reply = {
+        "verdict": outcome.verdict.value,
+        "numbers": [outcome.score, outcome.threshold, outcome.area, inspected.decode_ms, inspected.compute_ms],
+        "label": outcome.label,
+        "size": [inspected.width, inspected.height],
+    }
+    decoded = inspected.decoded.rgb if inspected.decoded is not None else b""
+    return reply, [inspected.mask_png, decoded]
+
+
+def _picture(asked: dict[str, Any], blob: memoryview) -> Picture:
+    if asked["size"] is None:
+        return EncodedPicture(bytes(blob))
+    return RawPicture(blob, *asked["size"])
+
+
+def _end_on_fault(fault: threading.ExceptHookArgs) -> NoReturn:
+    """A programmer's error ends the process, and the agent starts another."""
+    traceback.print_exception(fault.exc_value)
+    os._exit(_SOFTWARE_FAULT)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
