@@ -1,0 +1,23 @@
+"""What this device believes: signed metadata, floors that only rise, and the clock against both.
+
+::
+
+    client = TrustClient(directory, root, objects, allow_demo_root=False, now=time.time)
+    client.refresh()                            # fetch and verify; nothing of what fails is kept
+    client.release(ModelVersion("unet", "2"))   # the verified manifest
+    client.floor("unet")                        # lowest release_seq that may run; works offline
+    client.clock()                              # the clock against what was signed
+
+Rules of the room: whatever is fetched is bounded before it is read; python-tuf works
+on a copy, and only what passed every check is written durably; floors stand in two
+checksummed copies, so that torn metadata cannot be used to offer an older repository.
+Not done here: downloading artefacts (transfer), deciding what to install (deployment).
+
+On disk: ``metadata/`` (as python-tuf keeps it), ``floors-1.json`` and ``floors-2.json``.
+"""
+
+from edge_agent.trust.client import Release, TrustClient
+from edge_agent.trust.metadata import Readable
+from edge_agent.trust.rules import BUILT, MAX_SKEW_S
+
+__all__ = ["BUILT", "MAX_SKEW_S", "Readable", "Release", "TrustClient"]
