@@ -1,0 +1,95 @@
+"""The journal: deployments as they stand, so that a power cut loses none.
+
+Derived facts only. What is committed stands in the generations; without the journal
+the agent serves that and forgets what was under way.
+"""
+
+from pathlib import Path
+
+from edge_agent.deployment.record import Deployment
+from edge_agent.errors import Code, StorageError
+from edge_agent.formats import parse
+from edge_agent.storage.database import Database
+
+_SCHEMA = (
+    """
+    CREATE TABLE deployments (
+        id TEXT PRIMARY KEY, job_id TEXT NOT NULL, started REAL NOT NULL, over INTEGER NOT NULL, record TEXT NOT NULL
+    );
+    CREATE INDEX deployments_by_job ON deployments (job_id);
+    CREATE TABLE manifests (sha256 TEXT PRIMARY KEY, content BLOB NOT NULL);
+    """,
+)
+_KEPT = 500
+
+
+class Journal:
+    """Deployments in the SQLite file ``path``.
+
+    Raises:
+        StorageError: the file is damaged or cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file."""
+        self._database = Database(path, _SCHEMA)
+
+    def save(self, record: Deployment) -> None:
+        """Write the record down; afterwards it is durable.
+
+        Raises:
+            StorageError: it could not be written; what stood there before still does.
+        """
+        over = record.ended is not None
+        values = (record.id, record.job_id, record.started, int(over), record.to_json().decode())
+        with self._database.transaction():
+            self._database.execute("INSERT OR REPLACE INTO deployments VALUES (?, ?, ?, ?, ?)", values)
+            if over:
+                self._database.execute("DELETE FROM manifests")
+                self._database.execute(
+                    "DELETE FROM deployments WHERE over AND id NOT IN"
+                    " (SELECT id FROM deployments ORDER BY started DESC LIMIT ?)",
+                    (_KEPT,),
+                )
+
+    def running(self) -> Deployment | None:
+        """Return the deployment that has not ended, if there is one."""
+        rows = self._database.query("SELECT record FROM deployments WHERE NOT over ORDER BY started LIMIT 1")
+        return _read(rows[0]["record"]) if rows else None
+
+    def of_job(self, job_id: str) -> Deployment | None:
+        """Return the newest deployment of a job."""
+        rows = self._database.query(
+            "SELECT record FROM deployments WHERE job_id = ? ORDER BY started DESC LIMIT 1", (job_id,)
+        )
+        return _read(rows[0]["record"]) if rows else None
+
+    def history(self, *, identity: str = "", limit: int = 100) -> list[Deployment]:
+        """Return deployments, the newest first; one alone by its id."""
+        rows = self._database.query(
+            "SELECT record FROM deployments WHERE ? IN ('', id) ORDER BY started DESC LIMIT ?", (identity, limit)
+        )
+        return [_read(row["record"]) for row in rows]
+
+    def keep_manifest(self, sha256: str, content: bytes) -> None:
+        """Keep a verified manifest until its deployment is over, so that a resume needs no network."""
+        self._database.execute("INSERT OR REPLACE INTO manifests VALUES (?, ?)", (sha256, content))
+
+    def manifest(self, sha256: str) -> bytes:
+        """Return a kept manifest's bytes.
+
+        Raises:
+            StorageError: CONTENT_MISSING, it is not kept.
+        """
+        rows = self._database.query("SELECT content FROM manifests WHERE sha256 = ?", (sha256,))
+        if not rows:
+            raise StorageError(Code.CONTENT_MISSING, f"expected manifest {sha256} in the journal, it is not there")
+        return bytes(rows[0]["content"])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+
+def _read(text: str) -> Deployment:
+    return parse(Deployment, text, what="journal")

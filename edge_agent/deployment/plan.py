@@ -1,0 +1,193 @@
+"""May this order be carried out here, and what exactly does it mean? Pure decisions.
+
+The cloud only asks; what is refused here can never succeed on this device as it stands.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import time
+from typing import Any, NamedTuple
+
+from edge_agent.deployment.record import Target
+from edge_agent.errors import Code, RefusedError, StorageError
+from edge_agent.formats import JobDocument, Manifest, parse, version_key
+from edge_agent.formats.job_document import LIMIT_CHARACTERS
+from edge_agent.store import Committed
+
+
+class Offer(NamedTuple):
+    """One release that the repository offers, already verified."""
+
+    manifest: Manifest
+    manifest_sha256: str
+
+
+class Machine(NamedTuple):
+    """What this device is."""
+
+    agent_version: str
+    architecture: str
+    runtimes: frozenset[str]
+
+
+def read_job(document: Mapping[str, Any], *, allow_unsigned_packages: bool = False) -> JobDocument:
+    """Return the job document, checked.
+
+    Raises:
+        RefusedError: it is not one this agent understands, or names a package that nobody signed.
+        DocumentError: a field is unknown, missing or bad.
+    """
+    if document.get("type") == "new_model":
+        allowed = "which is not supported yet" if allow_unsigned_packages else "and this device takes signed ones only"
+        raise RefusedError(Code.UNSIGNED_PACKAGE, f"the job names an unsigned package of the old form, {allowed}")
+    size = len(str(document))
+    if size > LIMIT_CHARACTERS * 2:
+        raise RefusedError(Code.JOB_INVALID, f"expected a job document of {LIMIT_CHARACTERS} characters, came {size}")
+    return parse(JobDocument, dict(document), what="job document")
+
+
+def plan_install(
+    targets: Sequence[Target],
+    offers: Mapping[str, Offer],
+    committed: Mapping[str, Committed],
+    floor: Callable[[str], int],
+    is_quarantined: Callable[[str], bool],
+) -> tuple[Target, ...]:
+    """Return the targets, complete.
+
+    Raises:
+        RefusedError: a release is older than the committed one, revoked or quarantined.
+    """
+    return tuple(
+        _install(target, offers[target.name], committed.get(target.name), floor, is_quarantined) for target in targets
+    )
+
+
+def _install(
+    target: Target,
+    offer: Offer,
+    current: Committed | None,
+    floor: Callable[[str], int],
+    is_quarantined: Callable[[str], bool],
+) -> Target:
+    release_seq = offer.manifest.release_seq
+    what = f"{target.name} {target.to} (release {release_seq})"
+    if current is not None and release_seq < current.release_seq:
+        raise RefusedError(
+            Code.DOWNGRADE,
+            f"{what} is older than the committed {current.version} (release {current.release_seq})",
+        )
+    _above_floor(what, release_seq, floor(target.name))
+    if is_quarantined(offer.manifest_sha256):
+        raise RefusedError(Code.QUARANTINED, f"{what} is quarantined; `edge-agent quarantine clear` allows it again")
+    return target.model_copy(
+        update={
+            "from_": current.version if current else None,
+            "manifest_sha256": offer.manifest_sha256,
+            "release_seq": release_seq,
+        }
+    )
+
+
+def plan_rollback(
+    targets: Sequence[Target],
+    committed: Mapping[str, Committed],
+    stored: Callable[[str, str], Offer],
+    floor: Callable[[str], int],
+) -> tuple[Target, ...]:
+    """Return the targets with the device's own previous versions filled in.
+
+    Args:
+        targets: the models to take back.
+        committed: what is committed now.
+        stored: the store's release of a name and version; StorageError when it is gone.
+        floor: the lowest release_seq that a model may have.
+
+    Raises:
+        RefusedError: a model has no previous version, or it was revoked.
+    """
+    return tuple(_take_back(target, committed.get(target.name), stored, floor) for target in targets)
+
+
+def _take_back(
+    target: Target,
+    current: Committed | None,
+    stored: Callable[[str, str], Offer],
+    floor: Callable[[str], int],
+) -> Target:
+    if current is None or current.previous is None:
+        at = f"{target.name} {current.version}" if current else f"{target.name}, which is not installed,"
+        raise RefusedError(Code.NO_PREVIOUS, f"{at} has no previous version to go back to")
+    if target.to not in (None, current.previous):
+        raise RefusedError(
+            Code.NO_PREVIOUS, f"{target.name} can go back to {current.previous} only, the job asks for {target.to}"
+        )
+    try:
+        offer = stored(target.name, current.previous)
+    except StorageError as exc:
+        raise RefusedError(Code.NO_PREVIOUS, f"{target.name} {current.previous} is no longer in the store") from exc
+    release_seq = offer.manifest.release_seq
+    _above_floor(f"{target.name} {current.previous} (release {release_seq})", release_seq, floor(target.name))
+    return target.model_copy(
+        update={
+            "from_": current.version,
+            "to": current.previous,
+            "manifest_sha256": offer.manifest_sha256,
+            "release_seq": release_seq,
+        }
+    )
+
+
+def _above_floor(what: str, release_seq: int, floor: int) -> None:
+    if release_seq < floor:
+        raise RefusedError(Code.BELOW_FLOOR, f"{what} was revoked: releases below {floor} may not run")
+
+
+def already_current(targets: Sequence[Target], committed: Mapping[str, Committed]) -> bool:
+    """Tell whether everything asked for is what is committed, to the byte."""
+    return all(
+        (current := committed.get(target.name)) is not None and current.manifest_sha256 == target.manifest_sha256
+        for target in targets
+    )
+
+
+def check_machine(manifest: Manifest, machine: Machine) -> None:
+    """Check what a release needs of the device, before a byte is downloaded.
+
+    Raises:
+        RefusedError: the hardware, runtime or agent is not what it needs.
+    """
+    needs, what = manifest.requires, str(manifest.model_version)
+    if version_key(needs.agent) > version_key(machine.agent_version):
+        raise RefusedError(Code.AGENT_TOO_OLD, f"{what} needs agent {needs.agent}, this is {machine.agent_version}")
+    if machine.architecture not in needs.machines:
+        raise RefusedError(
+            Code.WRONG_HARDWARE, f"{what} is made for {', '.join(needs.machines)}, this is {machine.architecture}"
+        )
+    if manifest.runtime.name not in machine.runtimes:
+        usable = ", ".join(sorted(machine.runtimes)) or "none"
+        raise RefusedError(Code.RUNTIME_MISSING, f"{what} needs the runtime {manifest.runtime.name}, usable: {usable}")
+
+
+def check_space(missing_bytes: int, engine_bytes: int, reserve_bytes: int, free_bytes: int) -> None:
+    """Check that the disk holds the missing blobs, the engines and the reserve.
+
+    Raises:
+        StorageError: it does not; the message tells each figure.
+    """
+    needed = missing_bytes + engine_bytes + reserve_bytes
+    if needed > free_bytes:
+        raise StorageError(
+            Code.NO_SPACE,
+            f"expected {needed} bytes free ({missing_bytes} to download, {engine_bytes} for engines, "
+            f"{reserve_bytes} in reserve), there are {free_bytes}",
+        )
+
+
+def in_window(window: str, now: time) -> bool:
+    """Tell whether local time ``now`` lies in ``window`` (``22:00-05:00``; empty: always)."""
+    if not window:
+        return True
+    start, end = (time.fromisoformat(part) for part in window.split("-"))
+    if start <= end:
+        return start <= now < end
+    return now >= start or now < end

@@ -1,0 +1,180 @@
+"""What is known of one deployment, and how that knowledge grows.
+
+A record is immutable; every function here returns the next one. Times are epoch seconds.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from edge_agent.deployment.states import ENDS, State
+from edge_agent.errors import Code
+from edge_agent.formats import DeployedModel, DeploymentReport, Document, JobDocument, ModelVersion, Policy, StateReport
+
+# AWS Jobs: a value of statusDetails has 1 to 1024 characters.
+LIMIT_MESSAGE = 900
+
+
+class Target(Document):
+    """One model of the deployment: what answers now, and what shall."""
+
+    name: str
+    from_: str | None = Field(None, alias="from")
+    to: str | None = None
+    manifest_sha256: str = ""
+    release_seq: int = 0
+
+    @property
+    def version(self) -> ModelVersion:
+        """Return what shall answer; known from the start for installs, from CHECKING on for rollbacks."""
+        return ModelVersion(self.name, self.to or "")
+
+
+class Watch(Document):
+    """What was seen so far of a candidate under watch; kept across restarts."""
+
+    requests: int = 0
+    failures: int = 0
+    seconds: float = 0.0
+
+
+class Deployment(Document):
+    """One deployment; the journal keeps it as JSON."""
+
+    id: str
+    job_id: str = ""
+    execution_number: int = 0
+    operation: Literal["install", "rollback"]
+    targets: tuple[Target, ...]
+    policy: Policy = Policy()
+    state: State
+    code: str = ""
+    message: str = ""
+    reason: str = ""
+    actor: str = ""
+    started: float
+    deadline: float
+    ended: float | None = None
+    states: tuple[StateReport, ...] = ()
+    probation: Watch = Watch()
+    unclean_ends: int = 0
+    paused: bool = Field(default=False, description="the agent was stopped in good order meanwhile")
+    bytes_done: int = 0
+    bytes_total: int = 0
+
+    @property
+    def outcome(self) -> State:
+        """Return how it ended, or where it stands."""
+        ends = [State(entry.state) for entry in self.states if entry.state in ENDS]
+        return ends[-1] if ends else self.state
+
+
+def begin(
+    identity: str,
+    document: JobDocument,
+    *,
+    now: float,
+    deadline_s: float,
+    job_id: str = "",
+    execution_number: int = 0,
+    reason: str = "",
+    actor: str = "",
+) -> Deployment:
+    """Return the record of an order just accepted."""
+    limit_s = min(deadline_s, document.policy.deadline_s or deadline_s)
+    return Deployment(
+        id=identity,
+        job_id=job_id,
+        execution_number=execution_number,
+        operation=document.operation,
+        targets=tuple(Target(name=model.name, to=model.version) for model in document.models),
+        policy=document.policy,
+        state=State.ACCEPTED,
+        reason=reason,
+        actor=actor,
+        started=now,
+        deadline=now + limit_s,
+        states=(StateReport(state=State.ACCEPTED.value, at=now),),
+    )
+
+
+def enter(record: Deployment, state: State, now: float) -> Deployment:
+    """Return the record as it enters ``state``; the state before gets its length."""
+    *done, last = record.states
+    closed = last.model_copy(update={"seconds": max(0.0, now - last.at)})
+    return record.model_copy(
+        update={
+            "state": state,
+            "states": (*done, closed, StateReport(state=state.value, at=now)),
+        }
+    )
+
+
+def refused(identity: str, job_id: str, execution_number: int, *, now: float, code: Code, message: str) -> Deployment:
+    """Return the record of a job whose document says nothing that could be begun."""
+    return Deployment(
+        id=identity,
+        job_id=job_id,
+        execution_number=execution_number,
+        operation="install",
+        targets=(),
+        state=State.REFUSED,
+        code=code.value,
+        message=message[:LIMIT_MESSAGE],
+        started=now,
+        deadline=now,
+        states=(StateReport(state=State.REFUSED.value, at=now),),
+    )
+
+
+def note(record: Deployment, figures: Mapping[str, float], *, size_bytes: int | None = None) -> Deployment:
+    """Return the record with figures added to its present state."""
+    *done, last = record.states
+    update: dict[str, object] = {"figures": {**last.figures, **figures}}
+    if size_bytes is not None:
+        update["bytes"] = size_bytes
+    return record.model_copy(update={"states": (*done, last.model_copy(update=update))})
+
+
+def blame(record: Deployment, code: Code, message: str) -> Deployment:
+    """Return the record with what went wrong; the first cause stays."""
+    if record.code:
+        return record
+    return record.model_copy(update={"code": code.value, "message": message[:LIMIT_MESSAGE]})
+
+
+def to_report(record: Deployment) -> DeploymentReport:
+    """Return what people and programs are told of it."""
+    return DeploymentReport(
+        id=record.id,
+        job_id=record.job_id,
+        operation=record.operation,
+        models=tuple(
+            DeployedModel.model_validate({"name": t.name, "from": t.from_, "to": t.to}) for t in record.targets
+        ),
+        state=record.outcome.value,
+        code=record.code,
+        message=record.message,
+        reason=record.reason,
+        started=record.started,
+        ended=record.ended,
+        states=record.states,
+        bytes_done=record.bytes_done,
+        bytes_total=record.bytes_total,
+    )
+
+
+def status_details(record: Deployment) -> dict[str, str]:
+    """Return what an AWS job execution tells of it: at most ten pairs."""
+    details = {
+        "deployment": record.id,
+        "step": record.outcome.value,
+        "models": ", ".join(f"{t.name} {t.from_ or 'none'} -> {t.to or 'previous'}" for t in record.targets)[:1024],
+        "bytes": f"{record.bytes_done}/{record.bytes_total}",
+    }
+    if record.code:
+        details |= {"code": record.code, "message": record.message}
+    if record.reason:
+        details["reason"] = record.reason[:1024]
+    return details

@@ -1,0 +1,124 @@
+"""The sessions that answer, brought in line with what a deployment wants.
+
+Holds the candidates of the running deployment and what they replaced, so that going
+back is one assignment. Used by the deployer's thread, and at start before it runs.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from edge_agent.errors import AgentError
+from edge_agent.formats import Manifest
+from edge_agent.inference import BuildReport, GoldenReport, Registry, Session
+
+_log = logging.getLogger(__name__)
+
+DRAIN_TIMEOUT_S = 60.0
+
+
+class Runtimes(Protocol):
+    """What the inference room does for a version; the real one and a fake for tests."""
+
+    def build(self, directory: Path, manifest: Manifest, *, cancelled: Callable[[], bool]) -> BuildReport:
+        """Build the engine, or find it in the cache."""
+
+    def open(self, directory: Path, manifest: Manifest) -> Session:
+        """Load the version into a worker of its own."""
+
+    def try_golden(self, session: Session, directory: Path) -> GoldenReport:
+        """Ask the golden samples."""
+
+
+class Version(NamedTuple):
+    """A version in the store."""
+
+    manifest: Manifest
+    directory: Path
+
+
+class Serving:
+    """Candidates, the registry, and the way back."""
+
+    def __init__(self, runtimes: Runtimes, registry: Registry) -> None:
+        self._runtimes = runtimes
+        self._registry = registry
+        self._candidates: dict[str, Session] = {}
+        self._replaced: dict[str, Session | None] = {}
+
+    def load(self, versions: Mapping[str, Version]) -> dict[str, AgentError]:
+        """Load and activate committed versions at start; return what could not be loaded, and why."""
+        loaded = {name: self._load(version) for name, version in versions.items()}
+        self._registry.activate(
+            {name: session for name, session in loaded.items() if not isinstance(session, AgentError)}
+        )
+        return {name: got for name, got in loaded.items() if isinstance(got, AgentError)}
+
+    def _load(self, version: Version) -> Session | AgentError:
+        try:
+            self._runtimes.build(version.directory, version.manifest, cancelled=lambda: False)
+            return self._runtimes.open(version.directory, version.manifest)
+        except AgentError as exc:
+            return exc
+
+    def build(self, version: Version, cancelled: Callable[[], bool]) -> BuildReport:
+        """Build the candidate's engine.
+
+        Raises:
+            ActivationError: BUILD_FAILED.
+            CancelledError: it was given up.
+        """
+        return self._runtimes.build(version.directory, version.manifest, cancelled=cancelled)
+
+    def open(self, version: Version) -> Session:
+        """Return the candidate's session, loaded once.
+
+        Raises:
+            ActivationError: LOAD_FAILED.
+        """
+        name = version.manifest.model
+        if name not in self._candidates:
+            self._candidates[name] = self._runtimes.open(version.directory, version.manifest)
+        return self._candidates[name]
+
+    def try_golden(self, version: Version) -> GoldenReport:
+        """Ask the candidate the golden samples.
+
+        Raises:
+            ActivationError: GOLDEN_MISMATCH or LOAD_FAILED.
+        """
+        return self._runtimes.try_golden(self.open(version), version.directory)
+
+    def activate(self) -> None:
+        """Turn new leases to the candidates, all in one assignment; the old ones stay open."""
+        active = self._registry.active()
+        self._replaced = {name: active.get(name) for name in self._candidates}
+        self._registry.activate(self._candidates)
+
+    def restore(self) -> None:
+        """Turn leases back to what was replaced and end the candidates."""
+        self._registry.activate({name: old for name, old in self._replaced.items() if old is not None})
+        for name, old in self._replaced.items():
+            if old is None:
+                self._registry.withdraw(name)
+        self._replaced = {}
+        self.abandon()
+
+    def settle(self) -> None:
+        """Drain and end what was replaced; there is no way back from here."""
+        replaced, self._replaced = self._replaced, {}
+        self._candidates = {}
+        for session in replaced.values():
+            if session is not None:
+                self._registry.retire(session, timeout_s=DRAIN_TIMEOUT_S)
+
+    def abandon(self) -> None:
+        """End candidates that do not answer."""
+        candidates, self._candidates = self._candidates, {}
+        for session in candidates.values():
+            self._registry.retire(session, timeout_s=DRAIN_TIMEOUT_S)
+
+    def candidates_alive(self) -> bool:
+        """Tell whether every candidate is ready and none lost its worker."""
+        return all(session.state == "READY" and session.restarts == 0 for session in self._candidates.values())
