@@ -31,15 +31,18 @@ from edge_agent.formats.status import (
     StateReport,
     Status,
 )
+from edge_agent.formats.tensor_capture import AuxiliaryData, CapturedTensor, TensorCapture
 from edge_agent.formats.tensor_spec import DType, TensorSpec
 
 __all__ = [
     "KINDS",
     "AgentStatus",
     "Artefact",
+    "AuxiliaryData",
     "Calibration",
     "CaptureReport",
     "CaptureStatus",
+    "CapturedTensor",
     "ClockStatus",
     "CommittedModel",
     "Counts",
@@ -74,6 +77,7 @@ __all__ = [
     "StagePolicy",
     "StateReport",
     "Status",
+    "TensorCapture",
     "TensorSpec",
     "Verdict",
     "Version",

@@ -81,7 +81,7 @@ class Preprocess(Document):
 
     width: int = Field(ge=8, le=8192)
     height: int = Field(ge=8, le=8192)
-    letterbox: bool = Field(True, description="keep the aspect ratio and pad; else stretch")
+    letterbox: bool = Field(default=True, description="keep the aspect ratio and pad; else stretch")
     fill: int = Field(0, ge=0, le=255, description="grey value of the padding")
     interpolation: Literal["area", "linear"] = "area"
 
