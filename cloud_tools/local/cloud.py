@@ -1,6 +1,7 @@
 """Starts, finds and stops the local AWS of one directory."""
 
 import fcntl
+import importlib.util
 import json
 import os
 import socket
@@ -54,14 +55,18 @@ class LocalCloud:
         Raises:
             CloudError: a port is taken or out of range, it runs already on another
                 port, or it did not come up.
+            ModuleNotFoundError: the extra local is not installed.
         """
         for port in (gateway_port, mqtt_port):
             if not 0 <= port <= _LAST_PORT:
                 raise CloudError(Code.INVALID_ARGUMENT, f"expected a port from 0 to {_LAST_PORT}, came {port}")
+        if importlib.util.find_spec("ministack") is None:
+            raise ModuleNotFoundError("No module named 'ministack'", name="ministack")
         self._prepare()
         with self._lock() as lock:
             if lock is None:
                 return self._agreeing(gateway_port, mqtt_port)
+            self._reap()
             killed = self._record.exists()
             self._record.unlink(missing_ok=True)
             self._launch(gateway_port, mqtt_port, lock)
@@ -82,9 +87,7 @@ class LocalCloud:
                 Code.DEADLINE_EXCEEDED,
                 f"process {record.pid} did not end within {STOP_TIMEOUT_S:.0f} s; see {self._log}",
             )
-        if self._child is not None:
-            self._child.wait()
-            self._child = None
+        self._reap()
         if self._record.exists():
             raise CloudError(Code.STORAGE_FAILED, f"the local AWS ended without saving its state; see {self._log}")
         return True
@@ -119,6 +122,12 @@ class LocalCloud:
                 (self.directory / name).mkdir(exist_ok=True)
         except OSError as exc:
             raise CloudError(Code.STORAGE_FAILED, f"{self.directory}: expected a directory to write to, {exc}") from exc
+
+    def _reap(self) -> None:
+        # Only called when the child has ended or let its lock go by ending.
+        if self._child is not None:
+            self._child.wait()
+            self._child = None
 
     @contextmanager
     def _lock(self) -> Iterator[int | None]:
@@ -193,7 +202,6 @@ class LocalCloud:
                 if _get(f"{endpoints.gateway_url}/_ministack/ready") is not None:
                     return endpoints
             elif self._child is not None and self._child.poll() is not None:
-                self._child = None
                 raise CloudError(Code.UNAVAILABLE, f"the local AWS ended at its start: {self._last_words()}")
             time.sleep(_POLL_S)
         raise CloudError(Code.DEADLINE_EXCEEDED, f"no answer within {START_TIMEOUT_S:.0f} s: {self._last_words()}")

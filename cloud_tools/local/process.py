@@ -29,7 +29,7 @@ class ProcessRecord(NamedTuple):
     @property
     def alive(self) -> bool:
         """Tell whether this very process still runs."""
-        return self.boot == _boot() and started_at(self.pid) == self.started
+        return self.boot == boot_id() and started_at(self.pid) == self.started
 
 
 def started_at(pid: int) -> int | None:
@@ -43,17 +43,23 @@ def started_at(pid: int) -> int | None:
     return None if fields[_STATE] in "ZX" else int(fields[_START_TIME])
 
 
-def _boot() -> str:
+def boot_id() -> str:
+    """Return what no other boot of this or another machine has."""
     return _BOOT_ID.read_text(encoding="ascii").strip()
 
 
 def write_own(path: Path, gateway_port: int, mqtt_port: int) -> None:
     """Write this process into ``path``, whole or not at all."""
     pid = os.getpid()
-    record = ProcessRecord(pid, started_at(pid) or 0, _boot(), gateway_port, mqtt_port)
+    record = ProcessRecord(pid, started_at(pid) or 0, boot_id(), gateway_port, mqtt_port)
     staged = path.with_suffix(".new")
-    staged.write_text(json.dumps(record._asdict()), encoding="utf-8")
+    staged.write_text(to_json(record), encoding="utf-8")
     staged.replace(path)
+
+
+def to_json(record: ProcessRecord) -> str:
+    """Return what the file holds."""
+    return json.dumps(record._asdict())
 
 
 def read(path: Path) -> ProcessRecord | None:

@@ -1,0 +1,38 @@
+"""One local AWS for all integration tests; each test takes names of its own in it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cloud_tools.aws import Aws
+from cloud_tools.local import Endpoints, LocalCloud, aws_environment
+
+
+@pytest.fixture(scope="session")
+def local_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
+    """Where a local AWS answers; it ends with the session."""
+    cloud = LocalCloud(tmp_path_factory.mktemp("local-cloud"))
+    try:
+        yield cloud.start()
+    finally:
+        cloud.stop()
+
+
+@pytest.fixture
+def aws_settings(local_cloud: Endpoints, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+    """The environment of a person who works with the local AWS, set for this test."""
+    settings = aws_environment(local_cloud)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    # A profile of the machine's owner has no part in a test.
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
+    return settings
+
+
+@pytest.fixture
+def aws(aws_settings: dict[str, str]) -> Aws:
+    """The door to the local AWS."""
+    return Aws()
