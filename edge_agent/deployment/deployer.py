@@ -53,6 +53,7 @@ class JobOrder(NamedTuple):
 class LocalOrder(NamedTuple):
     """A call on the control socket."""
 
+    identity: str
     document: JobDocument
     reason: str
     actor: str
@@ -200,7 +201,8 @@ class Deployer:
 
     def _take_call(self, order: LocalOrder) -> None:
         try:
-            record = self._carry(self._begin(order.document, reason=order.reason, actor=order.actor))
+            begun = self._begin(order.identity, order.document, reason=order.reason, actor=order.actor)
+            record = self._carry(begun)
         except _Stopping as exc:
             order.result.set_exception(InferenceError(Code.UNAVAILABLE, "the agent is being stopped"))
             raise exc from None
@@ -219,10 +221,11 @@ class Deployer:
         except (RefusedError, DocumentError) as exc:
             self._refuse(order, exc)
             return
-        self._carry(self._begin(document, job_id=order.job_id, execution_number=order.execution_number))
+        origin = {"job_id": order.job_id, "execution_number": order.execution_number}
+        self._carry(self._begin(self._new_id(), document, **origin))
 
-    def _begin(self, document: JobDocument, **identity: Any) -> Deployment:
-        record = records.begin(self._new_id(), document, now=self._now(), deadline_s=self._deadline_s, **identity)
+    def _begin(self, identity: str, document: JobDocument, **origin: Any) -> Deployment:
+        record = records.begin(identity, document, now=self._now(), deadline_s=self._deadline_s, **origin)
         with self._lock:
             self._given_up = None
             if not self._stopping:

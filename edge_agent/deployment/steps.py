@@ -25,6 +25,7 @@ from edge_agent.deployment.work import Meter, Work, patiently
 from edge_agent.errors import BundleError, Code, RefusedError
 from edge_agent.formats import Artefact, Manifest, ModelVersion, Policy, parse
 from edge_agent.store import Store
+from edge_agent.transfer import fetch_verified
 from edge_agent.trust import Release
 
 _T = TypeVar("_T")
@@ -191,21 +192,26 @@ class Steps:
 
     def _download(self, record: Deployment, work: Work) -> Deployment:
         missing = self._missing([self._manifest(target) for target in record.targets])
+        present = {sha256: _size(self._store.partial_path(sha256)) for sha256 in missing}
         total = sum(artefact.size_bytes for artefact in missing.values())
-        kept = sum(_size(self._store.partial_path(sha256)) for sha256 in missing)
-        meter = Meter(record.model_copy(update={"bytes_total": max(total, record.bytes_total)}), kept, work)
-        for sha256, artefact in missing.items():
-            partial = self._store.partial_path(sha256)
-            self._required(self._blobs).fetch(
-                f"blobs/sha256/{sha256}",
-                partial,
-                artefact.size_bytes,
-                deadline=record.deadline,
-                cancelled=work.cancelled,
-                progress=meter.add,
-            )
-            self._store.admit(sha256, partial)
-        return note(meter.record, {"kept_bytes": kept}, size_bytes=meter.fetched)
+        meter = Meter(record.model_copy(update={"bytes_total": total}), present, work)
+        for artefact in missing.values():
+            self._fetch(artefact, meter, record.deadline, work)
+        return note(meter.record, {"kept_bytes": sum(present.values())}, size_bytes=meter.fetched)
+
+    def _fetch(self, artefact: Artefact, meter: Meter, deadline: float, work: Work) -> None:
+        sha256 = artefact.sha256
+        partial = self._store.partial_path(sha256)
+        fetch = functools.partial(
+            self._required(self._blobs).fetch,
+            f"blobs/sha256/{sha256}",
+            partial,
+            artefact.size_bytes,
+            deadline=deadline,
+            cancelled=work.cancelled,
+            progress=functools.partial(meter.at, sha256),
+        )
+        fetch_verified(fetch, partial, functools.partial(self._store.admit, sha256))
 
     def _verify(self, record: Deployment, _work: Work) -> Deployment:
         for target in record.targets:

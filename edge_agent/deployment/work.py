@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
 from edge_agent.deployment.record import Deployment
@@ -31,18 +31,30 @@ class Work(NamedTuple):
 
 
 class Meter:
-    """Counts bytes and tells of them, but not too often."""
+    """Adds up how much of each blob is there and tells of it, but not too often.
 
-    def __init__(self, record: Deployment, kept: int, work: Work) -> None:
-        self.record = record.model_copy(update={"bytes_done": kept})
-        self.fetched = 0
+    Args:
+        record: as it entered DOWNLOADING.
+        present: bytes of each blob that an earlier try left.
+        work: who is told.
+    """
+
+    def __init__(self, record: Deployment, present: Mapping[str, int], work: Work) -> None:
+        self._present = dict(present)
+        self._at_start = sum(present.values())
         self._work = work
         self._told = 0.0
+        self.record = record.model_copy(update={"bytes_done": self._at_start})
 
-    def add(self, size_bytes: int) -> None:
-        """Count bytes that have arrived."""
-        self.fetched += size_bytes
-        self.record = self.record.model_copy(update={"bytes_done": self.record.bytes_done + size_bytes})
+    @property
+    def fetched(self) -> int:
+        """Return the bytes that were fetched here."""
+        return max(0, self.record.bytes_done - self._at_start)
+
+    def at(self, sha256: str, size_bytes: int) -> None:
+        """Note that so much of a blob is there now."""
+        self._present[sha256] = size_bytes
+        self.record = self.record.model_copy(update={"bytes_done": sum(self._present.values())})
         if time.monotonic() - self._told >= PROGRESS_INTERVAL_S:
             self._told = time.monotonic()
             self._work.progress(self.record)
