@@ -25,7 +25,7 @@ class Storage(Protocol):
         """Return the URL as a device's configuration names it."""
 
     def read(self, key: str, *, limit_bytes: int) -> bytes:
-        """Return an object of at most ``limit_bytes``; CloudError NOT_FOUND, OUT_OF_RANGE."""
+        """Return an object of at most ``limit_bytes``; CloudError NOT_FOUND, DIGEST_MISMATCH."""
 
     def size(self, key: str) -> int | None:
         """Return an object's size in bytes, None when there is none."""
@@ -70,7 +70,7 @@ class DirectoryStorage:
         """Return an object of at most ``limit_bytes``.
 
         Raises:
-            CloudError: NOT_FOUND, OUT_OF_RANGE (larger), STORAGE_FAILED.
+            CloudError: NOT_FOUND, DIGEST_MISMATCH (larger), STORAGE_FAILED.
         """
         try:
             with self._path(key).open("rb") as file:
@@ -120,7 +120,7 @@ class BucketStorage:
         """Return an object of at most ``limit_bytes``.
 
         Raises:
-            CloudError: NOT_FOUND, OUT_OF_RANGE (larger), or as ``Aws`` says.
+            CloudError: NOT_FOUND, DIGEST_MISMATCH (larger), or as ``Aws`` says.
         """
         return _within(self._aws.read_object(self._bucket, self._prefix + key, limit_bytes + 1), limit_bytes, key)
 
@@ -152,8 +152,9 @@ class BucketStorage:
 
 
 def _within(content: bytes, limit_bytes: int, key: str) -> bytes:
+    # The bound comes from what was signed: whatever is longer is something else.
     if len(content) > limit_bytes:
-        raise CloudError(Code.OUT_OF_RANGE, f"{key}: expected at most {limit_bytes} bytes, came more")
+        raise CloudError(Code.DIGEST_MISMATCH, f"{key}: expected at most {limit_bytes} bytes, came more")
     return content
 
 
