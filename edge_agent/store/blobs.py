@@ -70,11 +70,17 @@ class Blobs:
     def admit(self, sha256: str, partial: Path) -> None:
         """Verify ``partial`` while reading it, and move it into the blobs, read-only.
 
+        After an error in the last step (the directory's fsync) the blob is already there;
+        admitting it again then ends the work.
+
         Raises:
             BundleError: DIGEST_MISMATCH, the bytes are others; ``partial`` is deleted.
             StorageError: CONTENT_MISSING, there is no such file; NO_SPACE; STORAGE_FAILED.
         """
         target = self.path(sha256)
+        if not partial.exists() and self.sound(sha256):
+            self.sync()
+            return
         came = sha256_of(partial)
         if came != sha256:
             durable.remove(partial)
@@ -134,6 +140,14 @@ class Blobs:
         path = self.path(sha256)
         with durable.translated(path):
             return path.lstat().st_mtime
+
+    def sync(self) -> None:
+        """Make the blobs' names durable, should an earlier attempt at it have failed.
+
+        Raises:
+            StorageError: STORAGE_FAILED.
+        """
+        durable.sync_directory(self._blobs)
 
     def sweep(self) -> None:
         """Delete what an unclean end left staged.

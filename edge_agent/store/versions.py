@@ -94,7 +94,9 @@ class Versions:
             self._mend(target, manifest, content)
         else:
             self._stage(target, manifest, content)
-        # Of the model's own directory, which a process that was killed may have made unsynced.
+        # An attempt that was killed or failed may have left any of these names unsynced.
+        self._blobs.sync()
+        durable.sync_directory(target.parent)
         durable.sync_directory(self._directory)
         return manifest
 
