@@ -18,7 +18,7 @@ from botocore.config import Config
 from cloud_tools.errors import CloudError
 from edge_agent.errors import Code
 
-_CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "max_attempts": 4})
+_CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "max_attempts": 3})
 _HINT = 'for the local AWS: edge-cloud local up, then eval "$(edge-cloud local env)"'
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 

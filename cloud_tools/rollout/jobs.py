@@ -10,7 +10,7 @@ from cloud_tools.errors import CloudError
 from cloud_tools.rollout.targets import find_targets
 from edge_agent.errors import Code
 from edge_agent.formats import JobDocument, ModelVersion, parse
-from edge_agent.formats.job_document import LIMIT_CHARACTERS, SCHEMA
+from edge_agent.formats.job_document import SCHEMA
 
 _JOB_ID_LIMIT = 64  # AWS IoT Jobs: jobId is [a-zA-Z0-9_-]{1,64}
 _SERVICE = "iot"
@@ -76,14 +76,9 @@ def form_document(
 
     Raises:
         DocumentError: a field is wrong; the message names it.
-        CloudError: it is longer than AWS allows.
     """
     content = {"schema": SCHEMA, "operation": operation, "models": list(models), "policy": policy or {}}
-    document = parse(JobDocument, content, what="job")
-    length = len(document.to_json().decode())
-    if length > LIMIT_CHARACTERS:
-        raise CloudError(Code.DOCUMENT_INVALID, f"job: expected at most {LIMIT_CHARACTERS} characters, came {length}")
-    return document
+    return parse(JobDocument, content, what="job")
 
 
 def create_job(aws: Aws, document: JobDocument, to: Sequence[str], *, job_id: str = "") -> Job:
