@@ -7,6 +7,7 @@ A connection comes back by itself when the agent does.
 """
 
 from edge_agent.client.agent_client import AgentClient, FrameContent, FrameLayer
+from edge_agent.client.allocator import keep_large_blocks
 from edge_agent.client.event_stream import EventStream
 
-__all__ = ["AgentClient", "EventStream", "FrameContent", "FrameLayer"]
+__all__ = ["AgentClient", "EventStream", "FrameContent", "FrameLayer", "keep_large_blocks"]

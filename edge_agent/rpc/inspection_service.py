@@ -1,0 +1,43 @@
+# ruff: noqa: N802 - gRPC names the methods and brings the arguments
+"""Inspect, for PLC software and the station."""
+
+import grpc
+
+from edge_agent._proto.edge_agent.v1 import edge_agent_pb2 as pb
+from edge_agent._proto.edge_agent.v1 import edge_agent_pb2_grpc as services
+from edge_agent.formats import Picture
+from edge_agent.rpc.deadlines import timeout_s
+from edge_agent.rpc.ports import Inspector
+from edge_agent.rpc.segments import LIMIT_BYTES, read_posix
+from edge_agent.wire.inspection import InspectOrder, SharedPicture, answer_to_proto, order_from_proto, raw_picture
+
+_DEFAULT_S = 10.0
+
+
+class InspectionService(services.InspectionServicer):
+    """Serves ``edge_agent.v1.Inspection``."""
+
+    def __init__(self, inspector: Inspector) -> None:
+        self._inspector = inspector
+
+    def Inspect(self, request: pb.InspectRequest, context: grpc.ServicerContext) -> pb.InspectResponse:
+        """Inspect one picture."""
+        order = order_from_proto(request)
+        frame = self._inspector.inspect(
+            _picture(order),
+            applications=order.applications,
+            source=order.source,
+            frame_name=order.frame_name,
+            with_mask=order.with_mask,
+            frame_priority=order.frame_priority,
+            timeout_s=timeout_s(context, _DEFAULT_S),
+        )
+        return answer_to_proto(frame)
+
+
+def _picture(order: InspectOrder) -> Picture:
+    picture = order.picture
+    if not isinstance(picture, SharedPicture):
+        return picture
+    size = min(picture.width * picture.height * 3, LIMIT_BYTES + 1)
+    return raw_picture(read_posix(picture.name, picture.offset, size), picture.width, picture.height)

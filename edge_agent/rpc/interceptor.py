@@ -1,0 +1,128 @@
+"""What surrounds every call: who may call, what became of it, and errors as status.
+
+This is one of the two places where any exception is caught: a programmer's error in one
+call becomes INTERNAL with an id that stands in the log, and the process lives.
+"""
+
+import functools
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import grpc
+
+from edge_agent.errors import AgentError, Code, InferenceError
+from edge_agent.rpc.status import abort, status_of
+from edge_agent.telemetry import metrics
+
+_LOG = logging.getLogger(__name__)
+
+Handler = Any
+Continuation = Callable[[grpc.HandlerCallDetails], Handler]
+
+
+class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
+    """Guards and counts the calls of one server.
+
+    Args:
+        clients: common names of certificates that may call over TLS.
+        reflections: reflection streams at a time; each holds a thread.
+    """
+
+    def __init__(self, clients: tuple[str, ...] = (), *, reflections: int = 2) -> None:
+        self._clients = frozenset(clients)
+        self._reflections = threading.BoundedSemaphore(reflections)
+
+    def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Handler:
+        """Return the handler with everything around it."""
+        handler = continuation(handler_call_details)
+        if handler is None:
+            return None
+        method = str(handler_call_details.method)
+        if handler.unary_unary:
+            return handler._replace(unary_unary=self._unary(method, handler.unary_unary))
+        if handler.unary_stream:
+            return handler._replace(unary_stream=self._stream(method, handler.unary_stream))
+        return handler._replace(stream_stream=self._reflection(handler.stream_stream))
+
+    def _unary(self, method: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
+        def call(request: Any, context: grpc.ServicerContext) -> Any:
+            started = time.monotonic()
+            failure: AgentError | None = None
+            with metrics.call_in_flight(method):
+                try:
+                    self._admit(context)
+                    answer = behaviour(request, context)
+                except AgentError as exc:
+                    failure = exc
+                except Exception:  # noqa: BLE001 - see the module's docstring
+                    failure = _fault(method)
+            metrics.count_call(method, _word(failure), time.monotonic() - started)
+            return abort(context, failure) if failure else answer
+
+        return call
+
+    def _stream(self, method: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
+        # wraps: health's Watch says by attributes of its function that it holds no thread.
+        @functools.wraps(behaviour)
+        def call(request: Any, context: grpc.ServicerContext, *more: Any) -> Any:
+            try:
+                self._admit(context)
+            except AgentError as exc:
+                abort(context, exc)
+            answers = behaviour(request, context, *more)
+            return answers if answers is None else _guarded(method, answers, context)
+
+        return call
+
+    def _reflection(self, behaviour: Callable[..., Any]) -> Callable[..., Any]:
+        def call(requests: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            if not self._reflections.acquire(blocking=False):
+                abort(context, InferenceError(Code.RESOURCE_EXHAUSTED, "too many reflection streams are open"))
+            try:
+                self._admit(context)
+                yield from behaviour(requests, context)
+            except AgentError as exc:
+                abort(context, exc)
+            finally:
+                self._reflections.release()
+
+        return call
+
+    def _admit(self, context: grpc.ServicerContext) -> None:
+        peer: Mapping[str, Iterable[bytes]] = context.auth_context()  # type: ignore[assignment]
+        if b"ssl" not in peer.get("transport_security_type", ()):
+            return
+        names = {name.decode("utf-8", "replace") for name in peer.get("x509_common_name", ())}
+        if not names & self._clients:
+            raise InferenceError(Code.PERMISSION_DENIED, f"{', '.join(sorted(names)) or 'nobody'} may not call here")
+
+
+def _guarded(method: str, answers: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+    failure: AgentError | None = None
+    with metrics.call_in_flight(method):
+        try:
+            yield from answers
+        except AgentError as exc:
+            failure = exc
+        except Exception:  # noqa: BLE001 - see the module's docstring
+            failure = _fault(method)
+    metrics.count_call(method, _word(failure))
+    if failure:
+        abort(context, failure)
+
+
+def _fault(method: str) -> InferenceError:
+    fault = secrets.token_hex(4)
+    metrics.count_fault()
+    _LOG.exception(
+        "a call ended in a fault of the agent", extra={"action": "call_failed", "method": method, "id": fault}
+    )
+    return InferenceError(Code.INTERNAL, f"the agent failed; its log tells more under id {fault}")
+
+
+def _word(failure: AgentError | None) -> str:
+    return status_of(failure.code).name if failure else "OK"

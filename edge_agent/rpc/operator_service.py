@@ -1,0 +1,120 @@
+# ruff: noqa: ARG002, N802 - gRPC names the methods and brings the arguments
+"""What an operator sees and does; on the control socket only."""
+
+import threading
+from collections.abc import Iterator
+
+import grpc
+
+from edge_agent._proto.edge_agent.v1 import edge_agent_pb2 as pb
+from edge_agent._proto.edge_agent.v1 import edge_agent_pb2_grpc as services
+from edge_agent.errors import Code, InferenceError
+from edge_agent.formats import DeployedModel, Document, ModelName, ModelVersion, Version, parse
+from edge_agent.rpc.deadlines import timeout_s
+from edge_agent.rpc.ports import EventFeed, Inspector, Layer, Operator
+from edge_agent.wire import reports
+from edge_agent.wire.events import event_to_proto
+
+STREAMS = 16
+_LIST_DEFAULT = 100
+_LIST_LIMIT = 1000
+_TEXT_LIMIT = 1000
+_ROLL_BACK_S = 60.0
+_LAYERS: dict[int, Layer] = {pb.GetFrameRequest.PICTURE: "picture", pb.GetFrameRequest.OVERLAY: "overlay"}
+
+
+class _Wanted(Document):
+    name: ModelName
+    version: Version
+
+
+class OperatorService(services.OperatorServicer):
+    """Serves ``edge_agent.v1.Operator``.
+
+    Args:
+        operator: the verbs.
+        inspector: recent frames.
+        events: the news.
+        streams: event streams at a time; each holds a thread of this server.
+    """
+
+    def __init__(self, operator: Operator, inspector: Inspector, events: EventFeed, *, streams: int = STREAMS) -> None:
+        self._operator = operator
+        self._inspector = inspector
+        self._events = events
+        self._streams = threading.BoundedSemaphore(streams)
+
+    def GetStatus(self, request: pb.GetStatusRequest, context: grpc.ServicerContext) -> pb.GetStatusResponse:
+        """Return everything at one glance."""
+        return reports.status_to_proto(self._operator.status())
+
+    def WatchEvents(self, request: pb.WatchEventsRequest, context: grpc.ServicerContext) -> Iterator[pb.Event]:
+        """Yield events until the caller goes away."""
+        if not self._streams.acquire(blocking=False):
+            raise InferenceError(Code.RESOURCE_EXHAUSTED, "too many event streams are open")
+        try:
+            subscription = self._events.subscribe(request.after)
+            if context.add_callback(subscription.close):
+                # Whoever waits for this knows that it misses nothing from now on.
+                context.send_initial_metadata(())
+                yield from map(event_to_proto, subscription)
+        finally:
+            self._streams.release()
+
+    def ListDeployments(
+        self, request: pb.ListDeploymentsRequest, context: grpc.ServicerContext
+    ) -> pb.ListDeploymentsResponse:
+        """Return deployments, newest first."""
+        found = self._operator.deployments(request.id, _limit(request.limit))
+        return pb.ListDeploymentsResponse(deployments=[reports.deployment_to_proto(report) for report in found])
+
+    def RollBack(self, request: pb.RollBackRequest, context: grpc.ServicerContext) -> pb.RollBackResponse:
+        """Take one model back."""
+        for field in ("model", "reason", "actor"):
+            _check_text(field, getattr(request, field))
+        limit_s = timeout_s(context, _ROLL_BACK_S)
+        report = self._operator.roll_back(
+            request.model, request.reason.strip(), request.actor.strip(), timeout_s=limit_s
+        )
+        return pb.RollBackResponse(deployment=reports.deployment_to_proto(report))
+
+    def Install(self, request: pb.InstallRequest, context: grpc.ServicerContext) -> pb.InstallResponse:
+        """Order versions from the repository."""
+        wanted = [_wanted(reports.deployed_from_proto(model)) for model in request.models]
+        names = {model.name for model in wanted}
+        if not wanted or len(names) != len(wanted):
+            message = f"models: expected one or more, each once, came {len(wanted)} of {len(names)} names"
+            raise InferenceError(Code.INVALID_ARGUMENT, message)
+        return pb.InstallResponse(deployment_id=self._operator.install(wanted))
+
+    def GetFrame(self, request: pb.GetFrameRequest, context: grpc.ServicerContext) -> pb.GetFrameResponse:
+        """Return a recent frame's picture or overlay."""
+        layer = _LAYERS.get(request.layer)
+        if layer is None:
+            raise InferenceError(Code.INVALID_ARGUMENT, f"layer: expected PICTURE or OVERLAY, came {request.layer}")
+        if layer == "overlay" and not request.application:
+            raise InferenceError(
+                Code.INVALID_ARGUMENT, "application: expected the one whose overlay is meant, came none"
+            )
+        content, content_type = self._inspector.frame(request.id, layer, request.application)
+        return pb.GetFrameResponse(content=content, content_type=content_type)
+
+    def ListCaptures(self, request: pb.ListCapturesRequest, context: grpc.ServicerContext) -> pb.ListCapturesResponse:
+        """Return captured inspections, newest first."""
+        found = self._operator.captures(_limit(request.limit))
+        return pb.ListCapturesResponse(captures=[reports.capture_to_proto(report) for report in found])
+
+
+def _limit(limit: int) -> int:
+    return min(limit or _LIST_DEFAULT, _LIST_LIMIT)
+
+
+def _check_text(field: str, text: str) -> None:
+    if not text.strip() or len(text) > _TEXT_LIMIT:
+        message = f"{field}: expected 1 to {_TEXT_LIMIT} characters, came {len(text.strip())}"
+        raise InferenceError(Code.INVALID_ARGUMENT, message)
+
+
+def _wanted(model: DeployedModel) -> ModelVersion:
+    wanted = parse(_Wanted, {"name": model.name, "version": model.to or ""}, what="models")
+    return ModelVersion(wanted.name, wanted.version)

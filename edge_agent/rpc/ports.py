@@ -1,0 +1,155 @@
+"""What the servicers need of the agent; whoever builds the servers brings it.
+
+Every method may be called from any thread and raises ``AgentError`` with a code; the
+interceptor makes gRPC's status of it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from numpy.typing import NDArray
+
+from edge_agent.formats import (
+    CaptureReport,
+    DeploymentReport,
+    Event,
+    InspectedFrame,
+    Manifest,
+    ModelVersion,
+    Picture,
+    Status,
+    TensorCapture,
+)
+
+CaptureState = Literal["IN_PROGRESS", "SUCCESS", "FAILURE"]
+Layer = Literal["picture", "overlay"]
+
+
+class DataPlane(Protocol):
+    """Answers tensors with tensors."""
+
+    def infer(
+        self, name: str, tensors: Mapping[str, NDArray[Any]], *, timeout_s: float
+    ) -> tuple[ModelVersion, Mapping[str, NDArray[Any]]]:
+        """Return which version answered, and its outputs in their order."""
+
+
+class Loaded(Protocol):
+    """One loaded model version."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """Return what was released."""
+
+
+class ModelCatalog(Protocol):
+    """Which models answer."""
+
+    def active(self) -> Mapping[str, Loaded]:
+        """Return what answers now, by model name."""
+
+    def resolve(self, name: str) -> str | None:
+        """Return the model that a name or an identifier ``name-version`` stands for."""
+
+
+class ModelLoader(Protocol):
+    """Loads models that no deployment brought, for clients that bring their own."""
+
+    def load(self, directory: Path, manifest: Manifest) -> None:
+        """Answer for ``manifest.model`` from this directory; its artefacts are verified.
+
+        Raises:
+            AgentError: RESOURCE_EXHAUSTED, or why it cannot be loaded here.
+        """
+
+    def unload(self, model: str) -> None:
+        """Close what ``load`` opened; a committed version is never touched."""
+
+
+class Inspector(Protocol):
+    """Inspects pictures."""
+
+    def inspect(
+        self,
+        picture: Picture,
+        *,
+        applications: Sequence[str],
+        source: str,
+        frame_name: str,
+        with_mask: bool,
+        frame_priority: bool,
+        timeout_s: float,
+    ) -> InspectedFrame:
+        """Return a frame with a verdict; trouble is NO_RESULT with a message.
+
+        Args:
+            picture: JPEG, PNG or raw RGB.
+            applications: as in the mappings; none: all.
+            source: who asks.
+            frame_name: what the picture is called.
+            with_mask: fill ``mask_png`` of the results.
+            frame_priority: callers of the line go first.
+            timeout_s: from now, waiting included.
+        """
+
+    def frame(self, frame_id: str, layer: Layer, application: str) -> tuple[bytes, str]:
+        """Return a recent frame's picture or overlay, and its content type.
+
+        Raises:
+            InferenceError: NOT_FOUND.
+        """
+
+
+class Operator(Protocol):
+    """What an operator sees and does."""
+
+    def status(self) -> Status:
+        """Return everything at one glance."""
+
+    def deployments(self, deployment_id: str, limit: int) -> Sequence[DeploymentReport]:
+        """Return the newest ``limit`` deployments, or only the one with an id.
+
+        Raises:
+            AgentError: NOT_FOUND.
+        """
+
+    def roll_back(self, model: str, reason: str, actor: str, *, timeout_s: float) -> DeploymentReport:
+        """Take the model back; return when that is durable."""
+
+    def install(self, models: Sequence[ModelVersion]) -> str:
+        """Order versions from the repository; return the deployment's id once it is accepted."""
+
+    def captures(self, limit: int) -> Sequence[CaptureReport]:
+        """Return captured inspections, newest first."""
+
+
+class Subscription(Protocol):
+    """A reader of events."""
+
+    def __iter__(self) -> Iterator[Event]:
+        """Yield events as they come, until ``close``."""
+
+    def close(self) -> None:
+        """End the iteration, from any thread."""
+
+
+class EventFeed(Protocol):
+    """The agent's news."""
+
+    def subscribe(self, after: int = 0) -> Subscription:
+        """Return a reader of the events after an id; 0: of those from now on."""
+
+
+class TensorCaptures(Protocol):
+    """The spool, for clients that capture by themselves."""
+
+    def capture_tensors(self, capture: TensorCapture) -> None:
+        """Take the capture; it is stored later.
+
+        Raises:
+            AgentError: ALREADY_EXISTS, or RESOURCE_EXHAUSTED when the buffer is full.
+        """
+
+    def capture_state(self, capture_id: str) -> CaptureState | None:
+        """Tell how a capture fares; None: unknown."""

@@ -1,0 +1,204 @@
+"""The names by which SageMaker Edge clients know models, and where they may load from.
+
+An alias belongs to the server: it outlives the client that asked for it, and follows the
+model when another version is activated. Three kinds of directory may be loaded: an
+installed version, one whose manifest was signed, and one under a root that the
+configuration names. The last two may hold models that no deployment brought.
+"""
+
+import hashlib
+import logging
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from edge_agent.errors import Code, DocumentError, InferenceError
+from edge_agent.formats import Manifest, parse
+from edge_agent.formats.manifest import LIMIT_BYTES
+from edge_agent.formats.model_version import NAME_PATTERN
+from edge_agent.rpc.ports import ModelCatalog, ModelLoader
+
+_LOG = logging.getLogger(__name__)
+_NAME = re.compile(NAME_PATTERN)
+_NAME_LIMIT = 256
+
+
+class NamedModel(NamedTuple):
+    """A model under a client's name."""
+
+    name: str
+    model: str
+    manifest: Manifest
+    url: str
+
+
+class _Alias(NamedTuple):
+    model: str
+    url: str
+    own: bool  # loaded for a client, not deployed
+
+
+class LoadRules(NamedTuple):
+    """Where models may be loaded from.
+
+    Attributes:
+        versions: the store's directory of installed versions.
+        is_trusted: tells whether a manifest with this SHA-256 was signed for this device.
+        roots: ``trust.local_model_roots``.
+    """
+
+    versions: Path
+    is_trusted: Callable[[str], bool]
+    roots: tuple[Path, ...] = ()
+
+
+class ClientModels:
+    """Aliases and what they stand for.
+
+    Args:
+        catalog: which models answer.
+        loader: loads what no deployment brought; None: nothing of that kind is loaded.
+        rules: where models may be loaded from.
+    """
+
+    def __init__(self, catalog: ModelCatalog, loader: ModelLoader | None, rules: LoadRules) -> None:
+        self._catalog = catalog
+        self._loader = loader
+        self._rules = rules
+        self._loading = threading.Lock()  # one load or unload at a time; requests go on meanwhile
+        self._lock = threading.Lock()
+        self._aliases: dict[str, _Alias] = {}
+        self._dropped: set[str] = set()
+
+    def named(self, name: str) -> NamedModel:
+        """Return the model that a client means.
+
+        Raises:
+            InferenceError: NOT_FOUND.
+        """
+        found = self._find(name)
+        if found is None:
+            raise InferenceError(Code.NOT_FOUND, f"no model {_shown(name)} is loaded")
+        return found
+
+    def all(self) -> list[NamedModel]:
+        """Return the active models and the aliases, by name."""
+        with self._lock:
+            names = {*self._catalog.active(), *self._aliases}
+        return [found for found in map(self._find, sorted(names)) if found is not None]
+
+    def load(self, url: str, name: str) -> NamedModel:
+        """Answer under ``name`` for the model at ``url``.
+
+        Raises:
+            InferenceError: ALREADY_EXISTS, NOT_FOUND, INVALID_ARGUMENT (the name),
+                FAILED_PRECONDITION (not trusted, not active, not for this machine), RESOURCE_EXHAUSTED.
+        """
+        if not _NAME.fullmatch(name) or len(name) > _NAME_LIMIT:
+            message = f"name: expected letters, digits and inner dashes, came {_shown(name)}"
+            raise InferenceError(Code.INVALID_ARGUMENT, message)
+        with self._loading:
+            if name in self._aliases or name in self._catalog.active():
+                raise InferenceError(Code.ALREADY_EXISTS, f"a model {name} is loaded")
+            alias = self._open(url)
+            with self._lock:
+                self._aliases[name] = alias
+                self._dropped.discard(name)
+        _LOG.info("a client loaded a model", extra={"action": "alias_added", "alias": name, "url": url})
+        return self.named(name)
+
+    def unload(self, name: str) -> None:
+        """Forget a client's name for a model; a deployed version stays and answers others.
+
+        Raises:
+            InferenceError: NOT_FOUND.
+        """
+        with self._loading:
+            self.named(name)
+            with self._lock:
+                alias = self._aliases.pop(name, None)
+                if name not in self._catalog.active():
+                    self._dropped.add(name)
+            last = alias is not None and all(other.model != alias.model for other in self._aliases.values())
+            if alias is not None and alias.own and last and self._loader is not None:
+                self._loader.unload(alias.model)
+        _LOG.info("a client unloaded a model", extra={"action": "alias_dropped", "alias": name})
+
+    def _find(self, name: str) -> NamedModel | None:
+        with self._lock:
+            alias = self._aliases.get(name)
+            model = alias.model if alias else None if name in self._dropped else self._catalog.resolve(name)
+        loaded = self._catalog.active().get(model) if model else None
+        if model is None or loaded is None:
+            return None
+        manifest = loaded.manifest
+        url = alias.url if alias else str(self._rules.versions / manifest.model / manifest.version)
+        return NamedModel(name, model, manifest, url)
+
+    def _open(self, url: str) -> _Alias:
+        directory = self._directory(url)
+        manifest, digest = _manifest(directory, url)
+        active = self._catalog.active().get(manifest.model)
+        if _within(directory, self._rules.versions):
+            return self._installed(directory, manifest, active is not None)
+        if self._rules.is_trusted(digest):
+            if active is not None and active.manifest.version == manifest.version:
+                return _Alias(manifest.model, str(directory), own=False)
+        elif not any(_within(directory, root) for root in self._rules.roots):
+            message = f"{url}: nobody signed its manifest, and it is not under trust.local_model_roots"
+            raise InferenceError(Code.FAILED_PRECONDITION, message)
+        return self._loaded(directory, manifest, active is not None)
+
+    def _installed(self, directory: Path, manifest: Manifest, active: bool) -> _Alias:
+        if not active:
+            message = f"{manifest.model_version} is installed, but no version of it is active"
+            raise InferenceError(Code.FAILED_PRECONDITION, message)
+        return _Alias(manifest.model, str(directory), own=False)
+
+    def _loaded(self, directory: Path, manifest: Manifest, active: bool) -> _Alias:
+        own = any(alias.own and alias.model == manifest.model for alias in self._aliases.values())
+        if active and not own:
+            message = f"{manifest.model}: a deployed version answers for it, and only a deployment may replace that"
+            raise InferenceError(Code.FAILED_PRECONDITION, message)
+        if self._loader is None:
+            raise InferenceError(Code.FAILED_PRECONDITION, f"{directory}: only deployed versions are loaded here")
+        if not active:
+            self._loader.load(directory, manifest)
+        return _Alias(manifest.model, str(directory), own=True)
+
+    def _directory(self, url: str) -> Path:
+        """Return the directory that a client means; a relative one lies with the versions or under a root."""
+        if not url or "\0" in url:
+            raise InferenceError(Code.NOT_FOUND, "url: expected a directory, came none")
+        bases = (self._rules.versions, self._rules.versions.parent, *self._rules.roots)
+        for base in bases:
+            path = (base / url.removeprefix("file://")).resolve()
+            if path.is_dir():
+                return path
+        raise InferenceError(Code.NOT_FOUND, f"{url}: expected a directory, there is none")
+
+
+def _manifest(directory: Path, url: str) -> tuple[Manifest, str]:
+    try:
+        with (directory / "manifest.json").open("rb") as file:
+            content = file.read(LIMIT_BYTES + 1)
+        if len(content) > LIMIT_BYTES:
+            raise InferenceError(
+                Code.FAILED_PRECONDITION, f"{url}: its manifest.json is larger than {LIMIT_BYTES} bytes"
+            )
+        return parse(Manifest, content, what=f"{url}/manifest.json"), hashlib.sha256(content).hexdigest()
+    except OSError as exc:
+        message = f"{url}: expected a manifest.json in it, {exc.strerror}"
+        raise InferenceError(Code.FAILED_PRECONDITION, message) from exc
+    except DocumentError as exc:
+        raise InferenceError(Code.FAILED_PRECONDITION, exc.message) from exc
+
+
+def _within(path: Path, root: Path) -> bool:
+    return path.is_relative_to(root.resolve()) and path != root.resolve()
+
+
+def _shown(name: str) -> str:
+    return repr(name[:80])

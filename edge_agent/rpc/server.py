@@ -1,0 +1,157 @@
+"""The servers: the data plane's and the control plane's, with health and reflection.
+
+Two servers, so that event streams never hold threads of the data plane. A port is never
+shared (``so_reuseport=0``) and a living agent's socket is never taken over.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from edge_agent._proto.edge_agent.v1 import edge_agent_pb2, edge_agent_pb2_grpc
+from edge_agent._proto.sagemaker_edge import agent_pb2, agent_pb2_grpc
+from edge_agent.config import Rpc
+from edge_agent.rpc.addresses import bind_tcp, open_to_group, prepare_socket
+from edge_agent.rpc.inspection_service import InspectionService
+from edge_agent.rpc.interceptor import CallInterceptor
+from edge_agent.rpc.operator_service import STREAMS, OperatorService
+from edge_agent.rpc.sagemaker_service import SageMakerService
+
+DATA_GROUP = "edge-agent"
+CONTROL_GROUP = "edge-agent-admin"
+_CONTROL_THREADS = 8
+_HEALTH_THREADS = 1
+_MESSAGE_BYTES = 64 << 20
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", _MESSAGE_BYTES),
+    ("grpc.max_send_message_length", _MESSAGE_BYTES),
+    # A caller whose machine went away is noticed, and one that pings too often is not cut off.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+)
+
+
+class Service(NamedTuple):
+    """One protocol: its full name and how it gets onto a server."""
+
+    name: str
+    add: Callable[[grpc.Server], None]
+
+
+class RpcServer:
+    """One server with health and reflection; it says NOT_SERVING until told otherwise.
+
+    Args:
+        services: what it serves.
+        threads: calls answered at a time; one more is refused RESOURCE_EXHAUSTED.
+        clients: certificates' common names that may call over TLS.
+    """
+
+    def __init__(self, services: Sequence[Service], *, threads: int, clients: tuple[str, ...] = ()) -> None:
+        self.tcp_port = 0
+        self._sockets: dict[Path, int] = {}
+        self._server = grpc.server(
+            ThreadPoolExecutor(threads, thread_name_prefix="rpc"),
+            interceptors=[CallInterceptor(clients, reflections=max(1, threads // 8))],
+            options=_OPTIONS,
+            maximum_concurrent_rpcs=threads,
+        )
+        self._health_pool = ThreadPoolExecutor(_HEALTH_THREADS, thread_name_prefix="health")
+        self._health: Any = health.HealthServicer(experimental_thread_pool=self._health_pool)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._names = [service.name for service in services]
+        for service in services:
+            service.add(self._server)
+        reflection.enable_server_reflection([*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+        self.set_serving(serving=False)
+
+    def listen_on(self, path: Path, group: str) -> None:
+        """Listen on a unix socket that ``group`` may use.
+
+        Raises:
+            ConfigError: another process answers there, or it cannot be made.
+        """
+        prepare_socket(path)
+        self._server.add_insecure_port(f"unix:{path}")
+        open_to_group(path, group)
+        self._sockets[path] = path.stat().st_ino
+
+    def listen_on_tcp(self, rpc: Rpc) -> None:
+        """Listen on ``rpc.tcp``; the port is ``tcp_port`` afterwards.
+
+        Raises:
+            ConfigError: as ``addresses.bind_tcp``.
+        """
+        self.tcp_port = bind_tcp(self._server, rpc)
+
+    def start(self) -> None:
+        """Answer from now on."""
+        self._server.start()
+
+    def set_serving(self, *, serving: bool) -> None:
+        """Say by grpc.health.v1 whether calls will be answered well."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in (health.OVERALL_HEALTH, *self._names):
+            self._health.set(name, status)
+
+    def stop(self, grace_s: float) -> None:
+        """Take no new calls, let running ones end within ``grace_s``, and remove the sockets."""
+        self._health.enter_graceful_shutdown()
+        self._server.stop(grace_s).wait()
+        self._health_pool.shutdown()
+        for path, inode in self._sockets.items():
+            _remove(path, inode)
+
+
+def data_server(
+    rpc: Rpc, runtime_dir: Path, inspection: InspectionService, sagemaker: SageMakerService | None = None
+) -> RpcServer:
+    """Return the data plane, listening and not started: ``agent.sock``, further sockets, TCP.
+
+    Raises:
+        ConfigError: an address is taken or not allowed.
+    """
+    services = [
+        _service(edge_agent_pb2, "Inspection", edge_agent_pb2_grpc.add_InspectionServicer_to_server, inspection)
+    ]
+    if sagemaker is not None:
+        services.append(_service(agent_pb2, "Agent", agent_pb2_grpc.add_AgentServicer_to_server, sagemaker))
+    server = RpcServer(services, threads=rpc.threads, clients=rpc.tls.clients)
+    for path in (runtime_dir / "agent.sock", *rpc.sockets):
+        server.listen_on(path, DATA_GROUP)
+    if rpc.tcp:
+        server.listen_on_tcp(rpc)
+    return server
+
+
+def control_server(runtime_dir: Path, operator: OperatorService) -> RpcServer:
+    """Return the control plane, listening and not started: ``control.sock``.
+
+    Raises:
+        ConfigError: the socket is taken.
+    """
+    service = _service(edge_agent_pb2, "Operator", edge_agent_pb2_grpc.add_OperatorServicer_to_server, operator)
+    server = RpcServer([service], threads=STREAMS + _CONTROL_THREADS)
+    server.listen_on(runtime_dir / "control.sock", CONTROL_GROUP)
+    return server
+
+
+def _service(module: Any, name: str, add: Callable[[Any, grpc.Server], None], servicer: object) -> Service:
+    return Service(module.DESCRIPTOR.services_by_name[name].full_name, lambda server: add(servicer, server))
+
+
+def _remove(path: Path, inode: int) -> None:
+    """Remove our socket, unless another process has put its own there since."""
+    try:
+        if path.lstat().st_ino == inode:
+            path.unlink()
+    except FileNotFoundError:
+        return

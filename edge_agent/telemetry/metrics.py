@@ -1,0 +1,253 @@
+"""Figures for Prometheus; the one door to prometheus_client.
+
+Names that users of Triton know mean here what they mean there. The rest is ours.
+``described`` lists all of them for the documentation.
+"""
+
+import ipaddress
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from edge_agent.errors import Code, ConfigError
+
+_REGISTRY = CollectorRegistry(auto_describe=True)
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_MODEL = ("model", "version")
+_MICROSECONDS = 1e6
+
+
+class Description(NamedTuple):
+    """One metric, as the documentation lists it."""
+
+    name: str
+    kind: str
+    meaning: str
+
+
+class Durations(NamedTuple):
+    """Where the time of one request went, in seconds."""
+
+    total_s: float
+    queue_s: float = 0.0
+    decode_s: float = 0.0
+    preprocess_s: float = 0.0
+    compute_s: float = 0.0
+
+
+class _TritonCounters(Collector):
+    """Counters under Triton's very names, which lack the suffix that this library adds."""
+
+    MEANINGS = {  # noqa: RUF012 - a table
+        "nv_inference_request_success": "Requests that were answered",
+        "nv_inference_request_failure": "Requests that failed",
+        "nv_inference_count": "Inferences that were made",
+        "nv_inference_request_duration_us": "Time of all requests, waiting included",
+        "nv_inference_queue_duration_us": "Time that all requests waited",
+        "nv_inference_compute_infer_duration_us": "Time that the runtime computed",
+    }
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._values: dict[str, dict[tuple[str, str, str], float]] = {
+            name: defaultdict(float) for name in self.MEANINGS
+        }
+
+    def add(self, name: str, model: str, version: str, amount: float = 1.0, reason: str = "") -> None:
+        """Count; ``reason`` is the code of a failure."""
+        with self._lock:
+            self._values[name][model, version, reason] += amount
+
+    def collect(self) -> Iterable[Metric]:
+        """Return everything that was counted."""
+        with self._lock:
+            values = {name: dict(labelled) for name, labelled in self._values.items()}
+        for name, labelled in values.items():
+            metric = Metric(name, self.MEANINGS[name], "unknown")
+            for (model, version, reason), value in labelled.items():
+                labels = {"model": model, "version": version} | ({"reason": reason} if reason else {})
+                metric.add_sample(name, labels, value)
+            yield metric
+
+
+def _counter(name: str, meaning: str, labels: tuple[str, ...] = ()) -> Counter:
+    return Counter(f"edge_agent_{name}", meaning, labels, registry=_REGISTRY)
+
+
+def _gauge(name: str, meaning: str, labels: tuple[str, ...] = ()) -> Gauge:
+    return Gauge(f"edge_agent_{name}", meaning, labels, registry=_REGISTRY)
+
+
+def _histogram(name: str, meaning: str, labels: tuple[str, ...] = ()) -> Histogram:
+    return Histogram(f"edge_agent_{name}", meaning, labels, buckets=_SECONDS, registry=_REGISTRY)
+
+
+_TRITON = _TritonCounters()
+_REGISTRY.register(_TRITON)
+_PHASES = _histogram("request_phase_seconds", "Time of requests by phase", (*_MODEL, "phase"))
+_IN_FLIGHT = _gauge("calls_in_flight", "Calls being answered", ("method",))
+_CALLS = _counter("calls", "Calls by method and gRPC status", ("method", "status"))
+_CALL_SECONDS = _histogram("call_seconds", "Time of calls by method", ("method",))
+_FAULTS = _counter("faults", "Calls that ended in a fault of the agent")
+_INSPECTIONS = _counter("inspections", "Inspected frames by verdict", ("verdict",))
+_MODELS = _gauge("model_info", "Model versions by state; 1 for the one it is in", (*_MODEL, "state"))
+_MEMORY = _gauge("worker_memory_bytes", "Resident memory of a version's worker", _MODEL)
+_RESTARTS = _counter("worker_restarts", "Workers that died or hung and were replaced", _MODEL)
+_SWAPS = _counter("swaps", "Activations of another version", ("model",))
+_SHADOW = _counter("shadow_comparisons", "Live requests that a candidate answered too", ("model", "agreed"))
+_DEPLOYMENTS = _counter("deployment_states", "Deployments that entered a state", ("state",))
+_DOWNLOADED = _counter("download_bytes", "Bytes that came from the repository")
+_CAPTURES = _gauge("captures", "Captures in the spool by state", ("state",))
+_CAPTURE_BYTES = _gauge("capture_bytes", "Disk space that the spool takes")
+_DROPPED = _counter("captures_dropped", "Captures that were not kept because the spool was full")
+_EVENTS = _counter("events_dropped", "Events that a slow reader missed")
+
+
+def observe_request(model: str, version: str, durations: Durations) -> None:
+    """Count one answered request and where its time went."""
+    _TRITON.add("nv_inference_request_success", model, version)
+    _TRITON.add("nv_inference_count", model, version)
+    _TRITON.add("nv_inference_request_duration_us", model, version, durations.total_s * _MICROSECONDS)
+    _TRITON.add("nv_inference_queue_duration_us", model, version, durations.queue_s * _MICROSECONDS)
+    _TRITON.add("nv_inference_compute_infer_duration_us", model, version, durations.compute_s * _MICROSECONDS)
+    for field, seconds in durations._asdict().items():
+        if seconds or field == "total_s":
+            _PHASES.labels(model, version, field.removesuffix("_s")).observe(seconds)
+
+
+def count_failure(model: str, version: str, code: Code) -> None:
+    """Count one failed request."""
+    _TRITON.add("nv_inference_request_failure", model, version, reason=code.value)
+
+
+def call_in_flight(method: str) -> AbstractContextManager[object]:
+    """Return a context that counts one call as being answered."""
+    return _IN_FLIGHT.labels(method).track_inprogress()
+
+
+def count_call(method: str, status: str, seconds: float | None = None) -> None:
+    """Count one ended call; a stream tells no time."""
+    _CALLS.labels(method, status).inc()
+    if seconds is not None:
+        _CALL_SECONDS.labels(method).observe(seconds)
+
+
+def count_fault() -> None:
+    """Count a programmer's error that one call ran into."""
+    _FAULTS.inc()
+
+
+def count_inspection(verdict: str) -> None:
+    """Count one inspected frame."""
+    _INSPECTIONS.labels(verdict).inc()
+
+
+def show_models(models: Iterable[tuple[str, str, str, int]]) -> None:
+    """Show name, version, state and memory of every loaded version, and forget others."""
+    _MODELS.clear()
+    _MEMORY.clear()
+    for name, version, state, memory_bytes in models:
+        _MODELS.labels(name, version, state).set(1)
+        _MEMORY.labels(name, version).set(memory_bytes)
+
+
+def count_worker_restart(model: str, version: str) -> None:
+    """Count one worker that was replaced."""
+    _RESTARTS.labels(model, version).inc()
+
+
+def count_swap(model: str) -> None:
+    """Count one activation."""
+    _SWAPS.labels(model).inc()
+
+
+def count_shadow(model: str, *, agreed: bool) -> None:
+    """Count one live request that a candidate answered as well."""
+    _SHADOW.labels(model, str(agreed).lower()).inc()
+
+
+def count_deployment_state(state: str) -> None:
+    """Count a deployment that entered ``state``."""
+    _DEPLOYMENTS.labels(state).inc()
+
+
+def count_download(size_bytes: int) -> None:
+    """Count bytes that arrived."""
+    _DOWNLOADED.inc(size_bytes)
+
+
+def show_captures(pending: int, failed: int, size_bytes: int) -> None:
+    """Show the spool."""
+    _CAPTURES.labels("pending").set(pending)
+    _CAPTURES.labels("failed").set(failed)
+    _CAPTURE_BYTES.set(size_bytes)
+
+
+def count_dropped_capture() -> None:
+    """Count one capture that was not kept."""
+    _DROPPED.inc()
+
+
+def count_dropped_events(amount: int) -> None:
+    """Count events that a reader was too slow for."""
+    _EVENTS.inc(amount)
+
+
+def exposition() -> bytes:
+    """Return all figures as Prometheus reads them."""
+    return generate_latest(_REGISTRY)
+
+
+def described() -> Iterator[Description]:
+    """Yield every metric with its kind and meaning."""
+    for metric in _REGISTRY.collect():
+        yield Description(metric.name, metric.type, metric.documentation)
+
+
+class MetricsServer:
+    """``/metrics`` on loopback.
+
+    Args:
+        address: ``host:port``; port 0 takes a free one.
+
+    Raises:
+        ConfigError: the address is not loopback, or somebody else uses it.
+    """
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        if not is_loopback(host):
+            message = f"telemetry.metrics: expected a loopback address, since it asks for no login, came {address}"
+            raise ConfigError(Code.CONFIG_INVALID, message)
+        try:
+            self._server, self._thread = start_http_server(int(port), host.strip("[]"), _REGISTRY)
+        except (OSError, OverflowError) as exc:
+            raise ConfigError(Code.CONFIG_INVALID, f"telemetry.metrics: cannot listen on {address}: {exc}") from exc
+        self._thread.name = "metrics"
+
+    @property
+    def port(self) -> int:
+        """Return the port."""
+        server: WSGIServer = self._server
+        return server.server_port
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host of an address is this machine only."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
