@@ -1,29 +1,29 @@
 """The talk under any interleaving of lost, doubled, late and reordered messages, restarts and cloud operators."""
 
+import copy
 import json
 import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from edge_agent.jobs import JobGone, JobOffered
+from edge_agent.jobs import JobOffered, JobReported
 from edge_agent.jobs.effects import Send
 from tests.fakes.jobs_device import Device
-from tests.fakes.jobs_service import TERMINAL, JobsService, Publication
+from tests.fakes.jobs_service import TERMINAL, Execution, JobsService, Publication
 
 THING = "press-4"
 ENDS = ("SUCCEEDED", "FAILED", "REJECTED")
 DRAIN_STEPS = 3000
+MOST_JOBS = 6
 
 
 class Talk(RuleBasedStateMachine):
     """A device, a service, and a wire in each direction on which anything may happen to a message."""
-
-    jobs = Bundle("jobs")
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,9 +38,11 @@ class Talk(RuleBasedStateMachine):
         self.begun: Counter[str] = Counter()
         self.truth: dict[str, str] = {}
         self.working: str | None = None
-        self.gone: set[str] = set()
+        self.ends_counted: set[str] = set()
         self.ends_accepted: Counter[str] = Counter()
+        self.saved: dict[tuple[str, str], Execution] = {}
         self.device = self._boot()
+        self._collect()
 
     def teardown(self) -> None:
         self.device.outbox.close()
@@ -59,93 +61,100 @@ class Talk(RuleBasedStateMachine):
     def _collect(self) -> None:
         self.up += self.device.sent
         self.device.sent = []
-        for event in self.device.told[self.seen_events :]:
-            if isinstance(event, JobOffered):
-                assert event.job_id not in self.truth, f"{event.job_id} was finished and is offered again"
-                self.begun[event.job_id] += 1
-                self.working = event.job_id
-            elif isinstance(event, JobGone):
-                self.gone.add(event.job_id)
+        for told in self.device.told[self.seen_events :]:
+            if isinstance(told, JobOffered):
+                assert told.job_id not in self.truth, f"{told.job_id} was finished and is offered again"
+                self.begun[told.job_id] += 1
+                self.working = told.job_id
+            elif isinstance(told, JobReported):
+                assert told.status == self.truth[told.job_id]
+                assert not told.accepted or told.job_id in self.ends_counted, f"{told.job_id} was never accepted"
         self.seen_events = len(self.device.told)
 
     @precondition(lambda self: self.working)
-    @rule(step=st.sampled_from(["REFRESHING", "DOWNLOADING", "BUILDING"]))
-    def progress(self, step: str) -> None:
+    @rule(status=st.sampled_from(["IN_PROGRESS", *ENDS]), step=st.sampled_from(["CHECKING", "BUILDING"]))
+    def work(self, status: Any, step: str) -> None:
         assert self.working
-        self.device.report(self.working, "IN_PROGRESS", step=step)
+        self.device.report(self.working, status, step=step)
+        if status in ENDS:
+            self.truth.setdefault(self.working, status)
+            self.working = None
         self._collect()
 
-    @precondition(lambda self: self.working)
-    @rule(status=st.sampled_from(ENDS))
-    def end(self, status: Any) -> None:
-        assert self.working
-        self.device.report(self.working, status, code="X")
-        self.truth.setdefault(self.working, status)
-        self.working = None
-        self._collect()
+    # the cloud
 
-    # the cloud's operator
+    @initialize()
+    def a_first_job_arrives(self) -> None:
+        self.create()
+        self.good_stretch(10)
 
-    @precondition(lambda self: self.created < 6)
-    @rule(target=jobs)
-    def create(self) -> str:
+    @precondition(lambda self: self.created < MOST_JOBS)
+    @rule()
+    def create(self) -> None:
         self.created += 1
-        job_id = f"j{self.created}"
-        self.down += self.service.create_job(job_id, {"n": self.created}, THING)
-        return job_id
+        self.down += self.service.create_job(f"j{self.created}", {"n": self.created}, THING)
 
-    @rule(job_id=jobs, force=st.booleans())
-    def cancel(self, job_id: str, force: bool) -> None:
-        self.down += self.service.cancel_job(job_id, force=force)
-
-    @rule(job_id=jobs)
-    def time_out(self, job_id: str) -> None:
-        if self.service.executions[THING, job_id].status == "IN_PROGRESS":
-            self.down += self.service.time_out(THING, job_id)
+    @precondition(lambda self: self.created)
+    @rule(number=st.integers(1, MOST_JOBS), how=st.sampled_from(["cancel", "force", "time out"]))
+    def take_away(self, number: int, how: str) -> None:
+        execution = self.service.executions.get((THING, f"j{number}"))
+        if execution is None or execution.status in TERMINAL:
+            return
+        if how == "time out":
+            self.down += self.service.time_out(THING, execution.job_id)
+        else:
+            self.down += self.service.cancel_job(execution.job_id, force=how == "force")
 
     # the wire
 
-    @precondition(lambda self: self.up)
-    @rule(data=st.data(), fate=st.sampled_from(["deliver", "double", "lose"]))
-    def request(self, data: st.DataObject, fate: str) -> None:
-        message = self.up[data.draw(st.integers(0, len(self.up) - 1))]
-        if fate != "double":
-            self.up.remove(message)
-        if fate != "lose":
-            self._serve(message)
+    @rule(count=st.integers(1, 30))
+    def good_stretch(self, count: int) -> None:
+        for _ in range(count):
+            if self.up:
+                self._serve(self.up.pop(0))
+            if self.down:
+                self.device.receive(*self.down.pop(0))
+                self._collect()
 
-    @precondition(lambda self: self.down)
-    @rule(data=st.data(), fate=st.sampled_from(["deliver", "double", "lose"]))
-    def answer(self, data: st.DataObject, fate: str) -> None:
-        message = self.down[data.draw(st.integers(0, len(self.down) - 1))]
+    @rule(data=st.data(), upwards=st.booleans(), fate=st.sampled_from(["late", "double", "lose"]))
+    def trouble(self, data: st.DataObject, upwards: bool, fate: str) -> None:
+        wire: list[Any] = self.up if upwards else self.down
+        if not wire:
+            return
+        message = wire[data.draw(st.integers(0, len(wire) - 1))]
         if fate != "double":
-            self.down.remove(message)
-        if fate != "lose":
+            wire.remove(message)
+        if fate != "lose" and upwards:
+            self._serve(message)
+        elif fate != "lose":
             self.device.receive(*message)
             self._collect()
 
-    @rule(seconds=st.sampled_from([1.0, 15.0, 300.0]))
-    def time_passes(self, seconds: float) -> None:
-        self.device.wait(seconds)
-        self._collect()
-
-    @rule()
-    def connection_lost(self) -> None:
-        self.device.disconnect()
-        self.device.connect()
-        self._collect()
-
-    @rule()
-    def power_cut(self) -> None:
-        self.device.outbox.close()
-        self.device = self._boot()
+    @rule(kind=st.sampled_from(["minutes pass", "connection lost", "power cut", "state saved", "state restored"]))
+    def mishap(self, kind: str) -> None:
+        if kind == "minutes pass":
+            self.device.wait(300)
+        elif kind == "connection lost":
+            self.device.disconnect()
+            self.device.connect()
+        elif kind == "power cut":
+            self.device.outbox.close()
+            self.device = self._boot()
+        elif kind == "state saved":
+            self.saved = copy.deepcopy(self.service.executions)
+        else:
+            # An end that the service forgot is told again, and then counts anew.
+            self.service.executions |= copy.deepcopy(self.saved)
+            self.ends_accepted.clear()
         self._collect()
 
     def _serve(self, message: Send) -> None:
         answers = self.service.handle(*message)
         if message.topic.endswith("/update") and json.loads(message.payload)["status"] in ENDS:
             job_id = message.topic.split("/")[-2]
-            self.ends_accepted[job_id] += answers[0].topic.endswith("/accepted")
+            if answers[0].topic.endswith("/accepted"):
+                self.ends_accepted[job_id] += 1
+                self.ends_counted.add(job_id)
         self.down += answers
 
     # what always holds
@@ -177,7 +186,7 @@ class Talk(RuleBasedStateMachine):
             elif self.down:
                 self.device.receive(*self.down.pop(0))
             elif self.working:
-                self.end("SUCCEEDED")
+                self.work("SUCCEEDED", "REPORTED")
             else:
                 return
         raise AssertionError("the talk does not come to rest")
@@ -187,6 +196,7 @@ class DrainedTalk(Talk):
     """The same, brought to rest at the end of each run."""
 
     def teardown(self) -> None:
+        event(f"jobs begun: {min(len(self.begun), 3)}, ended: {min(len(self.truth), 3)}")
         self.drained_is_true()
         assert self.device.outbox.pending() == []
         for (_, job_id), execution in self.service.executions.items():
@@ -198,5 +208,5 @@ class DrainedTalk(Talk):
 
 TestTalk = DrainedTalk.TestCase
 TestTalk.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=120, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
