@@ -15,7 +15,7 @@ from edge_agent.errors import ActivationError, Code, InferenceError
 from edge_agent.formats import EncodedPicture, Manifest, Picture, RawPicture, TensorSpec
 from edge_agent.inference.runtimes import Engine, load_engine
 from edge_agent.inference.session import Inspected, Tensors
-from edge_agent.inference.tensors import check_inputs, check_outputs
+from edge_agent.inference.tensors import check_outputs
 from edge_agent.vision import RGB, decode, encode_png, form_outcome, from_raw, prepare
 
 IMAGE = "image"
@@ -43,12 +43,11 @@ class Execution:
         return self._engine.provider
 
     def infer(self, tensors: Tensors) -> dict[str, NDArray[Any]]:
-        """Return the graph's outputs.
+        """Return the graph's outputs; the inputs were checked where they came in.
 
         Raises:
-            InferenceError: INVALID_ARGUMENT, INTERNAL.
+            InferenceError: INTERNAL.
         """
-        check_inputs(self._manifest.inputs, tensors)
         outputs = self._engine.run(tensors)
         check_outputs(self._manifest.outputs, outputs)
         return {spec.name: outputs[spec.name] for spec in self._manifest.outputs}

@@ -178,7 +178,7 @@ class IsolatedSession:
             parcel = lane.receive(patience)
             error = parcel.message.get("error")
             answer = read(parcel) if error is None else InferenceError(Code[error[0]], error[1])
-        except (TimeoutError, BlockingIOError) as exc:
+        except TimeoutError as exc:
             raise self._late(lane, sent, deadline) from exc
         except ConnectionError as exc:
             self._lanes.drop(lane)

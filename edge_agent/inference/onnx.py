@@ -85,7 +85,8 @@ def build(model: Path, target: Path) -> None:
 
 def providers() -> tuple[str, ...]:
     """Return the execution providers of the installed library, the preferred first."""
-    return tuple(ort.get_available_providers())
+    # The CPU package lists Azure's, which sends pictures to a service: not for us.
+    return tuple(name for name in ort.get_available_providers() if name != "AzureExecutionProvider")
 
 
 def _options(threads: int) -> ort.SessionOptions:

@@ -11,6 +11,7 @@ import fcntl
 import json
 import mmap
 import os
+import select
 import socket
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -24,7 +25,11 @@ _LEAST_BYTES = 1 << 16
 _LIMIT_BYTES = 1 << 31
 _MESSAGE_BYTES = 1 << 16
 _ALIGNMENT = 64
+_SEGMENT_FOLLOWS = b"segment"
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Segment:
@@ -39,11 +44,9 @@ class Segment:
         self._map = mmap.mmap(self.descriptor, size_bytes)
         self._bytes = np.frombuffer(self._map, np.uint8)
 
-    def write(self, offset: int, blob: Blob) -> int:
-        """Copy ``blob`` to ``offset`` and return its bytes."""
-        source = _flat(blob)
+    def write(self, offset: int, source: NDArray[np.uint8]) -> None:
+        """Copy flat bytes to ``offset``."""
         self._bytes[offset : offset + source.nbytes] = source
-        return source.nbytes
 
     def close(self) -> None:
         """Give the memory back; the other side's mapping lives until it is dropped there."""
@@ -90,11 +93,19 @@ class Parcel(NamedTuple):
 
 
 class Endpoint:
-    """One end of a lane: messages over a SEQPACKET socket, bytes beside them in segments."""
+    """One end of a lane: messages over a SEQPACKET socket, bytes beside them in segments.
+
+    A request costs what Python costs here, so this stays spare: the socket is never switched
+    between blocking and not, the encoder is made once, and descriptors, which need a slower
+    call, come only behind a message that announces one.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         """Take over the socket."""
+        connection.settimeout(None)
         self._socket = connection
+        self._poll = select.poll()
+        self._poll.register(connection, select.POLLIN)
         self._own: Segment | None = None
         self._foreign: ForeignSegment | None = None
 
@@ -109,18 +120,15 @@ class Endpoint:
             ConnectionError: the other side is gone.
             OverflowError: the blobs are larger than a segment may be.
         """
-        sizes = [_flat(blob).nbytes for blob in blobs]
-        offsets, total = _places(sizes)
-        fresh = self._room_for(total)
-        if self._own is not None:
-            for offset, blob in zip(offsets, blobs, strict=True):
-                self._own.write(offset, blob)
-        content = json.dumps([message, list(zip(offsets, sizes, strict=True))], separators=(",", ":")).encode()
-        self._socket.settimeout(None)
-        if fresh is None:
-            self._socket.send(content)
-        else:
-            socket.send_fds(self._socket, [content], [fresh.descriptor])
+        flat = [_flat(blob) for blob in blobs]
+        places, total = _places(flat)
+        own = self._own
+        if total and (own is None or own.size_bytes < total):
+            own = self._grow(total)
+        if own is not None:
+            for (offset, _), source in zip(places, flat, strict=True):
+                own.write(offset, source)
+        self._socket.send(_encode([message, places]).encode())
 
     def receive(self, timeout_s: float | None = None) -> Parcel:
         """Return the next message; its blobs are views, valid until the next message.
@@ -129,12 +137,10 @@ class Endpoint:
             TimeoutError: nothing came in time.
             ConnectionError: the other side is gone, or sent what is no message.
         """
-        self._socket.settimeout(timeout_s)
-        content, descriptors, _flags, _ = socket.recv_fds(self._socket, _MESSAGE_BYTES, 1)
-        for descriptor in descriptors:
-            self._foreign = ForeignSegment(descriptor)
-        if not content:
-            raise ConnectionError("the other side is gone")
+        content = self._next(timeout_s)
+        if content == _SEGMENT_FOLLOWS:
+            self._take_segment()
+            content = self._next(timeout_s)
         try:
             message, places = json.loads(content)
             return Parcel(message, [self._read(offset, size) for offset, size in places])
@@ -149,16 +155,30 @@ class Endpoint:
             self._own.close()
             self._own = None
 
-    def _room_for(self, size_bytes: int) -> Segment | None:
-        """Return a new segment where the present one is too small."""
+    def _next(self, timeout_s: float | None) -> bytes:
+        if timeout_s is not None and not self._poll.poll(timeout_s * 1000):
+            raise TimeoutError
+        content = self._socket.recv(_MESSAGE_BYTES)
+        if not content:
+            raise ConnectionError("the other side is gone")
+        return content
+
+    def _grow(self, size_bytes: int) -> Segment:
+        """Replace this side's segment by a larger one, and hand it over."""
         if size_bytes > _LIMIT_BYTES:
             raise OverflowError(f"expected at most {_LIMIT_BYTES} bytes, came {size_bytes}")
-        if size_bytes == 0 or (self._own is not None and self._own.size_bytes >= size_bytes):
-            return None
         if self._own is not None:
             self._own.close()
         self._own = Segment(max(_LEAST_BYTES, 1 << (size_bytes - 1).bit_length()))
+        self._socket.send(_SEGMENT_FOLLOWS)
+        socket.send_fds(self._socket, [_SEGMENT_FOLLOWS], [self._own.descriptor])
         return self._own
+
+    def _take_segment(self) -> None:
+        _, descriptors, _, _ = socket.recv_fds(self._socket, len(_SEGMENT_FOLLOWS), 1)
+        if not descriptors:
+            raise ConnectionError("expected a segment's descriptor, came none")
+        self._foreign = ForeignSegment(descriptors[0])
 
     def _read(self, offset: int, size_bytes: int) -> memoryview:
         if self._foreign is None:
@@ -172,11 +192,11 @@ def _flat(blob: Blob) -> NDArray[np.uint8]:
     return np.frombuffer(blob, np.uint8)
 
 
-def _places(sizes: Sequence[int]) -> tuple[list[int], int]:
-    """Return the offset of each blob, aligned as the runtimes like it, and the whole size."""
-    offsets: list[int] = []
+def _places(flat: Sequence[NDArray[np.uint8]]) -> tuple[list[tuple[int, int]], int]:
+    """Return offset and size of each blob, aligned as the runtimes like it, and the whole size."""
+    places: list[tuple[int, int]] = []
     at = 0
-    for size in sizes:
-        offsets.append(at)
-        at += -(-size // _ALIGNMENT) * _ALIGNMENT
-    return offsets, at
+    for source in flat:
+        places.append((at, source.nbytes))
+        at += -(-source.nbytes // _ALIGNMENT) * _ALIGNMENT
+    return places, at

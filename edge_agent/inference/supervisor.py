@@ -288,7 +288,7 @@ class Supervisor:
     def _drop_answer(self, lane: Endpoint) -> None:
         try:
             lane.receive(0)
-        except (ConnectionError, TimeoutError, BlockingIOError):
+        except (ConnectionError, TimeoutError):
             return  # the worker ended: the control socket tells
         with self._lock:
             self._late.pop(lane, None)

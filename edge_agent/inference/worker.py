@@ -8,6 +8,7 @@ too, whatever came first.
 
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -87,6 +88,9 @@ def _serve(control: socket.socket) -> int:
     except AgentError as exc:
         control.send(json.dumps({"code": exc.code.value, "message": exc.message[:_MESSAGE_CHARACTERS]}).encode())
         return 0
+    # What is loaded stays for life: the collector need not look through it in the middle of a request.
+    gc.collect()
+    gc.freeze()
     for number, descriptor in enumerate(descriptors):
         lane = Endpoint(socket.socket(fileno=descriptor))
         threading.Thread(target=_answer_lane, args=(lane, execution), name=f"lane-{number}", daemon=True).start()

@@ -1,0 +1,208 @@
+"""Model versions small enough to be made in a test: real graphs, real manifests, known answers.
+
+Each graph takes uint8 pictures and scores a part by how bright it is: raw score
+``(mean - 128) / 16 + bias``. As much as the first pixel is redder than green, as much longer it works.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from edge_agent.formats import Manifest, parse
+from edge_agent.vision import encode_png
+
+SIDE = 16
+GREY, BRIGHT = 100, 160
+_WORK = 96
+
+
+def grey_picture(value: int, width: int = 24, height: int = 16) -> bytes:
+    """Return a PNG of one grey."""
+    return encode_png(np.full((height, width, 3), value, np.uint8))
+
+
+def image(value: int, *, work: int = 0, batch: int = 1) -> dict[str, NDArray[Any]]:
+    """Return an input tensor of one grey; ``work`` 1..255 makes the graph compute for some milliseconds each."""
+    pixels = np.full((batch, SIDE, SIDE, 3), value, np.uint8)
+    pixels[:, 0, 0, :2] = (work, 0)
+    return {"image": pixels}
+
+
+def raw_score(pixels: NDArray[np.uint8], bias: float = 0.0) -> float:
+    """Return what the graph answers."""
+    return float((pixels[:, 1:].astype(np.float64).mean() - 128) / 16 + bias)
+
+
+def write_version(
+    directory: Path,
+    *,
+    name: str = "bright",
+    version: str = "1",
+    bias: float = 0.0,
+    kind: str = "classification",
+    fault: str = "",
+    changes: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """Write one version as the store lays it out and return its manifest.
+
+    Args:
+        directory: made when absent.
+        name: of the model.
+        version: of the model.
+        bias: added to the raw score, so that versions can be told apart.
+        kind: classification (score, probabilities) or anomaly (score, map).
+        fault: "", "nan", "shape" or "garbage" (no ONNX at all).
+        changes: fields of the manifest to replace.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    content = b"no graph" * 64 if fault == "garbage" else _graph(bias, kind, fault)
+    (directory / "model.onnx").write_bytes(content)
+    samples = []
+    for label, value in (("OK", GREY), ("NG", BRIGHT)):
+        (directory / f"{label}.png").write_bytes(grey_picture(value))
+        score = 1 / (1 + math.exp(-((value - 128) / 16 + bias)))
+        samples.append({"image": f"{label}.png", "score": score, "verdict": "NG" if score >= 0.5 else "OK"})
+    document = _manifest(directory, name, version, kind) | {"golden": {"samples": samples}} | dict(changes or {})
+    manifest = parse(Manifest, document, what="manifest")
+    (directory / "manifest.json").write_bytes(manifest.to_json())
+    return manifest
+
+
+def _manifest(directory: Path, name: str, version: str, kind: str) -> dict[str, Any]:
+    second = (
+        {"name": "probabilities", "dtype": "float32", "shape": [-1, 2]}
+        if kind == "classification"
+        else {"name": "map", "dtype": "float32", "shape": [-1, SIDE, SIDE]}
+    )
+    roles = {"model.onnx": "model", "OK.png": "golden", "NG.png": "golden"}
+    return {
+        "schema": "edge-agent/manifest/1",
+        "model": name,
+        "version": version,
+        "release_seq": 1,
+        "kind": kind,
+        "labels": ["good", "bad"] if kind == "classification" else [],
+        "normal_labels": ["good"] if kind == "classification" else [],
+        "runtime": {"name": "onnxruntime"},
+        "inputs": [{"name": "image", "dtype": "uint8", "shape": [-1, SIDE, SIDE, 3]}],
+        "outputs": [{"name": "score", "dtype": "float32", "shape": [-1]}, second],
+        "preprocess": {"width": SIDE, "height": SIDE, "letterbox": False},
+        "decision": {"threshold": 0.5, "threshold_range": [0.1, 0.9]},
+        "artefacts": [_artefact(directory / path, role) for path, role in roles.items()],
+    }
+
+
+def _artefact(path: Path, role: str) -> dict[str, Any]:
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    return {"path": path.name, "role": role, "size_bytes": len(content), "sha256": digest}
+
+
+def _graph(bias: float, kind: str, fault: str) -> bytes:
+    constants = {
+        "begin": np.array([1], np.int64),
+        "end": np.array([SIDE], np.int64),
+        "rows": np.array([1], np.int64),
+        "inner": np.array([1, 2, 3], np.int64),
+        "channels": np.array([3], np.int64),
+        "middle": np.array(128, np.float32),
+        "width": np.array(16, np.float32),
+        "bias": np.array(math.nan if fault == "nan" else bias, np.float32),
+        "zero": np.array([0], np.int64),
+        "one": np.array([1], np.int64),
+        "last": np.array([-1], np.int64),
+        "true": np.bool_(1).reshape(()),
+        "nothing": np.zeros((_WORK, _WORK), np.float32),
+        "matrix": np.full((_WORK, _WORK), 0.001, np.float32),
+        "per_step": np.array(400, np.int64),
+        "none": np.array(0, np.int64),
+        "corner": np.array([0, 0, 0, 0], np.int64),
+        "next": np.array([0, 0, 0, 1], np.int64),
+    }
+    nodes = [
+        helper.make_node("GatherND", ["image", "corner"], ["first"]),
+        helper.make_node("GatherND", ["image", "next"], ["second"]),
+        helper.make_node("Cast", ["first"], ["first_int"], to=TensorProto.INT64),
+        helper.make_node("Cast", ["second"], ["second_int"], to=TensorProto.INT64),
+        helper.make_node("Sub", ["first_int", "second_int"], ["more"]),
+        helper.make_node("Max", ["more", "none"], ["work"]),
+        helper.make_node("Mul", ["work", "per_step"], ["steps"]),
+        helper.make_node("Loop", ["steps", "true", "nothing"], ["worked"], body=_work()),
+        helper.make_node("ReduceMax", ["worked"], ["worked_most"], keepdims=0),
+        helper.make_node("Slice", ["image", "begin", "end", "rows"], ["below"]),
+        helper.make_node("Cast", ["below"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels", "inner"], ["mean"], keepdims=0),
+        helper.make_node("Add", ["mean", "worked_most"], ["mean_after"]),
+        helper.make_node("Sub", ["mean_after", "middle"], ["centred"]),
+        helper.make_node("Div", ["centred", "width"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "bias"], ["raw"]),
+        *_outputs(kind, fault),
+    ]
+    batch = "n"
+    second = (
+        helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [batch, 2])
+        if kind == "classification"
+        else helper.make_tensor_value_info("map", TensorProto.FLOAT, [batch, SIDE, SIDE])
+    )
+    graph = helper.make_graph(
+        nodes,
+        "bright",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [batch, SIDE, SIDE, 3])],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["answers"]), second],
+        [numpy_helper.from_array(value, key) for key, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def _outputs(kind: str, fault: str) -> list[onnx.NodeProto]:
+    score = (
+        helper.make_node("Concat", ["raw", "raw"], ["score"], axis=0)
+        if fault == "shape"
+        else helper.make_node("Identity", ["raw"], ["score"])
+    )
+    if kind == "anomaly":
+        return [
+            score,
+            helper.make_node("Cast", ["image"], ["all_pixels"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["all_pixels", "channels"], ["grey"], keepdims=0),
+            helper.make_node("Sub", ["grey", "middle"], ["grey_centred"]),
+            helper.make_node("Div", ["grey_centred", "width"], ["map"]),
+        ]
+    return [
+        score,
+        helper.make_node("Sigmoid", ["raw"], ["bad"]),
+        helper.make_node("Neg", ["raw"], ["negated"]),
+        helper.make_node("Sigmoid", ["negated"], ["good"]),
+        helper.make_node("Unsqueeze", ["good", "last"], ["good_column"]),
+        helper.make_node("Unsqueeze", ["bad", "last"], ["bad_column"]),
+        helper.make_node("Concat", ["good_column", "bad_column"], ["probabilities"], axis=-1),
+    ]
+
+
+def _work() -> onnx.GraphProto:
+    """Return a loop's body that multiplies a matrix of zeros: time spent, nothing changed."""
+    return helper.make_graph(
+        [
+            helper.make_node("MatMul", ["before", "matrix"], ["after"]),
+            helper.make_node("Identity", ["go_on"], ["still"]),
+        ],
+        "work",
+        [
+            helper.make_tensor_value_info("step", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("before", TensorProto.FLOAT, [_WORK, _WORK]),
+        ],
+        [
+            helper.make_tensor_value_info("still", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("after", TensorProto.FLOAT, [_WORK, _WORK]),
+        ],
+    )
