@@ -13,6 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
+_UNLIMITED = 10_000
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, one document on each line.")]
 
 
@@ -54,7 +56,9 @@ def table(
     for row in rows:
         # Text, not str: what a thing or model is called is never read as markup.
         drawn.add_row(*(Text(_shown(row.get(column))) for column in columns))
-    Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(drawn)
+    # A program that reads the table gets whole lines.
+    width = None if sys.stdout.isatty() else _UNLIMITED
+    Console(highlight=False, width=width).print(drawn)
 
 
 def note(text: str) -> None:

@@ -315,8 +315,8 @@ def test_the_same_job_id_twice_is_a_conflict(edge_cloud: Callable[..., Ran], dev
 
 def test_the_largest_job_fits_into_what_aws_takes() -> None:
     models = [{"name": f"{'m' * 61}{number:02}", "version": "9" * 9 + ".999999999" * 3} for number in range(16)]
-    policy = dict.fromkeys(("shadow", "probation"), {"min_requests": 1_000_000, "max_seconds": 604_800.0})
-    document = form_document("install", models, {**policy, "deadline_s": 2_592_000.0})
+    stage = {"min_requests": 1_000_000, "max_seconds": 604_800.0}
+    document = form_document("install", models, {"shadow": stage, "probation": stage, "deadline_s": 2_592_000.0})
     assert 0 < len(document.to_json()) <= LIMIT_CHARACTERS
     with pytest.raises(DocumentError, match="16"):
         form_document("install", [*models, {"name": "one-more", "version": "1"}])
