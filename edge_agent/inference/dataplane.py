@@ -95,6 +95,11 @@ class DataPlane:
 
         return self._answer(name, version, timeout_s, ask, tensors=None, picture=picture)
 
+    def describe(self, name: str) -> str:
+        """Return the kind of an active model (classification, segmentation, anomaly); empty where there is none."""
+        session = self._registry.active().get(self._registry.resolve(name) or "")
+        return session.manifest.kind.value if session is not None else ""
+
     def watch(self, watcher: Watcher) -> Callable[[], None]:
         """Tell ``watcher`` of every request from now on; the returned call ends that."""
         with self._lock:

@@ -23,6 +23,7 @@ from edge_agent.errors import ActivationError, AgentError, Code
 from edge_agent.inference.lanes import Lanes
 from edge_agent.inference.runtimes import PACKAGE_ROOT
 from edge_agent.inference.segments import Endpoint
+from edge_agent.telemetry.threads import Watched
 
 _LOG = logging.getLogger(__name__)
 
@@ -145,7 +146,7 @@ class Supervisor:
         self._closing = False
         self._started = threading.Event()
         self._failure: AgentError | None = None
-        self._thread = threading.Thread(target=self._run, name=f"worker-{order.manifest['model']}", daemon=True)
+        self._thread = Watched(f"worker-{order.manifest['model']}", self._run)
         self.provider = ""
         self.process_id: int | None = None
         self.restarts = 0
@@ -183,18 +184,20 @@ class Supervisor:
         """End worker and thread."""
         with self._lock:
             self._closing = True
+            self._thread.stopping.set()
             self._poke()
         self._thread.join()
         os.close(self._wake)
 
-    def _run(self) -> None:
+    def _run(self, thread: Watched) -> None:
         try:
             worker = self._first()
             while worker is not None:
                 how = self._watch(worker)
                 worker = None if how is None else self._next(how)
         except _Ended:
-            return
+            pass
+        thread.stopping.set()
 
     def _first(self) -> _Worker | None:
         try:

@@ -1,0 +1,133 @@
+"""One picture in, one verdict out: the chain, the rule, and who wants to know.
+
+Trouble with a model never raises here: the line gets NO_RESULT and the reason. Counting,
+keeping and telling come after the verdict is formed; each only hands over.
+"""
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from edge_agent.formats import EncodedPicture, InspectedFrame, ModelResult, Picture, Verdict
+from edge_agent.inference import Priority
+from edge_agent.inspection.chain import Models, run_chain, steps_of
+from edge_agent.inspection.frames import Layer, RecentFrames, without_masks
+from edge_agent.inspection.results import ResultCounter
+from edge_agent.inspection.verdict import Rule, form_verdict
+
+
+class Inspector:
+    """Inspects pictures for any number of callers at a time.
+
+    Args:
+        models: what answers by model name.
+        mappings: returns applications and their models, as they are now, in their order.
+        rule: how verdicts of models make that of a part.
+        frames: keeps the last ones for the page.
+        counts: counts every inspection.
+        capture: offered every frame with its picture; it drops rather than delays.
+        events: told every frame, without masks, and the picture's bytes where it came encoded.
+        now: epoch seconds.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        mappings: Callable[[], Mapping[str, str]],
+        rule: Rule,
+        *,
+        frames: RecentFrames,
+        counts: ResultCounter,
+        capture: Callable[[InspectedFrame, Picture], None] | None = None,
+        events: Callable[[InspectedFrame, bytes], None] | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._models = models
+        self._mappings = mappings
+        self._rule: Rule = rule
+        self._frames = frames
+        self._counts = counts
+        self._capture = capture
+        self._events = events
+        self._now = now
+        self._ids = FrameIds()
+
+    def inspect(
+        self,
+        picture: Picture,
+        *,
+        applications: Sequence[str] = (),
+        source: str = "",
+        frame_name: str = "",
+        with_mask: bool = False,
+        frame_priority: bool = False,
+        timeout_s: float,
+    ) -> InspectedFrame:
+        """Return a frame with its verdict; trouble is NO_RESULT with a message.
+
+        Args:
+            picture: JPEG, PNG or raw RGB.
+            applications: as in the mappings; none: all that are mapped.
+            source: who asks, for people.
+            frame_name: what the picture is called, for people.
+            with_mask: fill ``mask_png`` of the answer's results.
+            frame_priority: callers of the line go first.
+            timeout_s: for all models together, from now, waiting included.
+        """
+        started, at = time.monotonic(), self._now()
+        steps = steps_of(self._mappings(), applications)
+        priority = Priority.FRAME if frame_priority else Priority.LINE
+        chain = run_chain(self._models, steps, picture, deadline=started + timeout_s, priority=priority)
+        frame = InspectedFrame(
+            id=self._ids.next(at),
+            at=at,
+            source=source,
+            name=frame_name,
+            verdict=form_verdict([result.verdict for result in chain.results], self._rule),
+            results=chain.results,
+            milliseconds=(time.monotonic() - started) * 1000,
+            message=_message(chain.results),
+            width=chain.width,
+            height=chain.height,
+        )
+        self._tell(frame, picture)
+        return frame if with_mask else without_masks(frame)
+
+    def frame(self, frame_id: str, layer: Layer, application: str = "") -> tuple[bytes, str]:
+        """Return a recent frame's picture or overlay, and its content type.
+
+        Raises:
+            InferenceError: NOT_FOUND.
+        """
+        return self._frames.draw(frame_id, layer, application)
+
+    def _tell(self, frame: InspectedFrame, picture: Picture) -> None:
+        self._counts.add(frame.verdict)
+        self._frames.keep(frame, picture)
+        if self._capture is not None:
+            self._capture(frame, picture)
+        if self._events is not None:
+            self._events(without_masks(frame), picture.content if isinstance(picture, EncodedPicture) else b"")
+
+
+class FrameIds:
+    """Ids that are unique and sort as the frames came, also when the clock is set back."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = 0
+        # Two runs of the agent could meet the same microsecond after the clock was set back.
+        self._run = secrets.token_hex(3)
+
+    def next(self, now: float) -> str:
+        """Return the id of a frame at ``now``, epoch seconds."""
+        with self._lock:
+            self._last = max(self._last + 1, int(now * 1e6))
+            return f"{self._last:016d}-{self._run}"
+
+
+def _message(results: Sequence[ModelResult]) -> str:
+    if not results:
+        return "no application is mapped to a model"
+    return next((result.message for result in results if result.verdict is Verdict.NO_RESULT), "")
