@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import Code, InferenceError
-from edge_agent.formats import Decision, Kind, Manifest, Verdict
+from edge_agent.formats import Decision, Kind, Manifest, Preprocess, Verdict
 from edge_agent.vision.preprocess import Placement
 from edge_agent.vision.scoring import calibrate, logit
 
@@ -60,15 +60,15 @@ def form_outcome(
     if not _draws(manifest):
         return Outcome(verdict, score, limit, label, None, 0.0)
     logits = _output(outputs, "map", (1, -1, -1))[0]
-    inner = _inner(logits, placement, manifest)
+    inner = _inner(logits, placement, manifest.preprocess)
     area = float(np.mean(inner >= logit(decision.pixel_threshold)))
     mask = mask_from_logits(_to_source(inner, placement), decision) if with_mask else None
     return Outcome(verdict, score, limit, label, mask, area)
 
 
-def picture_logits(logits: NDArray[np.float32], placement: Placement, manifest: Manifest) -> NDArray[np.float32]:
+def picture_logits(logits: NDArray[np.float32], placement: Placement, rule: Preprocess) -> NDArray[np.float32]:
     """Return a map [h, w] without its padding, in the picture's size, still as logits."""
-    return _to_source(_inner(logits, placement, manifest), placement)
+    return _to_source(_inner(logits, placement, rule), placement)
 
 
 def mask_from_logits(logits: NDArray[np.float32], decision: Decision) -> NDArray[np.uint8]:
@@ -113,10 +113,10 @@ def _label(manifest: Manifest, outputs: Mapping[str, NDArray[Any]], verdict: Ver
     return manifest.labels[best]
 
 
-def _inner(logits: NDArray[np.float32], placement: Placement, manifest: Manifest) -> NDArray[np.float32]:
+def _inner(logits: NDArray[np.float32], placement: Placement, rule: Preprocess) -> NDArray[np.float32]:
     """Cut the padding off; the map may be smaller than the input."""
-    down = logits.shape[0] / manifest.preprocess.height
-    across = logits.shape[1] / manifest.preprocess.width
+    down = logits.shape[0] / rule.height
+    across = logits.shape[1] / rule.width
     top, left = round(placement.top * down), round(placement.left * across)
     bottom = max(top + 1, round((placement.top + placement.height) * down))
     right = max(left + 1, round((placement.left + placement.width) * across))

@@ -1,0 +1,39 @@
+"""What a run knows of its model, and a manifest is made of."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from cloud_tools.errors import CloudError
+from edge_agent.errors import Code
+from edge_agent.formats import Decision, Document, Kind, Preprocess, parse
+
+FILE = "manifest-parts.json"
+MODEL = "model.onnx"
+GOLDEN = "golden"
+
+
+class ManifestParts(Document):
+    """Everything of a manifest that does not depend on its name, its version and its files."""
+
+    kind: Kind
+    labels: tuple[str, ...] = ()
+    normal_labels: tuple[str, ...] = ()
+    preprocess: Preprocess
+    decision: Decision
+    evaluation: dict[str, Any] = Field(default_factory=dict)
+    provenance: dict[str, Any] = Field(default_factory=dict)
+
+
+def read_parts(run: Path) -> ManifestParts:
+    """Return the parts that a training left in ``run``.
+
+    Raises:
+        CloudError: NOT_FOUND: it is not a run.
+        DocumentError: the file was changed by hand and is wrong now.
+    """
+    path = run / FILE
+    if not path.is_file():
+        raise CloudError(Code.NOT_FOUND, f"{run}: expected a run with {FILE}, there is none")
+    return parse(ManifestParts, path.read_bytes(), what=str(path))
