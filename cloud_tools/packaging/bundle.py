@@ -1,0 +1,150 @@
+"""Writes a bundle: manifest.json, model.onnx, golden/*.png.
+
+``release_seq`` is 1 here: only who publishes knows how many releases there were, and
+``publish`` puts the real number in before anything is signed.
+"""
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cloud_tools.errors import CloudError
+from cloud_tools.evaluation.device import DeviceModel
+from cloud_tools.export.check import check_graph
+from cloud_tools.packaging.parts import GOLDEN, MODEL, ManifestParts, read_parts
+from edge_agent.errors import Code
+from edge_agent.formats import Artefact, Golden, GoldenSample, Kind, Manifest, Role, parse
+from edge_agent.vision import RGB, calibrate, decode, encode_png, prepare
+
+MANIFEST = "manifest.json"
+SCHEMA = "edge-agent/manifest/1"
+TOLERANCE = 1e-3
+MOST_GOLDEN = 64
+_MEMORY_FLOOR_BYTES = 120 << 20
+"""What a worker needs before it has loaded anything: Python, numpy, cv2, the runtime."""
+_SECOND_OUTPUT = {Kind.CLASSIFICATION: "probabilities", Kind.SEGMENTATION: "map", Kind.ANOMALY: "map"}
+
+
+class Packaged(NamedTuple):
+    """What was written."""
+
+    directory: Path
+    manifest: Manifest
+    sha256: str
+    """Of manifest.json."""
+
+
+def package_run(run: Path, name: str, version: str, out: Path) -> Packaged:
+    """Write a training's run as a bundle directory ``out``.
+
+    Raises:
+        CloudError: it is no run, its graph is not one for a device, or ``out`` is not empty.
+        DocumentError: the name or the version is malformed.
+    """
+    parts = read_parts(run)
+    pictures = [decode(path.read_bytes()) for path in sorted((run / GOLDEN).glob("*.png"))]
+    return package(run / MODEL, parts, pictures, name, version, out)
+
+
+def package(
+    model: Path, parts: ManifestParts, pictures: Sequence[RGB], name: str, version: str, out: Path
+) -> Packaged:
+    """Write a graph as a bundle directory; scores of the golden pictures come from the device's path.
+
+    Args:
+        model: the ONNX file.
+        parts: what is known of it.
+        pictures: golden ones, 1..64.
+        name: of the model.
+        version: of the model.
+        out: new or empty; it is there completely or not at all.
+
+    Raises:
+        CloudError: the graph is not one for a device or contradicts ``parts``; ``out`` is not empty.
+        DocumentError: the name or the version is malformed.
+    """
+    _require_empty(out)
+    signature = check_graph(model)
+    _check_parts(model, parts, signature)
+    if not 1 <= len(pictures) <= MOST_GOLDEN:
+        raise CloudError(Code.INVALID_ARGUMENT, f"expected 1..{MOST_GOLDEN} golden pictures, came {len(pictures)}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staged = out.parent / f".{out.name}.{uuid.uuid4().hex}"
+    try:
+        manifest = _stage(staged, model, parts, pictures, {"model": name, "version": version, **signature})
+        if out.exists():
+            out.rmdir()
+        os.replace(staged, out)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return Packaged(out, manifest, hashlib.sha256((out / MANIFEST).read_bytes()).hexdigest())
+
+
+def _stage(
+    staged: Path, model: Path, parts: ManifestParts, pictures: Sequence[RGB], fields: dict[str, Any]
+) -> Manifest:
+    (staged / GOLDEN).mkdir(parents=True)
+    shutil.copyfile(model, staged / MODEL)
+    device = DeviceModel(staged / MODEL)
+    samples = [_write_golden(staged, device, index, picture, parts) for index, picture in enumerate(pictures)]
+    artefacts = [_artefact(staged, MODEL, Role.MODEL)]
+    artefacts += [_artefact(staged, sample.image, Role.GOLDEN) for sample in samples]
+    content = {
+        "schema": SCHEMA,
+        "release_seq": 1,
+        "runtime": {"name": "onnxruntime"},
+        "requires": {"memory_bytes": _MEMORY_FLOOR_BYTES + 6 * model.stat().st_size},
+        "golden": Golden(tolerance=TOLERANCE, samples=tuple(samples)),
+        "artefacts": artefacts,
+        **{key: getattr(parts, key) for key in ManifestParts.model_fields},
+        **fields,
+    }
+    manifest = parse(Manifest, content, what="manifest")
+    (staged / MANIFEST).write_bytes(manifest.to_json())
+    return manifest
+
+
+def _write_golden(
+    staged: Path, device: DeviceModel, index: int, picture: RGB, parts: ManifestParts
+) -> GoldenSample:
+    """Write a picture and return it with the answer that a device gives on the very file."""
+    path = f"{GOLDEN}/{index}.png"
+    content = encode_png(picture)
+    (staged / path).write_bytes(content)
+    image, _ = prepare(decode(content), parts.preprocess)
+    raw = float(device.run(image[np.newaxis])["score"][0])
+    score = calibrate(raw, parts.decision.calibration)
+    return GoldenSample(image=path, score=score, verdict="NG" if score >= parts.decision.threshold else "OK")
+
+
+def _artefact(root: Path, path: str, role: Role) -> Artefact:
+    content = (root / path).read_bytes()
+    return Artefact(path=path, role=role, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+def _check_parts(model: Path, parts: ManifestParts, signature: dict[str, Any]) -> None:
+    image = signature["inputs"][0]
+    size = (parts.preprocess.height, parts.preprocess.width)
+    if image.shape[1:3] != size:
+        raise CloudError(
+            Code.INVALID_ARGUMENT, f"{model}: expected an input of {size[0]} x {size[1]}, came {image}"
+        )
+    outputs = {spec.name: spec for spec in signature["outputs"]}
+    second = outputs.get(_SECOND_OUTPUT[parts.kind])
+    if second is None and parts.kind is not Kind.ANOMALY:
+        wanted = f"an output {_SECOND_OUTPUT[parts.kind]} for {parts.kind.value}"
+        raise CloudError(Code.INVALID_ARGUMENT, f"{model}: expected {wanted}, came {sorted(outputs)}")
+    if parts.kind is Kind.CLASSIFICATION and second is not None and second.shape[-1] not in (-1, len(parts.labels)):
+        came = f"{second.shape[-1]}"
+        raise CloudError(Code.INVALID_ARGUMENT, f"{model}: expected {len(parts.labels)} probabilities, came {came}")
+
+
+def _require_empty(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CloudError(Code.ALREADY_EXISTS, f"expected a new or empty folder, came {out}")
