@@ -1,0 +1,87 @@
+"""Pictures by frame id, as plain files that a browser may keep."""
+
+import re
+import threading
+from collections import OrderedDict
+
+from flask import Blueprint, Response, abort
+
+from edge_agent.client import FrameContent
+from edge_agent.dashboard.follow import Agent
+from edge_agent.errors import AgentError, Code
+
+_FRAME_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_TYPES = frozenset({"image/jpeg", "image/png"})
+# An id names the same bytes for ever.
+_CACHING = "private, max-age=600, immutable"
+_LONGEST_NAME = 256
+
+
+class RecentPictures:
+    """Asks the agent once for what several viewers want, and outlives its absence.
+
+    Args:
+        agent: its client.
+        count: pictures and overlays kept.
+        size_bytes: how much they may take.
+    """
+
+    def __init__(self, agent: Agent, *, count: int = 48, size_bytes: int = 64 << 20) -> None:
+        self._agent = agent
+        self._count = count
+        self._room = size_bytes
+        self._kept: OrderedDict[tuple[str, str, str], FrameContent] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, frame_id: str, layer: str, application: str = "") -> FrameContent:
+        """Return a picture or an overlay.
+
+        Raises:
+            AgentError: NOT_FOUND: the agent no longer has it; or the agent is away.
+        """
+        key = (frame_id, layer, application)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        content = self._agent.frame(frame_id, layer, application)
+        with self._lock:
+            self._keep(key, content)
+        return content
+
+    def _keep(self, key: tuple[str, str, str], content: FrameContent) -> None:
+        if key not in self._kept:
+            self._room -= len(content.content)
+        self._kept[key] = content
+        while self._kept and (len(self._kept) > self._count or self._room < 0):
+            _, oldest = self._kept.popitem(last=False)
+            self._room += len(oldest.content)
+
+
+def blueprint(agent: Agent) -> Blueprint:
+    """Return ``/frames/ID.jpg`` and ``/frames/ID/overlay/APPLICATION.png``."""
+    views = Blueprint("pictures", __name__)
+    pictures = RecentPictures(agent)
+
+    @views.get("/frames/<frame_id>.jpg")
+    def picture(frame_id: str) -> Response:
+        return _answer(pictures, frame_id, "picture", "")
+
+    @views.get("/frames/<frame_id>/overlay/<path:application>.png")
+    def overlay(frame_id: str, application: str) -> Response:
+        return _answer(pictures, frame_id, "overlay", application)
+
+    return views
+
+
+def _answer(pictures: RecentPictures, frame_id: str, layer: str, application: str) -> Response:
+    if not _FRAME_ID.fullmatch(frame_id) or len(application) > _LONGEST_NAME:
+        abort(404)
+    try:
+        content = pictures.get(frame_id, layer, application)
+    except AgentError as exc:
+        abort(404 if exc.code in {Code.NOT_FOUND, Code.INVALID_ARGUMENT} else 503)
+    if content.content_type not in _TYPES:
+        # Whatever it is, no browser shall make more of it than a picture.
+        abort(502)
+    return Response(content.content, content_type=content.content_type, headers={"Cache-Control": _CACHING})

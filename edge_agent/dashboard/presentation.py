@@ -1,0 +1,179 @@
+"""From documents to what a page shows: plain strings and numbers, in one language. Pure.
+
+The template fills these in when a page opens, and the script when something changes,
+so both say the same. Nothing here is markup; the template and the script escape.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote
+
+from edge_agent.dashboard.hub import Snapshot
+from edge_agent.dashboard.words import Words
+from edge_agent.formats import Counts, InspectedFrame, ModelResult, ModelStatus, Verdict
+
+View = dict[str, Any]
+
+# A picture older than this is no longer the part in front of the camera.
+STALE_S = 2.0
+NOTHING = "\N{EN DASH}"
+_MASKED_KINDS = frozenset({"segmentation", "anomaly"})
+
+
+def now_view(snapshot: Snapshot, words: Words, now: float) -> View:
+    """Return the page *Now*.
+
+    Args:
+        snapshot: what is known of the agent.
+        words: the language.
+        now: epoch seconds.
+    """
+    return {
+        "frame": frame_view(snapshot.frame, words, now) if snapshot.frame else None,
+        "verdict": snapshot.frame.verdict.value if snapshot.frame else "NONE",
+        "word": verdict_word(snapshot.frame.verdict if snapshot.frame else None, words),
+        "cards": cards_view(snapshot, words),
+        "counts": counts_view(snapshot.counts, words),
+        "agent": agent_view(snapshot, words, now),
+    }
+
+
+def verdict_word(verdict: Verdict | None, words: Words) -> str:
+    """Return the verdict as a person reads it."""
+    return words(f"verdict.{verdict.value if verdict else 'NONE'}")
+
+
+def frame_view(frame: InspectedFrame, words: Words, now: float) -> View:
+    """Return one inspected picture."""
+    return {
+        "id": frame.id,
+        "src": f"/frames/{quote(frame.id, safe='')}.jpg",
+        "source": frame.source or words("unnamed"),
+        "name": frame.name or words("unnamed"),
+        "size": f"{frame.width} \N{MULTIPLICATION SIGN} {frame.height}" if frame.width and frame.height else "",
+        "milliseconds": milliseconds(frame.milliseconds, words),
+        "message": frame.message,
+        "age_s": max(0.0, now - frame.at),
+        "overlays": [_overlay(frame, result) for result in frame.results if _has_overlay(result)],
+    }
+
+
+def _has_overlay(result: ModelResult) -> bool:
+    return result.kind in _MASKED_KINDS and result.verdict is not Verdict.NO_RESULT
+
+
+def _overlay(frame: InspectedFrame, result: ModelResult) -> View:
+    source = f"/frames/{quote(frame.id, safe='')}/overlay/{quote(result.application, safe='')}.png"
+    return {"application": result.application, "src": source}
+
+
+def cards_view(snapshot: Snapshot, words: Words) -> list[View]:
+    """Return one card for each application: its model, and what that said of the picture."""
+    results = {result.application: result for result in (snapshot.frame.results if snapshot.frame else ())}
+    models = {model.name: model for model in snapshot.models}
+    mapped = {application: model for model in snapshot.models for application in model.applications}
+    cards = []
+    for application in [*results, *sorted(set(mapped) - set(results))]:
+        result = results.get(application)
+        model = mapped.get(application) or (models.get(result.model) if result else None)
+        cards.append(_card(application, model, result, words))
+    return _named_once(cards)
+
+
+def _card(application: str, model: ModelStatus | None, result: ModelResult | None, words: Words) -> View:
+    name = model.name if model else result.model if result else ""
+    active = (model.active if model else None) or (result.version if result and not model else "")
+    answered = result.version if result and result.version and result.version != active else ""
+    return {
+        "application": application,
+        "model": name,
+        "version": active or NOTHING,
+        "answered": words("card.answered_by", version=answered) if answered else "",
+        "state": model.state if model else "",
+        "trouble": words.or_as_is("model", model.state) if model and model.state != "READY" else "",
+        **(_result(result, words) if result else _no_result(words)),
+    }
+
+
+def _named_once(cards: list[View]) -> list[View]:
+    # Two applications may ask one model; its name is looked for once.
+    seen: set[str] = set()
+    for card in cards:
+        card["testid"] = "" if card["model"] in seen else f"model-{card['model']}-version"
+        seen.add(card["model"])
+    return cards
+
+
+def _result(result: ModelResult, words: Words) -> View:
+    known = result.verdict is not Verdict.NO_RESULT
+    return {
+        "verdict": result.verdict.value,
+        "word": verdict_word(result.verdict, words),
+        "label": result.label,
+        "score": words.number(result.score, 3) if known else NOTHING,
+        "threshold": words.number(result.threshold, 2) if known else NOTHING,
+        "score_share": _share(result.score) if known else 0.0,
+        "threshold_share": _share(result.threshold) if known else None,
+        "area": words("card.area", share=words.number(result.area * 100, 1)) if result.area > 0 else "",
+        "milliseconds": milliseconds(result.milliseconds, words),
+        "message": result.message,
+    }
+
+
+def _no_result(words: Words) -> View:
+    blank = dict.fromkeys(("label", "area", "message"), "")
+    return {
+        **blank,
+        "verdict": "NONE",
+        "word": verdict_word(None, words),
+        "score": NOTHING,
+        "threshold": NOTHING,
+        "score_share": 0.0,
+        "threshold_share": None,
+        "milliseconds": NOTHING,
+    }
+
+
+def _share(value: float) -> float:
+    return round(min(1.0, max(0.0, value)) * 100, 2)
+
+
+def counts_view(counts: Counts, words: Words) -> View:
+    """Return the counts, and each one's share of all in percent."""
+    total = counts.ok + counts.ng + counts.no_result
+    numbers = {"ok": counts.ok, "ng": counts.ng, "no_result": counts.no_result}
+    shares = {f"{name}_share": round(count * 100 / total, 3) if total else 0.0 for name, count in numbers.items()}
+    starts = {"ng_start": shares["ok_share"], "no_result_start": shares["ok_share"] + shares["ng_share"]}
+    told = {name: words.number(count, 0) for name, count in numbers.items()}
+    return {**told, **shares, **starts, "total": words.number(total, 0)}
+
+
+def agent_view(snapshot: Snapshot, words: Words, now: float) -> View:
+    """Return whether the agent is there, and what it says of itself."""
+    agent = snapshot.agent
+    state = "AWAY" if snapshot.away else agent.state if agent else "AWAY"
+    deployment = snapshot.deployment
+    running = deployment is not None and deployment.ended is None
+    return {
+        "state": state,
+        "word": words.or_as_is("agent", state),
+        "message": agent.message if agent and not snapshot.away else "",
+        "why": snapshot.away,
+        "away_s": max(0.0, now - snapshot.away_since) if snapshot.away else 0.0,
+        "thing": agent.thing if agent else "",
+        "cloud": agent.cloud if agent and not snapshot.away else "UNKNOWN",
+        "cloud_word": words.or_as_is("cloud", agent.cloud if agent and not snapshot.away else "UNKNOWN"),
+        "deploying": words("deployment.strip", what=changes(deployment.models), state=deployment.state)
+        if running and deployment
+        else "",
+    }
+
+
+def changes(models: Iterable[Any]) -> str:
+    """Return what a deployment changes, as ``unet 1 → 2``."""
+    return ", ".join(f"{model.name} {model.from_ or NOTHING} → {model.to or NOTHING}" for model in models)
+
+
+def milliseconds(value: float, words: Words) -> str:
+    """Return a latency with its unit."""
+    return f"{words.number(value, 0 if value >= 10 else 1)} ms"  # noqa: PLR2004  # two figures that matter

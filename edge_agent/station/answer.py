@@ -1,0 +1,46 @@
+"""What the line is told of a part; on any doubt NO RESULT. Pure."""
+
+from typing import NamedTuple
+
+from edge_agent.formats import InspectedFrame, Verdict
+
+
+class Answer(NamedTuple):
+    """The line's answer to one look at one camera.
+
+    Attributes:
+        station: which station.
+        verdict: OK, NG or NO RESULT.
+        frame_name: the camera's name of the picture; empty: there was none.
+        frame_id: the agent's id of the inspection; empty: it answered nothing.
+        milliseconds: from the picture in hand to the answer.
+        message: why there is no result.
+    """
+
+    station: str
+    verdict: Verdict
+    frame_name: str = ""
+    frame_id: str = ""
+    milliseconds: float = 0.0
+    message: str = ""
+
+
+def settle(inspected: InspectedFrame, elapsed_s: float, deadline_s: float) -> tuple[Verdict, str]:
+    """Return the verdict that the line may act on, and why there is none.
+
+    An answer that came too late belongs to a part that has left. OK stands only
+    where a model said so and none kept silent.
+
+    Args:
+        inspected: the agent's answer.
+        elapsed_s: how long it took.
+        deadline_s: how long it may take.
+    """
+    if elapsed_s > deadline_s:
+        return Verdict.NO_RESULT, f"expected an answer within {deadline_s:g} s, it came after {elapsed_s:.3f} s"
+    if inspected.verdict is not Verdict.OK:
+        return inspected.verdict, inspected.message
+    silent = [result.application for result in inspected.results if result.verdict is Verdict.NO_RESULT]
+    if not inspected.results or silent:
+        return Verdict.NO_RESULT, f"no answer from {', '.join(silent) or 'any model'}"
+    return Verdict.OK, ""

@@ -1,0 +1,124 @@
+"""One station: takes the newest picture, asks the agent, tells the line.
+
+Time, waiting and chance arrive as arguments, so that a test needs no second of
+its own. Nothing that can go wrong with a camera or the agent ends the loop.
+"""
+
+import random
+from collections.abc import Callable
+from enum import Enum
+from typing import Protocol
+
+from edge_agent.config import Station
+from edge_agent.errors import AgentError, CameraError
+from edge_agent.formats import InspectedFrame, Verdict
+from edge_agent.station.answer import Answer, settle
+from edge_agent.station.camera import Camera, Shot
+
+FIRST_PAUSE_S = 0.25
+LONGEST_PAUSE_S = 5.0
+
+
+class Inspect(Protocol):
+    """The agent, as far as a station needs it."""
+
+    def __call__(self, content: bytes, *, source: str, frame_name: str, timeout_s: float) -> InspectedFrame:
+        """Return the inspection of a JPEG or PNG.
+
+        Raises:
+            AgentError: the agent is away or did not answer in time.
+        """
+
+
+class State(str, Enum):
+    """What a person is told of a station."""
+
+    STARTING = "STARTING"
+    WATCHING = "WATCHING"
+    IDLE = "IDLE"  # the camera has no new picture
+    CAMERA_AWAY = "CAMERA_AWAY"
+    AGENT_AWAY = "AGENT_AWAY"
+
+
+class Loop:
+    """Looks at one camera until it is told to stop.
+
+    Args:
+        name: the station's name; the agent hears it as the picture's source.
+        camera: where pictures come from.
+        inspect: the agent.
+        options: rate and deadline.
+        tell: hears every answer; must not block.
+        clock: seconds that only grow.
+        chance: spreads the pauses of stations that fail together.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        camera: Camera,
+        inspect: Inspect,
+        options: Station,
+        *,
+        tell: Callable[[Answer], None],
+        clock: Callable[[], float],
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.name = name
+        self.state = State.STARTING
+        self.last = Answer(name, Verdict.NO_RESULT)
+        self._camera = camera
+        self._inspect = inspect
+        self._options = options
+        self._tell = tell
+        self._clock = clock
+        self._chance = chance
+        self._failures = 0
+
+    def run(self, wait: Callable[[float], bool]) -> None:
+        """Look again and again.
+
+        Args:
+            wait: sleeps so many seconds at most; True ends the loop.
+        """
+        due = self._clock()
+        while not wait(max(0.0, due - self._clock())):
+            pause = self.turn()
+            # Never a burst to catch up: a part that was missed has left.
+            due = max(due + 1 / self._options.rate_hz, self._clock()) + pause
+        self._camera.close()
+
+    def turn(self) -> float:
+        """Look once; return the seconds to pause beyond the rate, 0 when all is well."""
+        try:
+            shot = self._camera.newest(1 / self._options.rate_hz)
+        except CameraError as exc:
+            return self._away(State.CAMERA_AWAY, "", exc)
+        if shot is None:
+            self.state = State.IDLE
+            return 0.0
+        return self._ask(shot)
+
+    def _ask(self, shot: Shot) -> float:
+        began = self._clock()
+        deadline_s = self._options.deadline_s
+        try:
+            frame = self._inspect(shot.content, source=self.name, frame_name=shot.name, timeout_s=deadline_s)
+        except AgentError as exc:
+            return self._away(State.AGENT_AWAY, shot.name, exc)
+        elapsed_s = self._clock() - began
+        verdict, message = settle(frame, elapsed_s, deadline_s)
+        self.state, self._failures = State.WATCHING, 0
+        self._answer(Answer(self.name, verdict, shot.name, frame.id, elapsed_s * 1000, message))
+        return 0.0
+
+    def _away(self, state: State, frame_name: str, error: AgentError) -> float:
+        self.state = state
+        self._answer(Answer(self.name, Verdict.NO_RESULT, frame_name, message=str(error)))
+        ceiling = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(self._failures, 16))
+        self._failures += 1
+        return ceiling * (0.5 + self._chance() / 2)
+
+    def _answer(self, answer: Answer) -> None:
+        self.last = answer
+        self._tell(answer)

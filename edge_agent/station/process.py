@@ -1,0 +1,128 @@
+"""Root of the station's process: cameras, threads, signals, signs of life."""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from edge_agent import config
+from edge_agent.client import AgentClient
+from edge_agent.config import Settings
+from edge_agent.errors import Code, ConfigError
+from edge_agent.formats import InspectedFrame
+from edge_agent.formats.picture import EncodedPicture
+from edge_agent.station.answer import Answer
+from edge_agent.station.camera import Camera, open_camera
+from edge_agent.station.loop import LONGEST_PAUSE_S, Loop, State
+from edge_agent.telemetry import logs
+from edge_agent.telemetry.notify import Notifier, watchdog
+from edge_agent.telemetry.threads import Watched
+
+_LOG = logging.getLogger(__name__)
+_STATUS_EVERY_S = 1.0
+# A loop waits for the agent and pauses, never longer than this beyond its deadline.
+_SILENCE_S = 4 * LONGEST_PAUSE_S
+
+
+def run(settings: Settings, runtime_dir: Path) -> int:
+    """Look at all configured cameras until SIGTERM or SIGINT; return the exit code.
+
+    Args:
+        settings: all rooms; the station reads its own.
+        runtime_dir: where the agent's sockets are, or will be.
+
+    Raises:
+        ConfigError: no station is configured, or a source is of an unknown kind.
+    """
+    logs.configure(settings.telemetry.level)
+    cameras = open_cameras(settings.station)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with AgentClient.at(runtime_dir) as client:
+        loops = [
+            Loop(
+                name,
+                camera,
+                partial(inspect, client),
+                settings.station[name],
+                tell=Teller(name),
+                clock=time.monotonic,
+            )
+            for name, camera in cameras.items()
+        ]
+        _watch(loops, {name: options.deadline_s for name, options in settings.station.items()}, stop)
+    return 0
+
+
+def open_cameras(stations: Mapping[str, config.Station]) -> dict[str, Camera]:
+    """Return a camera for each station.
+
+    Raises:
+        ConfigError: there is no station, or a source is of an unknown kind.
+    """
+    if not stations:
+        raise ConfigError(Code.CONFIG_INVALID, "station: expected at least one [station.NAME] with a source, came none")
+    return {name: open_camera(name, options) for name, options in stations.items()}
+
+
+def inspect(client: AgentClient, content: bytes, *, source: str, frame_name: str, timeout_s: float) -> InspectedFrame:
+    """Ask the agent; callers of the line go first when it has much to do."""
+    picture = EncodedPicture(content)
+    return client.inspect(picture, source=source, frame_name=frame_name, frame_priority=True, timeout_s=timeout_s)
+
+
+def _watch(loops: list[Loop], deadlines_s: Mapping[str, float], stop: threading.Event) -> None:
+    threads = [
+        Watched(
+            f"station-{loop.name}",
+            lambda thread, loop=loop: loop.run(thread.wait),  # type: ignore[misc]
+            silent_s=deadlines_s[loop.name] + _SILENCE_S,
+        )
+        for loop in loops
+    ]
+    notifier = Notifier()
+    guard = watchdog(notifier)
+    everyone = [*threads, guard] if guard else threads
+    for thread in everyone:
+        thread.start()
+    notifier.ready()
+    while not stop.wait(_STATUS_EVERY_S):
+        notifier.status("; ".join(f"{loop.name}: {loop.state.value} {loop.last.verdict.value}" for loop in loops))
+    notifier.stopping()
+    for thread in everyone:
+        thread.stopping.set()
+    for thread in everyone:
+        thread.stop()
+
+
+class Teller:
+    """Logs a station's answers: each one for a debugger, changes of state for everyone.
+
+    Args:
+        station: the station's name.
+    """
+
+    def __init__(self, station: str) -> None:
+        self._station = station
+        self._trouble = ""
+
+    def __call__(self, answer: Answer) -> None:
+        """Hear one answer; the same trouble is told once."""
+        fields = answer._asdict() | {"verdict": answer.verdict.value}
+        _LOG.debug("answered", extra={"action": "answered", **fields})
+        trouble = "" if answer.frame_id and not answer.message else answer.message
+        if trouble != self._trouble:
+            action = "station_troubled" if trouble else "station_recovered"
+            _LOG.log(
+                logging.WARNING if trouble else logging.INFO,
+                trouble or "answers again",
+                extra={"action": action, **fields},
+            )
+        self._trouble = trouble
+
+
+__all__ = ["State", "inspect", "open_cameras", "run"]
