@@ -16,6 +16,7 @@ from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import ModelVersion, Picture
 from edge_agent.inference.registry import Registry
 from edge_agent.inference.session import Inspected, Priority, Session, Tensors
+from edge_agent.telemetry import metrics
 
 _LOG = logging.getLogger(__name__)
 
@@ -136,8 +137,25 @@ class DataPlane:
             return model, answer
 
     def _tell(self, answered: Answered) -> None:
+        _measure(answered)
         for watcher in self._watchers:
             watcher(answered)
+
+
+def _measure(answered: Answered) -> None:
+    name, version = answered.model
+    if answered.error is not None:
+        metrics.count_failure(name, version, answered.error.code)
+        return
+    total_s = answered.milliseconds / 1000
+    inspected = answered.answer
+    if isinstance(inspected, Inspected):
+        times = (inspected.queue_ms, inspected.decode_ms, inspected.compute_ms)
+        queue_s, decode_s, compute_s = (milliseconds / 1000 for milliseconds in times)
+        durations = metrics.Durations(total_s, queue_s=queue_s, decode_s=decode_s, compute_s=compute_s)
+    else:
+        durations = metrics.Durations(total_s)
+    metrics.observe_request(name, version, durations)
 
 
 def _note_alias(name: str, model: ModelVersion) -> None:

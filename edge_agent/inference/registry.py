@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from edge_agent.errors import Code, InferenceError
 from edge_agent.inference.session import Session
+from edge_agent.telemetry import metrics
 
 _DASHED_VERSION = re.compile(r"\d+(-\d+){0,3}")
 
@@ -73,7 +74,10 @@ class Registry:
             self._active = {**self._active, **fresh}
             self._returning -= fresh.keys()
             self._changed.notify_all()
-        return {name: session for name, session in replaced.items() if session is not sessions[name]}
+        changed = {name: session for name, session in replaced.items() if session is not sessions[name]}
+        for name in changed:
+            metrics.count_swap(name)
+        return changed
 
     def withdraw(self, name: str, *, returning: bool = False) -> Session | None:
         """Take a model out of service and return its session, still open; None if it was not active.

@@ -6,129 +6,29 @@ free again. It must live as long as the worker: the kernel ends a worker togethe
 the thread that started it.
 """
 
-import json
 import logging
 import os
 import select
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from edge_agent.errors import ActivationError, AgentError, Code
 from edge_agent.inference.lanes import Lanes
-from edge_agent.inference.runtimes import PACKAGE_ROOT
+from edge_agent.inference.process import Order, WorkerProcess
 from edge_agent.inference.segments import Endpoint
+from edge_agent.telemetry import metrics
 from edge_agent.telemetry.threads import Watched
 
 _LOG = logging.getLogger(__name__)
 
 _LEAST_BACK_OFF_S = 0.1
 _MOST_BACK_OFF_S = 10.0
-_PART_BYTES = 1 << 16
-_STDERR = 2
-
-
-class Order(NamedTuple):
-    """What a worker is told to do."""
-
-    directory: Path
-    manifest: dict[str, Any]
-    engine: Path
-    threads: int
-    lanes: int
-    load_timeout_s: float
-    hang_timeout_s: float
 
 
 class _Ended(Exception):  # noqa: N818 - not a fault: somebody closed the session
     """The supervisor is to end."""
-
-
-class _Worker:
-    """A started process, its control socket and our ends of its lanes."""
-
-    def __init__(self, lanes: int) -> None:
-        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.process: subprocess.Popen[bytes] | None = None
-        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(lanes)]
-        self.lanes = [Endpoint(ours) for ours, _ in pairs]
-        self._handed_over = [their for _, their in pairs]
-        command = [sys.executable, "-m", "edge_agent.inference.worker", "serve", str(os.getpid()), str(theirs.fileno())]
-        try:
-            self.process = subprocess.Popen(
-                command,
-                cwd=PACKAGE_ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=_STDERR,
-                pass_fds=(theirs.fileno(),),
-                # More threads than a lane asks for would take the time of the others.
-                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"},
-            )
-        except OSError as exc:
-            self.end()
-            raise ActivationError(Code.LOAD_FAILED, f"expected a worker process, {exc.strerror}") from exc
-        finally:
-            theirs.close()
-
-    def order(self, order: Order) -> None:
-        """Tell it what to load; its imports may take a while, but not longer than loading may.
-
-        Raises:
-            OSError: it ended, or does not read.
-        """
-        self.control.settimeout(order.load_timeout_s)
-        content = json.dumps(
-            {
-                "directory": str(order.directory),
-                "manifest": order.manifest,
-                "engine": str(order.engine),
-                "threads": order.threads,
-            }
-        ).encode()
-        descriptors = [their.fileno() for their in self._handed_over]
-        socket.send_fds(self.control, [str(len(content)).encode()], descriptors)
-        for their in self._handed_over:
-            their.close()
-        for at in range(0, len(content), _PART_BYTES):
-            self.control.send(content[at : at + _PART_BYTES])
-
-    @property
-    def process_id(self) -> int | None:
-        """Return the process id."""
-        return None if self.process is None else self.process.pid
-
-    def answer(self) -> dict[str, Any]:
-        """Return what it tells of its loading.
-
-        Raises:
-            ActivationError: LOAD_FAILED: it ended, or could not load.
-        """
-        try:
-            content = self.control.recv(_PART_BYTES)
-        except ConnectionError:
-            content = b""
-        if not content:
-            raise ActivationError(Code.LOAD_FAILED, f"the worker {self.end()} while it loaded the model")
-        told: dict[str, Any] = json.loads(content)
-        if "code" in told:
-            raise ActivationError(Code.LOAD_FAILED, str(told["message"]))
-        return told
-
-    def end(self) -> str:
-        """Kill it, wait for it, and return how it ended; its lanes stay with who holds them."""
-        self.control.close()
-        for their in self._handed_over:
-            their.close()
-        if self.process is None:
-            return "could not be started"
-        self.process.kill()
-        status = self.process.wait()
-        return f"was ended by signal {-status}" if status < 0 else f"ended with {status}"
 
 
 class Supervisor:
@@ -199,7 +99,7 @@ class Supervisor:
             pass
         thread.stopping.set()
 
-    def _first(self) -> _Worker | None:
+    def _first(self) -> WorkerProcess | None:
         try:
             return self._load()
         except ActivationError as exc:
@@ -208,8 +108,9 @@ class Supervisor:
         finally:
             self._started.set()
 
-    def _next(self, how: str) -> _Worker:
+    def _next(self, how: str) -> WorkerProcess:
         self.restarts += 1
+        metrics.count_worker_restart(self._order.manifest["model"], self._order.manifest["version"])
         _LOG.warning("a worker is replaced", extra={"action": "worker_replaced", "model": self._name, "reason": how})
         if self._on_restart is not None:
             self._on_restart(how)
@@ -223,8 +124,8 @@ class Supervisor:
             self._sleep(back_off)
             back_off = min(2 * back_off, _MOST_BACK_OFF_S)
 
-    def _load(self) -> _Worker:
-        worker = _Worker(self._order.lanes)
+    def _load(self) -> WorkerProcess:
+        worker = WorkerProcess(self._order.lanes)
         try:
             worker.order(self._order)
             self._await(worker)
@@ -243,7 +144,7 @@ class Supervisor:
         self._lanes.add(worker.lanes)
         return worker
 
-    def _await(self, worker: _Worker) -> None:
+    def _await(self, worker: WorkerProcess) -> None:
         limit = self._order.load_timeout_s
         deadline = time.monotonic() + limit
         while not _readable([worker.control], self._wake, deadline - time.monotonic()):
@@ -251,7 +152,7 @@ class Supervisor:
             if time.monotonic() >= deadline:
                 raise ActivationError(Code.LOAD_FAILED, f"expected the model loaded within {limit:g} s, it was not")
 
-    def _watch(self, worker: _Worker) -> str | None:
+    def _watch(self, worker: WorkerProcess) -> str | None:
         """Return how the worker ended, or None when the session is closed."""
         how: str | None = None
         try:
@@ -271,7 +172,7 @@ class Supervisor:
             lane.close()
         return None if how is None else (how or f"it {ended}")
 
-    def _look(self, worker: _Worker) -> str | None:
+    def _look(self, worker: WorkerProcess) -> str | None:
         """Wait for the next happening; return why the worker must go, "" if it went by itself."""
         with self._lock:
             late = dict(self._late)

@@ -15,6 +15,7 @@ from edge_agent.inspection.chain import Models, run_chain, steps_of
 from edge_agent.inspection.frames import Layer, RecentFrames, without_masks
 from edge_agent.inspection.results import ResultCounter
 from edge_agent.inspection.verdict import Rule, form_verdict
+from edge_agent.telemetry import metrics
 
 
 class Inspector:
@@ -104,6 +105,7 @@ class Inspector:
 
     def _tell(self, frame: InspectedFrame, picture: Picture) -> None:
         self._counts.add(frame.verdict)
+        metrics.count_inspection(frame.verdict.value)
         self._frames.keep(frame, picture)
         if self._capture is not None:
             self._capture(frame, picture)
