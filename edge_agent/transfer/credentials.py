@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edge_agent.errors import Code, ConfigError
+from edge_agent.transfer.addresses import parse_endpoint
 
 _REQUIRED = ("access_key_id", "secret_access_key")
 _OPTIONAL = ("endpoint", "region", "session_token")
@@ -87,6 +88,8 @@ def read_credentials(path: Path) -> AwsCredentials:
     unknown = sorted(set(fields) - {*_REQUIRED, *_OPTIONAL})
     if missing or unknown:
         raise _bad(path, f"missing {missing}, unknown {unknown}; expected {[*_REQUIRED, *_OPTIONAL]}")
+    if "endpoint" in fields:
+        parse_endpoint(fields["endpoint"])
     return AwsCredentials(**fields)
 
 
@@ -108,13 +111,11 @@ def _from_environment(environment: Mapping[str, str]) -> AwsCredentials:
     except KeyError as exc:
         message = f"credentials environment: expected {exc.args[0]} to be set"
         raise ConfigError(Code.CONFIG_INVALID, message) from exc
-    return AwsCredentials(
-        key,
-        secret,
-        environment.get("AWS_SESSION_TOKEN"),
-        environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION"),
-        environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL"),
-    )
+    endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
+    if endpoint:
+        parse_endpoint(endpoint)
+    region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+    return AwsCredentials(key, secret, environment.get("AWS_SESSION_TOKEN"), region, endpoint)
 
 
 def _bad(path: Path, message: str) -> ConfigError:
