@@ -179,6 +179,8 @@ class LocalCloud:
     def _environment(self, gateway_port: int, mqtt_port: int) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
         return kept | {
+            # Certificates are held to their policies and unknown keys are refused, as on AWS.
+            "AUTH": "true",
             "BIND_HOST": LOOPBACK,
             "GATEWAY_PORT": str(gateway_port),
             "IOT_MTLS_ENABLED": "1",

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 LOOPBACK = "127.0.0.1"
 REGION = "us-east-1"
-# The emulator takes any key; these words are its convention and open nothing.
+# The emulator's own account; the words are its convention and open nothing elsewhere.
 ACCESS_KEY_ID = "test"
 SECRET_ACCESS_KEY = "test"  # noqa: S105 - see above
 

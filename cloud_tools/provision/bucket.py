@@ -37,7 +37,8 @@ def _is_ours(aws: Aws, name: str) -> bool:
     try:
         aws.call("s3", "head_bucket", Bucket=name)
     except CloudError as error:
-        if error.code is Code.NOT_FOUND:
+        # A bad name is refused here without a reason, and with one when it is created.
+        if error.code in (Code.NOT_FOUND, Code.INVALID_ARGUMENT):
             return False
         if error.code is Code.ACCESS_DENIED:
             raise CloudError(Code.ALREADY_EXISTS, f"bucket {name}: the name is taken by another account") from error

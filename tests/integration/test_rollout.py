@@ -142,6 +142,18 @@ def test_a_deployed_job_reaches_the_device_with_a_document_that_the_agent_reads(
     assert [(model.name, model.version) for model in document.models] == [("unet", "1.2"), ("img-classification", "3")]
 
 
+def test_a_device_reaches_its_own_topics_and_no_other_devices(
+    edge_cloud: Callable[..., Ran], line: Line, fleet: str, tmp_path: Path
+) -> None:
+    assert edge_cloud("device", "provision", "other", "--dir", str(tmp_path / "other"), "--fleet", fleet).code == 0
+    topic = "$aws/things/other/jobs"
+    subscribe = mqtt5.SubscribePacket([mqtt5.Subscription(f"{topic}/notify", mqtt5.QoS.AT_LEAST_ONCE)])
+    codes = line.client.subscribe(subscribe).result(PATIENCE_S).reason_codes
+    assert codes == [mqtt5.SubackReasonCode.NOT_AUTHORIZED]
+    publish = mqtt5.PublishPacket(topic=f"{topic}/start-next", qos=mqtt5.QoS.AT_LEAST_ONCE, payload="{}")
+    assert line.client.publish(publish).result(PATIENCE_S).puback.reason_code == mqtt5.PubackReasonCode.NOT_AUTHORIZED
+
+
 def test_status_shows_what_the_device_says_of_itself(edge_cloud: Callable[..., Ran], line: Line, thing: str) -> None:
     job_id = edge_cloud("deploy", "unet", "1", "--to", f"thing/{thing}").lines[0]["job_id"]
     line.wait_for("notify-next")
@@ -329,6 +341,15 @@ def test_an_unreachable_cloud_is_said_with_the_way_to_start_one(
     ran = edge_cloud("device", "list")
     assert ran.code == 1
     assert "edge-cloud local up" in ran.err
+
+
+def test_an_unknown_key_is_not_allowed(edge_cloud: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "never-shown")
+    for verb in (("bucket", "list"), ("device", "list")):
+        ran = edge_cloud(*verb)
+        assert ran.code == 5
+        assert "never-shown" not in ran.err
 
 
 def test_no_credentials_are_a_matter_of_configuration(
