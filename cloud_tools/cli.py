@@ -5,8 +5,6 @@ the functions that need them, so help and usage errors come at once and a verb w
 extra is not installed says which one it needs.
 """
 
-import importlib
-import importlib.util
 import sys
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
@@ -14,7 +12,14 @@ from typing import Annotated, NoReturn
 import typer
 
 from cloud_tools import output
+from cloud_tools.datasets import commands as datasets
 from cloud_tools.errors import CloudError, exit_code
+from cloud_tools.local import commands as local
+from cloud_tools.packaging import commands as packaging
+from cloud_tools.provision import commands as provision
+from cloud_tools.release import commands as release
+from cloud_tools.rollout import commands as rollout
+from cloud_tools.training import commands as training
 from edge_agent import __version__
 from edge_agent.errors import AgentError, Code
 
@@ -34,15 +39,7 @@ EXTRAS = {
     "torch": "train",
     "onnxruntime": "onnx",
 }
-ROOMS = (
-    "cloud_tools.local.commands",
-    "cloud_tools.provision.commands",
-    "cloud_tools.release.commands",
-    "cloud_tools.datasets.commands",
-    "cloud_tools.training.commands",
-    "cloud_tools.packaging.commands",
-    "cloud_tools.rollout.commands",
-)
+ROOMS = (local, provision, datasets, training, packaging, release, rollout)
 
 
 def build_app() -> typer.Typer:
@@ -57,8 +54,7 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_common)
     for room in ROOMS:
-        if _exists(room):
-            importlib.import_module(room).register(app)
+        room.register(app)
     return app
 
 
@@ -74,13 +70,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         output.note(f"edge-cloud: {missing}")
         sys.exit(exit_code(missing))
     sys.exit(0)
-
-
-def _exists(room: str) -> bool:
-    try:
-        return importlib.util.find_spec(room) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def _named(error: ModuleNotFoundError) -> CloudError:
