@@ -29,7 +29,8 @@ def from_call(error: grpc.RpcError, target: str) -> AgentError:
 
 def _plain(status: grpc.StatusCode, message: str, target: str) -> tuple[Code, str]:
     if status is grpc.StatusCode.UNAVAILABLE:
-        return Code.UNAVAILABLE, f"{target}: the agent does not answer ({message})"
+        # gRPC wraps the system's word in several layers of its own.
+        return Code.UNAVAILABLE, f"{target}: the agent does not answer ({message.rpartition('error: ')[2]})"
     if status is grpc.StatusCode.UNIMPLEMENTED:
         return Code.FAILED_PRECONDITION, f"{target}: this call is not served there"
     code = Code.__members__.get(status.name, Code.INTERNAL)

@@ -1,0 +1,129 @@
+"""What ``doctor`` looks at, each check a function that returns what it found."""
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+from edge_agent.cli.context import Places
+from edge_agent.client import AgentClient
+from edge_agent.config import Settings
+from edge_agent.errors import AgentError, Code, ConfigError
+from edge_agent.telemetry.metrics import is_loopback
+
+OK: Final = "ok"
+WARN: Final = "warning"
+BAD: Final = "bad"
+# Two packages that install the same files: whichever came last wins, and half of it is the other's.
+RIVALS = (
+    ("onnxruntime", "onnxruntime-gpu"),
+    ("opencv-python", "opencv-python-headless"),
+)
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+class Finding(NamedTuple):
+    """What one check found."""
+
+    check: str
+    state: Literal["ok", "warning", "bad"]
+    message: str
+
+
+def examine(where: Places) -> list[Finding]:
+    """Look at everything; one finding or more of each check."""
+    findings = [*_state_directory(where), *_agent(where), *_runtimes(), *_rivals()]
+    try:
+        settings = where.settings()
+        check_settings(settings)
+    except ConfigError as exc:
+        return [Finding("configuration", BAD, exc.message), *findings]
+    file = str(where.config_file or "no file, defaults")
+    return [Finding("configuration", OK, file), *_secrets(settings), *_space(where, settings), *findings]
+
+
+def check_settings(settings: Settings) -> None:
+    """Look for what single settings cannot tell.
+
+    Raises:
+        ConfigError: two settings contradict each other, or an address asks for more.
+    """
+    if settings.rpc.tcp:
+        from edge_agent.rpc.addresses import tls_credentials  # noqa: PLC0415 - help comes without it
+
+        tls_credentials(settings.rpc)
+    metrics = settings.telemetry.metrics
+    if metrics and not is_loopback(metrics.rpartition(":")[0]):
+        raise ConfigError(Code.CONFIG_INVALID, f"telemetry.metrics: expected a loopback address, came {metrics}")
+
+
+def _state_directory(where: Places) -> Iterator[Finding]:
+    path = where.state_dir
+    if not path.is_dir():
+        yield Finding("state directory", BAD, f"{path} is missing")
+    elif not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        yield Finding("state directory", BAD, f"{path} cannot be written by this user")
+    else:
+        yield Finding("state directory", OK, str(path))
+
+
+def _space(where: Places, settings: Settings) -> Iterator[Finding]:
+    if where.state_dir.is_dir():
+        free, reserve = shutil.disk_usage(where.state_dir).free, settings.deployment.reserve_bytes
+        state: Literal["ok", "bad"] = OK if free > reserve else BAD
+        yield Finding("disk space", state, f"{free} bytes free, {reserve} are reserved")
+
+
+def _agent(where: Places) -> Iterator[Finding]:
+    with AgentClient.at(where.runtime_dir) as client:
+        try:
+            status = client.status()
+        except AgentError as exc:
+            yield Finding("agent", WARN, exc.message)
+            return
+    yield Finding(
+        "agent", OK if status.agent.state == "READY" else WARN, f"{status.agent.state} {status.agent.message}"
+    )
+    for model in status.models:
+        healthy = model.state == "READY"
+        yield Finding(f"model {model.name}", OK if healthy else WARN, f"{model.active or 'no version'} {model.state}")
+    if not status.clock.trusted:
+        yield Finding("clock", BAD, "it contradicts what was signed; installs wait for it")
+
+
+def _runtimes() -> Iterator[Finding]:
+    from edge_agent.inference.runtimes import available_runtimes  # noqa: PLC0415 - only this verb pays for it
+
+    for runtime in available_runtimes():
+        providers = ", ".join(runtime.providers)
+        message = f"{runtime.version} {providers}".strip() if runtime.usable else runtime.why_not
+        yield Finding(f"runtime {runtime.name}", OK if runtime.usable else WARN, message)
+
+
+def _rivals() -> Iterator[Finding]:
+    installed = {str(package.metadata["Name"]).lower().replace("_", "-") for package in metadata.distributions()}
+    for pair in RIVALS:
+        if installed.issuperset(pair):
+            yield Finding("packages", BAD, f"{' and '.join(pair)} share files: remove both and install one")
+
+
+def _secrets(settings: Settings) -> Iterator[Finding]:
+    found = [settings.mqtt.private_key, settings.rpc.tls.private_key]
+    for credentials in (settings.repository.credentials, settings.capture.credentials):
+        kind, _, file = credentials.partition(":")
+        found.append(Path(file) if kind == "file" else None)
+    for path in dict.fromkeys(path for path in found if path is not None):
+        yield _secret(path)
+
+
+def _secret(path: Path) -> Finding:
+    try:
+        mode = path.stat().st_mode
+    except OSError as exc:
+        return Finding("secret", BAD, f"{path}: {exc.strerror}")
+    if mode & _OTHERS:
+        return Finding("secret", BAD, f"{path}: others may use it; expected mode 0600, came {stat.S_IMODE(mode):04o}")
+    return Finding("secret", OK, str(path))

@@ -1,0 +1,187 @@
+"""Verbs that ask the running agent: status, models, deployments, events, rollback, captures."""
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from edge_agent.cli.context import places
+from edge_agent.cli.output import AsJson, moment, note, show_json, show_lines, show_table, size
+from edge_agent.client import AgentClient
+from edge_agent.formats import DeploymentReport, Event, InspectedFrame, ModelStatus, Status
+
+Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many, the newest first.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    for verb in (status, models, deployments, events, rollback, captures):
+        app.command(verb.__name__)(verb)
+
+
+def status(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show everything at one glance."""
+    with _agent(context) as client:
+        answer = client.status()
+    show_json(answer) if as_json else show_lines(_status_lines(answer))
+
+
+def models(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the models and which version of each answers."""
+    with _agent(context) as client:
+        found = client.status().models
+    if as_json:
+        show_json(list(found))
+    else:
+        _show_models(found)
+
+
+def deployments(
+    context: typer.Context,
+    deployment_id: Annotated[str, typer.Argument(metavar="[ID]", help="Only this one, told in full.")] = "",
+    limit: Limit = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List deployments, newest first, or tell one in full."""
+    with _agent(context) as client:
+        found = client.deployments(deployment_id, limit=limit)
+    if as_json:
+        show_json(found)
+    elif deployment_id:
+        show_lines(line for report in found for line in _deployment_lines(report))
+    else:
+        heads = ("ID", "OPERATION", "MODELS", "STATE", "CODE", "STARTED", "ENDED")
+        show_table(heads, map(_deployment_row, found), empty="no deployments yet")
+
+
+def events(
+    context: typer.Context,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until interrupted.")] = False,
+    after: Annotated[int, typer.Option("--after", min=0, help="Begin after this id, as far as it is kept.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what happens, as it happens."""
+    if not follow:
+        raise typer.BadParameter("expected --follow: events are told as they happen", param_hint="'--follow'")
+    with _agent(context) as client, client.events(after) as stream:
+        try:
+            for event in stream:
+                show_json(event.to_dict()) if as_json else show_lines([_event_line(event)])
+        except KeyboardInterrupt:
+            return
+
+
+def rollback(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the record.")],
+    as_json: AsJson = False,
+) -> None:
+    """Take a model back to its previous version; ends when that is durable."""
+    with _agent(context) as client:
+        report = client.roll_back(model, reason, actor=_actor())
+    show_json(report) if as_json else show_lines(_deployment_lines(report))
+
+
+def captures(context: typer.Context, limit: Limit = 20, as_json: AsJson = False) -> None:
+    """List captured inspections, newest first."""
+    with _agent(context) as client:
+        found = client.captures(limit=limit)
+    if as_json:
+        show_json(found)
+        return
+    heads = ("ID", "AT", "MODEL", "VERDICT", "STATE", "SIZE")
+    rows = ((c.id, moment(c.at), f"{c.model} {c.version}", c.verdict, c.state, size(c.bytes)) for c in found)
+    show_table(heads, rows, empty="no captures yet")
+
+
+@contextmanager
+def _agent(context: typer.Context) -> Iterator[AgentClient]:
+    with AgentClient.at(places(context).runtime_dir) as client:
+        yield client
+
+
+def _actor() -> str:
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # a container's user may have no name
+        note("edge-agent: this user has no name; the record says cli")
+        return "cli"
+
+
+def _show_models(found: tuple[ModelStatus, ...]) -> None:
+    heads = ("MODEL", "ACTIVE", "PREVIOUS", "STAGED", "STATE", "KIND", "RUNTIME", "MEMORY", "APPLICATIONS")
+    rows = (
+        (
+            model.name,
+            model.active or "-",
+            model.previous or "-",
+            model.staged or "-",
+            model.state,
+            model.kind,
+            f"{model.runtime} {model.provider}".strip(),
+            size(model.memory_bytes),
+            ", ".join(model.applications),
+        )
+        for model in found
+    )
+    show_table(heads, rows, empty="no models yet")
+
+
+def _status_lines(answer: Status) -> Iterator[str]:
+    agent, counts, captured = answer.agent, answer.counts, answer.captures
+    yield f"{agent.thing}: {agent.state}, version {agent.version}, up {agent.uptime_s:.0f} s, cloud {agent.cloud}"
+    if agent.message:
+        yield f"  {agent.message}"
+    for model in answer.models:
+        yield f"model {model.name}: {model.active or 'none'} {model.state}, before it {model.previous or 'none'}"
+    if answer.deployment:
+        yield from _deployment_lines(answer.deployment)
+    yield f"inspected: {counts.ok} OK, {counts.ng} NG, {counts.no_result} NO RESULT"
+    if answer.last_frame:
+        yield f"last: {_frame_line(answer.last_frame)}"
+    yield f"captures: {captured.pending} pending, {captured.failed} failed, {size(captured.bytes)}"
+    if not answer.clock.trusted:
+        yield "clock: not trusted; installs wait for it"
+
+
+def _deployment_row(report: DeploymentReport) -> tuple[str, ...]:
+    started, ended = moment(report.started), moment(report.ended)
+    return report.id, report.operation, _changes(report), report.state, report.code, started, ended
+
+
+def _deployment_lines(report: DeploymentReport) -> Iterator[str]:
+    progress = f", {size(report.bytes_done)} of {size(report.bytes_total)}" if report.bytes_total else ""
+    code = f" {report.code}" if report.code else ""
+    yield f"deployment {report.id}: {report.operation} {_changes(report)}: {report.state}{code}{progress}"
+    for text in (report.message, report.reason):
+        if text:
+            yield f"  {text}"
+    for state in report.states:
+        yield f"  {moment(state.at)}  {state.state}  {state.seconds:.1f} s"
+
+
+def _changes(report: DeploymentReport) -> str:
+    return ", ".join(f"{model.name} {model.from_ or 'none'} -> {model.to or 'none'}" for model in report.models)
+
+
+def _event_line(event: Event) -> str:
+    payload = event.payload
+    if isinstance(payload, InspectedFrame):
+        return f"{moment(event.at)}  frame  {_frame_line(payload)}"
+    if isinstance(payload, DeploymentReport):
+        return f"{moment(event.at)}  deployment  {next(_deployment_lines(payload))}"
+    return f"{moment(event.at)}  {event.kind}  {payload.model_dump_json(by_alias=True)}"
+
+
+def _frame_line(frame: InspectedFrame) -> str:
+    words = (
+        frame.verdict.value.replace("_", " "),
+        frame.source,
+        frame.name,
+        f"{frame.milliseconds:.1f} ms",
+        frame.message,
+    )
+    return " ".join(word for word in words if word)
