@@ -23,7 +23,7 @@ On disk: ``captures/<milliseconds>-<id>.capture`` waits; ``captures/history.db``
 of what was sent or failed.
 """
 
-from edge_agent.capture.records import Destination
+from edge_agent.capture.layout import Destination
 from edge_agent.capture.spool import CaptureSpool
 from edge_agent.capture.uploader import Uploader
 

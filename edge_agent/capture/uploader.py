@@ -9,9 +9,10 @@ import logging
 import random
 from typing import Protocol
 
-from edge_agent.capture import files, records
-from edge_agent.capture.records import Destination
-from edge_agent.capture.spool import CaptureSpool, Waiting
+from edge_agent.capture import files, layout
+from edge_agent.capture.layout import Destination
+from edge_agent.capture.shelf import Waiting
+from edge_agent.capture.spool import CaptureSpool
 from edge_agent.errors import Code, StorageError, TransferError
 from edge_agent.telemetry.threads import Watched
 from edge_agent.transfer import FullJitter
@@ -43,6 +44,7 @@ class Uploader:
 
     def __init__(self, spool: CaptureSpool, objects: Objects, destination: Destination, *, rng: random.Random) -> None:
         self._spool = spool
+        self._shelf = spool.shelf
         self._objects = objects
         self._destination = destination
         self._delays = FullJitter(rng, base_s=_BASE_S, cap_s=_CAP_S)
@@ -64,7 +66,7 @@ class Uploader:
             Seconds to wait before the next try.
         """
         suspect, self._suspect = self._suspect, ""
-        waiting = self._spool.next(but=suspect) or self._spool.next()
+        waiting = self._shelf.next(but=suspect) or self._shelf.next()
         if waiting is None:
             return _IDLE_S
         try:
@@ -74,7 +76,7 @@ class Uploader:
             self._suspect = "" if suspect else waiting.capture.id
             return self._postpone(waiting, exc)
         if suspect and suspect != waiting.capture.id:
-            self._spool.blame(suspect)
+            self._shelf.blame(suspect)
         self._spool.tell("")
         self._delays.reset()
         return 0.0
@@ -92,11 +94,13 @@ class Uploader:
         except StorageError as exc:
             if exc.code is not Code.CONTENT_MISSING:
                 raise
-            self._spool.unreadable(waiting, exc.message)
+            extra = {"action": "capture_failed", "capture": waiting.path.name, "reason": exc.message}
+            log.warning("capture damaged", extra=extra)
+            self._shelf.finish(waiting, "FAILED")
             return
-        for key, content in records.objects(capture, contents, self._destination):
+        for key, content in layout.objects(capture, contents, self._destination):
             self._objects.put(key, content)
-        self._spool.sent(waiting)
+        self._shelf.finish(waiting, "UPLOADED")
 
     def _work(self, thread: Watched) -> None:
         while not thread.stopping.is_set():

@@ -1,0 +1,53 @@
+"""Captures in a bucket of the local AWS, as whoever reads the bucket finds them."""
+
+import json
+import random
+from pathlib import Path
+
+from cloud_tools.aws import Aws
+from edge_agent.capture import CaptureSpool, Destination, Uploader
+from edge_agent.formats import EncodedPicture
+from edge_agent.transfer import open_objects
+from tests.fakes.captures import AT, frame, tensors
+
+PICTURE = EncodedPicture(b"\xff\xd8" + bytes(100_000))
+
+
+def credentials(settings: dict[str, str], path: Path) -> str:
+    path.touch(mode=0o600)
+    content = {
+        "endpoint": settings["AWS_ENDPOINT_URL"],
+        "region": settings["AWS_REGION"],
+        "access_key_id": settings["AWS_ACCESS_KEY_ID"],
+        "secret_access_key": settings["AWS_SECRET_ACCESS_KEY"],
+    }
+    path.write_text(json.dumps(content))
+    return f"file:{path}"
+
+
+def test_captures_reach_a_bucket_and_their_references_lead_to_the_picture(
+    aws: Aws, aws_settings: dict[str, str], tmp_path: Path
+) -> None:
+    aws.call("s3", "create_bucket", Bucket="capture-tests")
+    url = "s3://capture-tests/captures"
+    objects = open_objects(url, credentials(aws_settings, tmp_path / "credentials.json"))
+    spool = CaptureSpool(tmp_path / "captures", 1 << 24, policy="ng", uploads=True, now=lambda: AT)
+    uploader = Uploader(spool, objects, Destination(url, "line-4", "press-4"), rng=random.Random(0))
+    spool.start()
+    assert spool.offer(frame("f1"), PICTURE)
+    spool.capture_tensors(tensors("c1", size=2000))
+    assert spool.drain(30)
+    assert [uploader.send_next(), uploader.send_next()] == [0.0, 0.0]
+    assert (spool.status().uploaded, spool.capture_state("c1")) == (2, "SUCCESS")
+    spool.stop()
+    found = list(aws.pages("s3", "list_objects_v2", "Contents", Bucket="capture-tests", Prefix="captures/line-4/unet/"))
+    assert sorted(item["Key"].removeprefix("captures/line-4/unet/2026/05/31/20/") for item in found) == [
+        "c1.jsonl",
+        "f1.jsonl",
+        "raw-data/c1-1.bin",
+        "raw-data/c1-2.bin",
+        "raw-data/f1-1.jpg",
+    ]
+    record = json.loads(objects.read("line-4/unet/2026/05/31/20/f1.jsonl", limit_bytes=10_000))
+    reference = record["deviceFleetAuxiliaryInputs"][0]["data-ref"]
+    assert objects.read(reference.removeprefix(f"{url}/"), limit_bytes=200_000) == PICTURE.content

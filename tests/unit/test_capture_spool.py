@@ -1,0 +1,400 @@
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_agent.capture import CaptureSpool, Destination, Uploader, records
+from edge_agent.capture.policy import Policy
+from edge_agent.errors import Code, InferenceError, StorageError
+from edge_agent.formats import EncodedPicture, RawPicture, Verdict
+from edge_agent.storage import durable
+from tests.fakes.captures import AT, Bucket, frame, tensors
+
+PICTURE = EncodedPicture(b"\xff\xd8" + bytes(5000))
+NOW = AT + 60
+
+
+class Line:
+    """A spool and its uploader, restartable; nothing is sent but by ``send``."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.bucket = Bucket()
+        self.running = False
+        self.begin()
+
+    def begin(
+        self, *, policy: Policy = "all", quota: int = 1 << 20, queue: int = 1 << 20, uploads: bool = True
+    ) -> None:
+        self.end()
+        self.spool = CaptureSpool(
+            self.directory, quota, policy=policy, uploads=uploads, now=lambda: NOW, queue_bytes=queue
+        )
+        self.uploader = Uploader(
+            self.spool, self.bucket, Destination("s3://b/p", "line", "press"), rng=random.Random(0)
+        )
+        self.spool.start()
+        self.running = True
+
+    def end(self) -> None:
+        if self.running:
+            self.uploader.stop()
+            self.spool.stop()
+            self.running = False
+
+    def take(self, name: str, verdict: Verdict = Verdict.NG, at: float = AT) -> bool:
+        """Offer a frame and wait until it is on disk."""
+        taken = self.spool.offer(frame(name, verdict, at=at), PICTURE)
+        assert self.spool.drain(30)
+        return taken
+
+    def send(self, tries: int = 1) -> list[float]:
+        return [self.uploader.send_next() for _ in range(tries)]
+
+    def sent(self) -> list[str]:
+        """Return the ids of sent records, in order."""
+        return [key.rsplit("/", 1)[1].removesuffix(".jsonl") for key in self.bucket.order if key.endswith(".jsonl")]
+
+    def files(self) -> list[Path]:
+        return sorted(self.directory.glob("*.capture"))
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[Line]:
+    made = Line(tmp_path / "captures")
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """A disk that hangs until the event is set."""
+    free = threading.Event()
+    write = durable.write
+
+    def hang(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+        assert free.wait(60)
+        write(path, content, mode=mode)
+
+    monkeypatch.setattr(durable, "write", hang)
+    yield free
+    free.set()
+
+
+def refusal(act: Callable[[], object]) -> Code:
+    with pytest.raises(InferenceError) as caught:
+        act()
+    return caught.value.code
+
+
+def test_a_captured_frame_is_on_disk_then_in_the_cloud_then_gone(line: Line) -> None:
+    assert line.take("f1")
+    (path,) = line.files()
+    status = line.spool.status()
+    assert (status.pending, status.bytes, status.oldest_s, status.uploaded) == (1, path.stat().st_size, 60.0, 0)
+    assert line.send() == [0.0]
+    assert sorted(line.bucket.stored) == [
+        "line/unet/2026/05/31/20/f1.jsonl",
+        "line/unet/2026/05/31/20/raw-data/f1-1.jpg",
+    ]
+    assert line.files() == []
+    status = line.spool.status()
+    assert (status.pending, status.bytes, status.oldest_s, status.uploaded, status.message) == (0, 0, 0.0, 1, "")
+
+
+def test_what_the_policy_does_not_want_leaves_no_trace(line: Line) -> None:
+    line.begin(policy="ng")
+    assert not line.take("f1", Verdict.OK)
+    assert line.files() == []
+    assert line.spool.status().message == ""
+
+
+def test_pending_captures_are_found_again_after_a_restart(line: Line) -> None:
+    for name in ("f1", "f2"):
+        line.take(name)
+    size = line.spool.status().bytes
+    line.begin()
+    assert (line.spool.status().pending, line.spool.status().bytes) == (2, size)
+    line.send(2)
+    assert sorted(line.sent()) == ["f1", "f2"]
+    line.begin()
+    assert (line.spool.status().pending, line.spool.status().uploaded) == (0, 2)
+
+
+def test_defects_are_sent_first_and_the_oldest_before_the_newer(line: Line) -> None:
+    line.take("ok-old", Verdict.OK, AT)
+    line.take("ng-new", Verdict.NG, AT + 3)
+    line.take("ok-new", Verdict.OK, AT + 1)
+    line.take("ng-old", Verdict.NG, AT + 2)
+    line.send(4)
+    assert line.sent() == ["ng-old", "ng-new", "ok-old", "ok-new"]
+
+
+def test_an_outage_delays_and_loses_nothing(line: Line) -> None:
+    names = ["f1", "f2", "f3"]
+    for number, name in enumerate(names):
+        line.take(name, at=AT + number)
+    line.bucket.away = True
+    delays = line.send(200)
+    assert all(0 <= delay <= 120 for delay in delays)
+    assert max(delays) > 60
+    assert line.spool.status().pending == 3
+    assert "the store is away" in line.spool.status().message
+    line.bucket.away = False
+    line.send(3)
+    assert sorted(line.sent()) == names
+    assert line.spool.status().message == ""
+
+
+def test_one_that_can_never_be_sent_does_not_hold_up_the_rest(line: Line) -> None:
+    line.take("poison", at=AT)
+    for number in range(5):
+        line.take(f"f{number}", at=AT + 1 + number)
+    line.bucket.refuses = "poison"
+    delays = line.send(6)
+    assert line.sent() == ["f0", "f1", "f2", "f3", "f4"]
+    assert [delay > 0 for delay in delays] == [True, False, False, False, False, False]
+    line.bucket.refuses = ""
+    line.send()
+    assert line.sent()[-1] == "poison"
+
+
+def test_a_full_quota_drops_the_newest_and_says_so(line: Line) -> None:
+    line.take("f1")
+    room = line.spool.status().bytes * 2 + 100
+    line.begin(quota=room)
+    assert line.take("f2")
+    assert not line.take("f3")
+    assert line.spool.status().pending == 2
+    assert line.spool.status().message.startswith("1 captures dropped")
+    line.send()
+    assert line.take("f4")
+    assert {report.id for report in line.spool.list(10) if report.state == "PENDING"} == {"f2", "f4"}
+
+
+def test_offer_never_waits_for_the_disk(line: Line, stuck: threading.Event) -> None:
+    line.begin(queue=len(PICTURE.content) * 3)
+    started = time.monotonic()
+    taken = [line.spool.offer(frame(f"f{number}"), PICTURE) for number in range(10)]
+    # The disk hangs for as long as it likes; a wait for it would never end.
+    assert time.monotonic() - started < 30
+    assert taken == [True] * 3 + [False] * 7
+    assert line.spool.status().message.startswith("7 captures dropped")
+    stuck.set()
+    assert line.spool.drain(30)
+    assert line.spool.status().pending == 3
+
+
+def test_a_picture_larger_than_the_queue_is_taken_when_the_queue_is_empty(line: Line) -> None:
+    line.begin(queue=10)
+    assert line.take("f1")
+    assert line.spool.status().pending == 1
+
+
+def test_pixels_in_borrowed_memory_are_copied_before_they_change(line: Line, stuck: threading.Event) -> None:
+    pixels = bytearray(b"\x07" * 30 * 20 * 3)
+    assert line.spool.offer(frame("f1"), RawPicture(memoryview(pixels), 30, 20))
+    pixels[:] = bytes(len(pixels))
+    stuck.set()
+    assert line.spool.drain(30)
+    (path,) = line.files()
+    _, expected = records.from_frame(frame("f1"), RawPicture(b"\x07" * 30 * 20 * 3, 30, 20))
+    assert path.read_bytes().endswith(b"".join(expected))
+
+
+def test_pixels_that_do_not_fill_their_size_are_refused(line: Line) -> None:
+    assert refusal(lambda: line.spool.offer(frame("f1"), RawPicture(b"123", 2, 2))) is Code.INVALID_ARGUMENT
+    assert line.take("f2")
+
+
+def test_a_full_disk_drops_counts_and_goes_on(
+    line: Line, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+        raise StorageError(Code.NO_SPACE, f"{path}: no space left")
+
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
+        patched.setattr(durable, "write", full)
+        assert line.take("f1")
+    assert [record.message for record in caplog.records] == ["capture dropped"]
+    assert line.spool.status().message.startswith("1 captures dropped")
+    assert line.take("f1")
+    assert line.spool.status().pending == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}\n", b"\x00" * 300, b"garbage"])
+def test_a_damaged_file_is_found_at_the_start_and_given_up(
+    line: Line, damage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    line.take("f1")
+    line.take("f2", at=AT + 1)
+    line.end()
+    line.files()[0].write_bytes(damage)
+    with caplog.at_level(logging.WARNING):
+        line.begin()
+    assert [record.message for record in caplog.records] == ["capture damaged"]
+    assert line.spool.status().pending == 1
+    line.send()
+    assert line.sent() == ["f2"]
+
+
+def test_a_file_damaged_while_it_waits_is_told_as_failed(line: Line) -> None:
+    line.take("f1")
+    (path,) = line.files()
+    path.write_bytes(path.read_bytes()[:-1])
+    line.send()
+    assert line.bucket.stored == {}
+    assert (line.spool.status().failed, line.spool.status().pending) == (1, 0)
+    assert [report.state for report in line.spool.list(5)] == ["FAILED"]
+
+
+def test_the_power_going_between_sent_and_forgotten_sends_nothing_twice(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line.take("f1")
+
+    def dies(path: Path) -> None:
+        raise StorageError(Code.STORAGE_FAILED, f"{path}: input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(durable, "remove", dies)
+        line.send()
+    assert line.sent() == ["f1"]
+    assert len(line.files()) == 1
+    line.begin()
+    assert line.files() == []
+    assert (line.spool.status().pending, line.spool.status().uploaded) == (0, 1)
+
+
+def test_half_written_files_of_an_unclean_end_are_swept(line: Line) -> None:
+    line.end()
+    leftover = durable.staging_path(line.directory / "x.capture")
+    leftover.write_bytes(b"half")
+    line.begin()
+    assert not leftover.exists()
+
+
+def test_a_damaged_history_costs_old_news_only(line: Line, caplog: pytest.LogCaptureFixture) -> None:
+    line.take("f1")
+    line.end()
+    for path in line.directory.glob("history.db*"):
+        path.write_bytes(b"not a database" * 100)
+    with caplog.at_level(logging.WARNING):
+        line.begin()
+    assert "captures' history damaged" in [record.message for record in caplog.records]
+    line.send()
+    assert line.sent() == ["f1"]
+
+
+def test_captures_are_listed_newest_first_with_their_state(line: Line) -> None:
+    for number, name in enumerate(["f1", "f2", "f3"]):
+        line.take(name, at=AT + number)
+    line.send()
+    reports = line.spool.list(10)
+    assert [(report.id, report.state) for report in reports] == [
+        ("f3", "PENDING"),
+        ("f2", "PENDING"),
+        ("f1", "UPLOADED"),
+    ]
+    assert (reports[0].model, reports[0].version, reports[0].verdict, reports[0].at) == ("unet", "1", "NG", AT + 2)
+    assert [report.id for report in line.spool.list(1)] == ["f3"]
+    assert line.spool.list(0) == []
+
+
+def test_a_client_s_tensors_are_in_progress_until_they_are_in_the_cloud_also_after_a_restart(line: Line) -> None:
+    capture = tensors()
+    assert line.spool.capture_state(capture.capture_id) is None
+    line.spool.capture_tensors(capture)
+    assert line.spool.capture_state(capture.capture_id) == "IN_PROGRESS"
+    line.begin()
+    assert line.spool.capture_state(capture.capture_id) == "IN_PROGRESS"
+    line.send()
+    assert line.spool.capture_state(capture.capture_id) == "SUCCESS"
+    line.begin()
+    assert line.spool.capture_state(capture.capture_id) == "SUCCESS"
+
+
+def test_tensors_are_captured_whatever_the_policy_for_frames_is(line: Line) -> None:
+    line.begin(policy="none")
+    line.spool.capture_tensors(tensors("c1"))
+    assert line.spool.drain(30)
+    line.send()
+    assert line.sent() == ["c1"]
+
+
+@pytest.mark.parametrize("moment", ["queued", "waiting", "sent", "restarted"])
+def test_an_id_is_taken_once(line: Line, moment: str) -> None:
+    line.spool.capture_tensors(tensors("c1"))
+    if moment != "queued":
+        assert line.spool.drain(30)
+    if moment in ("sent", "restarted"):
+        line.send()
+    if moment == "restarted":
+        line.begin()
+    assert refusal(lambda: line.spool.capture_tensors(tensors("c1"))) is Code.ALREADY_EXISTS
+
+
+def test_tensors_beyond_the_quota_are_refused_at_once(line: Line) -> None:
+    line.begin(quota=1000)
+    assert refusal(lambda: line.spool.capture_tensors(tensors("c1", size=1000))) is Code.RESOURCE_EXHAUSTED
+    assert line.spool.capture_state("c1") is None
+
+
+def test_tensors_are_refused_while_the_buffer_is_full(line: Line, stuck: threading.Event) -> None:
+    line.begin(queue=1)
+    line.spool.capture_tensors(tensors("c1"))
+    assert refusal(lambda: line.spool.capture_tensors(tensors("c2"))) is Code.RESOURCE_EXHAUSTED
+    assert line.spool.capture_state("c1") == "IN_PROGRESS"
+    stuck.set()
+
+
+def test_tensors_that_could_not_be_written_have_failed_also_after_a_restart(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+        raise StorageError(Code.NO_SPACE, f"{path}: no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(durable, "write", full)
+        line.spool.capture_tensors(tensors("c1"))
+        assert line.spool.drain(30)
+    assert line.spool.capture_state("c1") == "FAILURE"
+    line.begin()
+    assert line.spool.capture_state("c1") == "FAILURE"
+
+
+def test_a_time_that_has_no_folder_is_refused(line: Line) -> None:
+    for at in (-1.0, float("nan"), float("inf"), 1e15):
+        assert refusal(lambda at=at: line.spool.capture_tensors(tensors("c1", at=at))) is Code.OUT_OF_RANGE  # type: ignore[misc]
+
+
+def test_without_a_destination_a_capture_is_done_when_it_is_on_disk(line: Line) -> None:
+    line.begin(uploads=False)
+    line.spool.capture_tensors(tensors("c1"))
+    assert line.spool.drain(30)
+    assert line.spool.capture_state("c1") == "SUCCESS"
+    line.begin(uploads=False)
+    assert line.spool.capture_state("c1") == "SUCCESS"
+
+
+def test_a_very_long_id_still_gets_a_file_and_its_full_name_in_the_cloud(line: Line) -> None:
+    name = "é/" * 200
+    assert line.take(name)
+    line.begin()
+    line.send()
+    assert len(line.sent()) == 1
+    assert line.spool.list(1)[0].id == name
+
+
+def test_the_threads_bring_a_capture_to_the_cloud_and_end_when_asked(line: Line) -> None:
+    line.uploader.start()
+    assert line.spool.offer(frame("f1"), PICTURE)
+    assert line.bucket.has_record.wait(60)
+    line.uploader.stop()
+    assert line.spool.capture_state("f1") == "SUCCESS"
+    line.end()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("capture-")]
