@@ -111,6 +111,8 @@ class JobsClient:
 
     def stop(self, *, timeout_s: float = 10.0) -> None:
         """Disconnect and end the thread; reports that wait stay in the outbox."""
+        if not self._thread.is_alive():
+            return
         if not self._link.stop(timeout_s):
             _log.warning("the connection did not end in time", extra={"action": "jobs_stop"})
         self._inputs.put(_Stop())
