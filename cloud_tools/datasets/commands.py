@@ -11,7 +11,9 @@ from cloud_tools.output import JsonFlag
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
-    data = typer.Typer(help="Labelled pictures: the sample line, and what the hygiene gate finds.", no_args_is_help=True)
+    data = typer.Typer(
+        help="Labelled pictures: the sample line, and what the hygiene gate finds.", no_args_is_help=True
+    )
     data.command("sample")(sample)
     data.command("check")(check)
     app.add_typer(data, name="data")

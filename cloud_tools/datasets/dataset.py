@@ -14,6 +14,9 @@ from cloud_tools.errors import CloudError
 from edge_agent import vision
 from edge_agent.errors import Code
 
+GREY = 127
+"""Above this a mask's pixel is defective."""
+
 
 class DatasetError(CloudError):
     """The folder is not a data set that can be read; the message says what was expected and what came."""
@@ -64,7 +67,7 @@ class Sample(NamedTuple):
         mask = vision.decode(self.mask.read_bytes())[..., 0]
         if mask.shape != (height, width):
             mask = np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
-        return np.asarray(mask > 127, np.bool_)
+        return np.asarray(mask > GREY, np.bool_)
 
 
 class Dataset(NamedTuple):

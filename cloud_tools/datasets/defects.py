@@ -1,6 +1,7 @@
 """Scratches, stains and holes, drawn with soft edges; the mask is what was really changed."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TypeAlias
 
 import cv2
@@ -18,21 +19,21 @@ _VISIBLE = 0.2
 def scratch(picture: Picture, rng: np.random.Generator) -> tuple[Picture, NDArray[np.uint8]]:
     """Draw a thin curved line that tapers: bright where it cut, dark along one side."""
     side = picture.shape[0]
-    length, steps = rng.uniform(0.25, 0.65) * side, 24
+    length, steps = rng.uniform(0.35, 0.75) * side, 24
     heading, bend = rng.uniform(0, 2 * np.pi), rng.normal(0, 0.05, steps)
     headings = heading + np.cumsum(bend)
     moves = np.stack([np.cos(headings), np.sin(headings)], 1) * length / steps
     points = np.cumsum(moves, 0)
     points += rng.uniform(0.3, 0.7, 2) * side - points.mean(0)
     cut, shade = np.zeros((side, side), np.float32), np.zeros((side, side), np.float32)
-    width = rng.uniform(2.0, 3.6)
-    for index, (start, stop) in enumerate(zip(points[:-1], points[1:], strict=True)):
+    width = rng.uniform(2.6, 4.4)
+    for index, (start, stop) in enumerate(pairwise(points)):
         taper = np.sin(np.pi * (index + 1.5) / (steps + 1)) ** 0.5
         _line(cut, start, stop, width * taper)
         _line(shade, start + 1.6, stop + 1.6, width * taper * 0.8)
     cut = np.asarray(cv2.GaussianBlur(cut, (0, 0), 0.6), np.float32)
     shade = np.asarray(np.clip(cv2.GaussianBlur(shade, (0, 0), 0.8) - cut, 0, 1), np.float32)
-    strength = rng.uniform(0.6, 0.9)
+    strength = rng.uniform(0.7, 0.95)
     drawn = _mix(picture, shade * strength * 0.8, picture * 0.45)
     bright = np.minimum(picture * 0.3 + rng.uniform(165, 215), 255).astype(np.float32)
     drawn = _mix(drawn, cut * strength, bright)
@@ -42,10 +43,10 @@ def scratch(picture: Picture, rng: np.random.Generator) -> tuple[Picture, NDArra
 def stain(picture: Picture, rng: np.random.Generator) -> tuple[Picture, NDArray[np.uint8]]:
     """Spill something: an irregular patch that lets the surface through, darker at its rim."""
     side = picture.shape[0]
-    cover = _blob(side, rng, radius=rng.uniform(0.07, 0.17), roughness=0.45, soft=0.05)
+    cover = _blob(side, rng, radius=rng.uniform(0.09, 0.18), roughness=0.45, soft=0.05)
     rim = np.clip(cv2.GaussianBlur(cover, (0, 0), 3.0) * (1 - cover) * 2 + cover * (1 - cover) * 2, 0, 1) * cover
     colour = np.array(_STAINS[int(rng.integers(len(_STAINS)))], np.float32)
-    strength = rng.uniform(0.5, 0.72)
+    strength = rng.uniform(0.58, 0.8)
     wet = picture * (1 - strength) + colour * strength
     drawn = _mix(picture, cover, wet.astype(np.float32))
     return _mix(drawn, rim.astype(np.float32) * 0.6, wet.astype(np.float32) * 0.6), _mask(cover)
@@ -54,7 +55,7 @@ def stain(picture: Picture, rng: np.random.Generator) -> tuple[Picture, NDArray[
 def hole(picture: Picture, rng: np.random.Generator) -> tuple[Picture, NDArray[np.uint8]]:
     """Break something out: nearly black inside, a lit edge opposite the light."""
     side = picture.shape[0]
-    cover = _blob(side, rng, radius=rng.uniform(0.035, 0.08), roughness=0.18, soft=0.03)
+    cover = _blob(side, rng, radius=rng.uniform(0.05, 0.1), roughness=0.18, soft=0.03)
     shift = np.array([[1, 0, rng.choice([-2.0, 2.0])], [0, 1, rng.choice([-2.0, 2.0])]], np.float32)
     lit = np.asarray(np.clip(cv2.warpAffine(cover, shift, (side, side)) - cover, 0, 1), np.float32)
     dark = picture * 0.06 + np.array([12, 12, 14], np.float32)

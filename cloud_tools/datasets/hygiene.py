@@ -25,6 +25,7 @@ WARNED_AUROC = 0.8
 WARNED_SHARE = 0.1
 FEWEST_PER_CLASS = 4
 _SHOWN = 3
+_WHITE = 255
 
 
 class Level(str, Enum):
@@ -61,7 +62,7 @@ def inspect_dataset(dataset: Dataset) -> tuple[Finding, ...]:
     for sample in dataset.samples:
         try:
             looks.append(_look(sample))
-        except InferenceError as exc:
+        except InferenceError as exc:  # noqa: PERF203 - one bad file must not hide the others
             unreadable.append(f"{sample.file} ({exc.message})")
     findings = list(_unreadable(unreadable))
     for check in (_balance, _parts, _duplicates, _near_duplicates, _sizes, _artefacts, _masks):
@@ -189,7 +190,7 @@ def _mask_problem(look: _Look) -> tuple[str, bool]:
         return exc.message, False
     if mask.shape[:2] != (look.height, look.width):
         return f"{mask.shape[1]} x {mask.shape[0]}, the picture is {look.width} x {look.height}", False
-    return "", bool(((mask > 0) & (mask < 255)).any())
+    return "", bool(((mask > 0) & (mask < _WHITE)).any())
 
 
 def _names(samples: list[Sample]) -> str:

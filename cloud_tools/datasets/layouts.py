@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from cloud_tools.datasets.dataset import Dataset, DatasetError, Sample, Split
+from cloud_tools.datasets.dataset import GREY, Dataset, DatasetError, Sample, Split
 from cloud_tools.datasets.split import Given, assign_splits
 from edge_agent import vision
 from edge_agent.errors import InferenceError
@@ -66,7 +66,7 @@ def read_segmentation(root: Path, *, seed: int = 0, part_regex: str = "", only: 
 
 def _is_set(mask: Path) -> bool:
     try:
-        return bool((vision.decode(mask.read_bytes()) > 127).any())
+        return bool((vision.decode(mask.read_bytes()) > GREY).any())
     except InferenceError:
         return False  # the hygiene gate reports an unreadable mask
 

@@ -35,4 +35,4 @@ def _words(hashes: list[int]) -> NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8).reshape(len(hashes), 8)
 
 
-_BITS = np.array([bin(value).count("1") for value in range(256)], np.uint8)
+_BITS = np.array([value.bit_count() for value in range(256)], np.uint8)

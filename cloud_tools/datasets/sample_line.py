@@ -15,6 +15,9 @@ _SHARES = {Split.TRAIN: 0.6, Split.VALIDATION: 0.2, Split.TEST: 0.2}
 _FRAMES_FROM = 100_000
 """Frames are drawn with numbers that no data set reaches."""
 _FRAME_QUALITY = 92
+_EVERY = 3
+"""Each third frame is defective."""
+FEWEST = 40
 
 
 class Written(NamedTuple):
@@ -37,8 +40,8 @@ def write_dataset(out: Path, *, count: int, seed: int) -> Written:
     Raises:
         CloudError: too few pictures for three splits, or ``out`` is not empty.
     """
-    if count < 40:
-        raise CloudError(Code.OUT_OF_RANGE, f"expected a count of at least 40, came {count}")
+    if count < FEWEST:
+        raise CloudError(Code.OUT_OF_RANGE, f"expected a count of at least {FEWEST}, came {count}")
     _make_empty(out)
     named = _draw_all(count, seed)
     by_class = [("anomalous" if n.drawn.defect else "normal", n) for n in named]
@@ -64,7 +67,7 @@ def write_frames(out: Path, *, count: int, seed: int) -> Written:
     photos = photographs()
     rows = []
     for index in range(count):
-        drawn = draw(photos, Split.TEST, seed, _FRAMES_FROM + index, defective=index % 3 == 2)
+        drawn = draw(photos, Split.TEST, seed, _FRAMES_FROM + index, defective=index % _EVERY == _EVERY - 1)
         name = f"part-{index + 1:02d}.jpg"
         (out / name).write_bytes(encode_jpeg(drawn.picture, _FRAME_QUALITY))
         rows.append((name, "anomalous" if drawn.defect else "normal", drawn.defect, drawn.surface))

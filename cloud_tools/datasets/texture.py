@@ -68,7 +68,7 @@ def _crop(photo: NDArray[np.uint8], split: Split, rng: np.random.Generator) -> N
     top, left = (int(rng.integers(0, room - side + 1)) for room in region.shape)
     crop = cv2.resize(region[top : top + side, left : left + side], (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
     turned = np.rot90(crop, int(rng.integers(4)))
-    return np.ascontiguousarray(turned[:, ::-1] if rng.random() < 0.5 else turned).astype(np.float32)
+    return np.ascontiguousarray(turned[:, ::-1] if rng.integers(2) else turned).astype(np.float32)
 
 
 def _lit(picture: NDArray[np.float32], rng: np.random.Generator) -> RGB:

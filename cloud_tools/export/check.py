@@ -8,6 +8,7 @@ from edge_agent.errors import Code
 from edge_agent.formats import DType, TensorSpec
 
 OPSETS = range(11, 22)
+_NHWC, _RGB = 4, 3
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 _LARGEST_BYTES = (2 << 30) - 1  # protobuf's own limit for one message
 
@@ -93,10 +94,10 @@ def _check_contract(path: Path, signature: dict[str, tuple[TensorSpec, ...]]) ->
     inputs, outputs = signature["inputs"], {spec.name: spec for spec in signature["outputs"]}
     shown = ", ".join(map(str, inputs)) or "none"
     image = inputs[0] if len(inputs) == 1 else None
-    if image is None or image.name != "image" or image.dtype is not DType.UINT8 or len(image.shape) != 4:
+    if image is None or image.name != "image" or image.dtype is not DType.UINT8 or len(image.shape) != _NHWC:
         raise _invalid(path, "one input image uint8[-1, height, width, 3]", shown)
     batch, height, width, channels = image.shape
-    if batch != -1 or min(height, width) < 1 or channels != 3:
+    if batch != -1 or min(height, width) < 1 or channels != _RGB:
         raise _invalid(path, "one input image uint8[-1, height, width, 3]", shown)
     score = outputs.get("score")
     if score is None or score.dtype is not DType.FLOAT32 or len(score.shape) != 1:

@@ -5,7 +5,6 @@
 """
 
 import hashlib
-import os
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -52,9 +51,7 @@ def package_run(run: Path, name: str, version: str, out: Path) -> Packaged:
     return package(run / MODEL, parts, pictures, name, version, out)
 
 
-def package(
-    model: Path, parts: ManifestParts, pictures: Sequence[RGB], name: str, version: str, out: Path
-) -> Packaged:
+def package(model: Path, parts: ManifestParts, pictures: Sequence[RGB], name: str, version: str, out: Path) -> Packaged:
     """Write a graph as a bundle directory; scores of the golden pictures come from the device's path.
 
     Args:
@@ -80,7 +77,7 @@ def package(
         manifest = _stage(staged, model, parts, pictures, {"model": name, "version": version, **signature})
         if out.exists():
             out.rmdir()
-        os.replace(staged, out)
+        staged.replace(out)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return Packaged(out, manifest, hashlib.sha256((out / MANIFEST).read_bytes()).hexdigest())
@@ -110,9 +107,7 @@ def _stage(
     return manifest
 
 
-def _write_golden(
-    staged: Path, device: DeviceModel, index: int, picture: RGB, parts: ManifestParts
-) -> GoldenSample:
+def _write_golden(staged: Path, device: DeviceModel, index: int, picture: RGB, parts: ManifestParts) -> GoldenSample:
     """Write a picture and return it with the answer that a device gives on the very file."""
     path = f"{GOLDEN}/{index}.png"
     content = encode_png(picture)
@@ -132,9 +127,7 @@ def _check_parts(model: Path, parts: ManifestParts, signature: dict[str, Any]) -
     image = signature["inputs"][0]
     size = (parts.preprocess.height, parts.preprocess.width)
     if image.shape[1:3] != size:
-        raise CloudError(
-            Code.INVALID_ARGUMENT, f"{model}: expected an input of {size[0]} x {size[1]}, came {image}"
-        )
+        raise CloudError(Code.INVALID_ARGUMENT, f"{model}: expected an input of {size[0]} x {size[1]}, came {image}")
     outputs = {spec.name: spec for spec in signature["outputs"]}
     second = outputs.get(_SECOND_OUTPUT[parts.kind])
     if second is None and parts.kind is not Kind.ANOMALY:

@@ -13,6 +13,9 @@ from edge_agent import vision
 from edge_agent.formats import Preprocess
 from edge_agent.vision import Placement
 
+_HALF = 0.5
+"""A pixel of a resized mask is defective where at least half of what fell on it was."""
+
 
 class Loaded(NamedTuple):
     """Samples in memory, in the model's input size."""
@@ -52,7 +55,7 @@ def load(samples: Sequence[Sample], rule: Preprocess, *, with_masks: bool = Fals
 def _placed(truth: NDArray[np.bool_], placement: Placement, rule: Preprocess) -> NDArray[np.uint8]:
     mask = np.zeros((rule.height, rule.width), np.uint8)
     size = (placement.width, placement.height)
-    resized = cv2.resize(truth.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) >= 0.5
+    resized = cv2.resize(truth.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) >= _HALF
     rows = slice(placement.top, placement.top + placement.height)
     mask[rows, placement.left : placement.left + placement.width] = resized
     return mask
@@ -85,7 +88,7 @@ def _one(
     truth = np.zeros(image.shape[:2], np.uint8) if mask is None else mask
     turns = int(rng.integers(4)) if image.shape[0] == image.shape[1] else 2 * int(rng.integers(2))
     image, truth = np.rot90(image, turns), np.rot90(truth, turns)
-    if rng.random() < 0.5:
+    if rng.integers(2):
         image, truth = image[:, ::-1], truth[:, ::-1]
     image, truth = _moved(image, truth, rng)
     gain, offset = rng.uniform(0.88, 1.12), rng.uniform(-10, 10)

@@ -22,7 +22,9 @@ from cloud_tools.training.progress import Progress
 DEFAULT_DEPTH = 10
 _BATCH = 16
 _HEAD_EPOCHS = 300
-_PATIENCE = 2
+_HEAD_JUDGED = 5
+_PATIENCE = 4
+_PATIENCE_WHEN_PERFECT = 2
 _RATES = [1.5e-4, 3e-4]
 
 
@@ -150,7 +152,7 @@ def _fit_head(
         optimizer.zero_grad()
         loss_of(head(seen), targets).backward()
         optimizer.step()
-        if epoch % 5 == 4:
+        if (epoch + 1) % _HEAD_JUDGED == 0:
             judged = _judge(model, head(unseen).detach(), validation, held, loss_of)
             if judged > best:
                 best, kept = judged, copy.deepcopy(head.state_dict())
@@ -203,7 +205,7 @@ def _fine_tune(
         waited = 0 if judged > best else waited + 1
         if judged > best:
             best, kept = judged, copy.deepcopy(model.state_dict())
-        if waited >= _PATIENCE:
+        if waited >= (_PATIENCE if best.f1 < 1 else _PATIENCE_WHEN_PERFECT):
             break
     model.load_state_dict(kept)
 

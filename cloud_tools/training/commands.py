@@ -26,7 +26,9 @@ def train(
     kind: Annotated[TrainKind, typer.Argument(metavar="KIND", help="classification or segmentation")],
     data: Annotated[Path, typer.Option(help="normal/ and anomalous/ (or classes), or images/ and masks/")],
     out: Annotated[Path, typer.Option(help="folder of the run; new or empty")],
-    depth: Annotated[int, typer.Option(help="last block of the trunk that is kept: 4, 7, 10, 15 give 0.2 to 12 MB")] = 10,
+    depth: Annotated[
+        int, typer.Option(help="last block of the trunk that is kept: 4, 7, 10, 15 give 0.2 to 12 MB")
+    ] = 10,
     seed: Annotated[int, typer.Option(help="of the split, the start, the order and the augmentation")] = 0,
     override_gate: Annotated[str, typer.Option(help="train all the same; the reason stands in the report")] = "",
     part_regex: Annotated[str, typer.Option(help="its first group in a file name is the part's id")] = "",

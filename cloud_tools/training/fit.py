@@ -58,9 +58,7 @@ def _train(
     if kind is Kind.SEGMENTATION:
         return train_unet(learnt, held, depth=depth, epochs=epochs, seed=seed, progress=progress)
     classes, normal = dataset.classes, dataset.normal_classes
-    return train_classifier(
-        learnt, held, classes, normal, depth=depth, epochs=epochs, seed=seed, progress=progress
-    )
+    return train_classifier(learnt, held, classes, normal, depth=depth, epochs=epochs, seed=seed, progress=progress)
 
 
 def _joined(*parts: Loaded) -> Loaded:

@@ -74,8 +74,6 @@ def _pixels(answers: Answers, rule: Preprocess) -> Iterator[tuple[NDArray[np.boo
     """Yield truth and logits of each picture in its own size: what the device would draw."""
     if answers.maps is None:
         raise TypeError("expected maps, came a classifier's answers")
-    for sample, placement, logits in zip(
-        answers.loaded.samples, answers.loaded.placements, answers.maps, strict=True
-    ):
+    for sample, placement, logits in zip(answers.loaded.samples, answers.loaded.placements, answers.maps, strict=True):
         truth = sample.truth(placement.source_height, placement.source_width)
         yield truth, picture_logits(logits, placement, rule)

@@ -37,6 +37,7 @@ LEAST = {Kind.CLASSIFICATION: ("f1", 0.8), Kind.SEGMENTATION: ("iou", 0.3)}
 """The quality gate: what a model must reach on pictures it never saw."""
 
 _SIZES = (192, 256)
+_STEP, _LARGEST = 32, 1024
 _EPOCHS = {Kind.CLASSIFICATION: 8, Kind.SEGMENTATION: 18}
 _DEPTH = 10
 _GOLDEN_PER_VERDICT = 3
@@ -97,8 +98,10 @@ def train(kind: Kind, data: Path, run: Path, options: TrainingOptions, progress:
 
 
 def _read(kind: Kind, data: Path, options: TrainingOptions) -> Dataset:
-    if options.size and (options.size % 32 or not 32 <= options.size <= 1024):
-        raise CloudError(Code.OUT_OF_RANGE, f"expected a size of 32..1024, a multiple of 32, came {options.size}")
+    if options.size and (options.size % _STEP or not _STEP <= options.size <= _LARGEST):
+        raise CloudError(
+            Code.OUT_OF_RANGE, f"expected a size of {_STEP}..{_LARGEST}, a multiple of {_STEP}, came {options.size}"
+        )
     read = read_classification if kind is Kind.CLASSIFICATION else read_segmentation
     return read(data, seed=options.seed, part_regex=options.part_regex, only=options.only)
 
@@ -127,9 +130,7 @@ def _opening(kind: Kind, dataset: Dataset, findings: Sequence[Finding], options:
     }
 
 
-def _close(
-    run: Path, report: dict[str, Any], started: float, metrics: dict[str, Any], message: str
-) -> Trained:
+def _close(run: Path, report: dict[str, Any], started: float, metrics: dict[str, Any], message: str) -> Trained:
     seconds = round(time.monotonic() - started, 2)
     report |= {"ok": not message, "message": message, "metrics": metrics, "seconds": seconds}
     write_report(run, report)

@@ -56,9 +56,7 @@ class UNet(nn.Module):
         return score, logits[:, 0]
 
 
-def train_unet(
-    train: Loaded, validation: Loaded, *, depth: int, epochs: int, seed: int, progress: Progress
-) -> UNet:
+def train_unet(train: Loaded, validation: Loaded, *, depth: int, epochs: int, seed: int, progress: Progress) -> UNet:
     """Return a U-Net in eval mode, of the epoch with the best pooled overlap on validation.
 
     Args:
@@ -139,4 +137,3 @@ def _block(channels: int, out: int) -> nn.Sequential:
         nn.BatchNorm2d(out),
         nn.ReLU(),
     )
-

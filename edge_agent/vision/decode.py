@@ -20,7 +20,10 @@ MAX_PIXELS = 4096 * 4096
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
-_JPEG_EDGES = (0xC4, 0xC8, 0xCC)  # DHT, JPG, DAC: in the range of the frame headers, but none
+_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # frame headers; DHT, JPG and DAC lie among them
+_MARKER = 0xFF
+_LEAST_LENGTH = 2  # a segment's length counts its own two bytes
+_IHDR_SIZE_ENDS = 24
 _SOS = 0xDA
 _EOI = b"\xff\xd9"
 
@@ -68,7 +71,7 @@ def size_of(content: bytes) -> tuple[int, int]:
     Raises:
         InferenceError: INVALID_ARGUMENT: neither JPEG nor PNG, or no size in the header.
     """
-    if content.startswith(_PNG) and content[12:16] == b"IHDR" and len(content) >= 24:
+    if content.startswith(_PNG) and content[12:16] == b"IHDR" and len(content) >= _IHDR_SIZE_ENDS:
         width, height = int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
     elif content.startswith(_JPEG):
         height, width = _jpeg_size(content)
@@ -82,10 +85,8 @@ def size_of(content: bytes) -> tuple[int, int]:
 def _jpeg_size(content: bytes) -> tuple[int, int]:
     """Return height and width from the first frame header (ITU-T T.81, B.2.2)."""
     for marker, at in _segments(content):
-        if 0xC0 <= marker <= 0xCF and marker not in _JPEG_EDGES:
-            frame = content[at + 5 : at + 9]
-            if len(frame) == 4:
-                return int.from_bytes(frame[:2], "big"), int.from_bytes(frame[2:], "big")
+        if marker in _SOF:
+            return int.from_bytes(content[at + 5 : at + 7], "big"), int.from_bytes(content[at + 7 : at + 9], "big")
     raise _invalid("a JPEG with a frame header", "one without")
 
 
@@ -93,14 +94,14 @@ def _segments(content: bytes) -> list[tuple[int, int]]:
     """Return marker and place of each segment up to the first scan."""
     found: list[tuple[int, int]] = []
     at = 2
-    while at + 4 <= len(content) and content[at] == 0xFF:
+    while at + 4 <= len(content) and content[at] == _MARKER:
         marker = content[at + 1]
-        if marker == 0xFF:  # fill bytes may precede any marker
+        if marker == _MARKER:  # fill bytes may precede any marker
             at += 1
             continue
         found.append((marker, at))
         length = int.from_bytes(content[at + 2 : at + 4], "big")
-        if marker == _SOS or length < 2:
+        if marker == _SOS or length < _LEAST_LENGTH:
             break
         at += 2 + length
     return found

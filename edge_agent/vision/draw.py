@@ -9,6 +9,7 @@ from edge_agent.vision.decode import RGB
 
 _RED = (230, 30, 30)
 _OPACITY = 150
+_NDIMS = (2, 3)  # a mask, a picture
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:
@@ -56,8 +57,8 @@ def heat_colours(shares: NDArray[np.float32]) -> RGB:
 
 
 def _encode(suffix: str, image: NDArray[np.uint8], options: list[int]) -> bytes:
-    _check(image, (2, 3))
-    ordered = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
+    _check(image, _NDIMS)
+    ordered = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim > min(_NDIMS) else image
     done, encoded = cv2.imencode(suffix, ordered, options)
     if not done:
         raise InferenceError(Code.INTERNAL, f"expected a picture that {suffix} can hold, came {list(image.shape)}")
@@ -65,7 +66,7 @@ def _encode(suffix: str, image: NDArray[np.uint8], options: list[int]) -> bytes:
 
 
 def _check(image: NDArray[np.uint8], ndims: tuple[int, ...]) -> None:
-    fits = image.ndim in ndims and (image.ndim == 2 or image.shape[2] == 3)
+    fits = image.ndim in ndims and image.shape[2:] in ((), (3,))
     if image.dtype != np.uint8 or not fits or image.size == 0:
         came = f"{image.dtype}{list(image.shape)}"
         raise InferenceError(Code.INTERNAL, f"expected uint8[height, width] or [height, width, 3], came {came}")

@@ -38,7 +38,7 @@ def prepare(image: RGB, rule: Preprocess) -> tuple[RGB, Placement]:
     Raises:
         InferenceError: INVALID_ARGUMENT: the image is not uint8 [height, width, 3].
     """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+    if image.dtype != np.uint8 or image.shape[2:] != (3,) or 0 in image.shape:
         came = f"{image.dtype}{list(image.shape)}"
         raise InferenceError(Code.INVALID_ARGUMENT, f"expected uint8[height, width, 3], came {came}")
     placement = place(image.shape[1], image.shape[0], rule)

@@ -121,5 +121,5 @@ def test_raw_pixels_are_taken_without_a_copy() -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(30, 21), (0, 0), (-30, -20)])
 def test_raw_pixels_of_another_size_are_refused(width: int, height: int) -> None:
-    with pytest.raises(InferenceError, match="expected .* came"):
+    with pytest.raises(InferenceError, match=r"expected .* came"):
         vision.from_raw(_PICTURE.tobytes(), width, height)

@@ -1,0 +1,113 @@
+"""The bench's models: a classifier and a U-Net on two paper types, timed, judged and packaged."""
+
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cloud_tools.errors import CloudError
+from cloud_tools.packaging.bundle import package_run
+from cloud_tools.training.report import PREDICTIONS, Prediction, read_predictions
+from cloud_tools.training.run import TrainingOptions, train
+from edge_agent.errors import Code
+from edge_agent.formats import Kind, Manifest
+
+PAPER_TYPES = "pa_(bdp01|flr02)"
+"""Two of the twelve paper types, by the beginning of the files' names."""
+PAPER_PARTS = r"^(.*)_\d+\."
+"""A sheet: its patches stay on one side of a split."""
+
+
+class BenchModel(NamedTuple):
+    """One model that was trained and packaged."""
+
+    kind: Kind
+    data: Path
+    """Root of the data set; ``file`` of a prediction is relative to it."""
+    bundle: Path
+    manifest: Manifest
+    metrics: dict[str, Any]
+    parity: float
+    """Largest difference of a calibrated score between training and the device's runtime."""
+    seconds: float
+    test: tuple[Prediction, ...]
+    """What the training side says of every test picture."""
+
+
+def train_and_package(
+    kind: Kind, data: Path, work: Path, *, name: str, version: str = "1", options: TrainingOptions
+) -> BenchModel:
+    """Train on ``data``, package the run as ``work/bundles/NAME/VERSION`` and return both sides.
+
+    Raises:
+        CloudError: a gate stopped it, or the layout is wrong.
+    """
+    run = work / "runs" / name / version
+    trained = train(kind, data, run, options, lambda _line: None)
+    if not trained.ok:
+        raise CloudError(Code.INTERNAL, trained.message)
+    packaged = package_run(run, name, version, work / "bundles" / name / version)
+    predictions = read_predictions(run / PREDICTIONS)
+    return BenchModel(
+        kind,
+        data,
+        packaged.directory,
+        packaged.manifest,
+        trained.metrics,
+        trained.report["parity"]["max_difference"],
+        trained.seconds,
+        tuple(p for p in predictions if p.split == "test"),
+    )
+
+
+def train_paper(
+    data: Path, work: Path, *, only: str = PAPER_TYPES, version: str = "1", seed: int = 0
+) -> tuple[BenchModel, BenchModel]:
+    """Return a classifier ("img-classification") and a U-Net ("unet") trained on paper.
+
+    Args:
+        data: the folder that holds ``paper/classification`` and ``paper/segmentation``.
+        work: an empty folder for runs and bundles.
+        only: which files, by the beginning of their names.
+        version: of both models.
+        seed: of both trainings.
+
+    Raises:
+        CloudError: a gate stopped one, or the layout is wrong.
+    """
+    options = TrainingOptions(seed=seed, only=only, part_regex=PAPER_PARTS)
+    classifier = train_and_package(
+        Kind.CLASSIFICATION,
+        data / "paper/classification",
+        work,
+        name="img-classification",
+        version=version,
+        options=options,
+    )
+    unet = train_and_package(
+        Kind.SEGMENTATION, data / "paper/segmentation", work, name="unet", version=version, options=options
+    )
+    return classifier, unet
+
+
+def bench_models(data: Path) -> dict[str, Any]:
+    """Train both on two paper types and return seconds, F1, overlap, parity, latency and sizes.
+
+    Raises:
+        CloudError: a gate stopped one, or ``data`` does not hold the paper sets.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-models-") as work:
+        classifier, unet = train_paper(data, Path(work))
+    return {
+        "data": PAPER_TYPES,
+        "seconds": round(classifier.seconds + unet.seconds, 1),
+        "classification_seconds": classifier.seconds,
+        "classification_f1": classifier.metrics["f1"],
+        "classification_latency_ms": classifier.metrics["latency_ms"],
+        "classification_size_bytes": classifier.metrics["size_bytes"],
+        "segmentation_seconds": unet.seconds,
+        "segmentation_iou": unet.metrics["iou"],
+        "segmentation_f1": unet.metrics["f1"],
+        "segmentation_latency_ms": unet.metrics["latency_ms"],
+        "segmentation_size_bytes": unet.metrics["size_bytes"],
+        "parity_max_difference": max(classifier.parity, unet.parity),
+    }
