@@ -30,6 +30,10 @@ def provision(
     mqtt_ca: Annotated[
         Path | None, typer.Option(envvar="EDGE_CLOUD_MQTT_CA", help="Authority of that host, PEM; none: the system's.")
     ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="The repository's root.json, which the device pins; none: brought otherwise.")
+    ] = None,
+    allow_demo_root: Annotated[bool, typer.Option("--allow-demo-root", help="Let the device trust a demo's.")] = False,
     installed: Annotated[
         Path | None, typer.Option("--installed-at", help="Where DIR's files will lie on the device; none: DIR.")
     ] = None,
@@ -37,9 +41,11 @@ def provision(
 ) -> None:
     """Create thing, group, policy, key and certificate as far as they lack."""
     from cloud_tools.aws import Aws
-    from cloud_tools.provision.device import Wishes, provision_device
+    from cloud_tools.provision.device import provision_device
+    from cloud_tools.provision.fragment import Wishes
 
-    wishes = Wishes(_mqtt(mqtt, mqtt_ca), repository, captures, installed)
+    pinned = _read("--root", root)
+    wishes = Wishes(_mqtt(mqtt, mqtt_ca), repository, captures, pinned, allow_demo_root, installed)
     made = provision_device(Aws(), thing, directory, fleet=fleet, wishes=wishes)
     for sentence in made.notes:
         note(sentence)
@@ -88,18 +94,21 @@ def list_buckets(as_json: JsonFlag = False) -> None:
 
 
 def _mqtt(address: str, authority: Path | None) -> Any:
-    from cloud_tools.provision.device import Mqtt
+    from cloud_tools.provision.fragment import Mqtt
 
     if not address:
         return None
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise CloudError(Code.INVALID_ARGUMENT, f"--mqtt: expected HOST:PORT, came {address!r}")
+    return Mqtt(host, int(port), _read("--mqtt-ca", authority))
+
+
+def _read(option: str, file: Path | None) -> str:
     try:
-        pem = authority.read_text(encoding="ascii") if authority else ""
+        return file.read_text(encoding="utf-8") if file else ""
     except (OSError, ValueError) as exc:
-        raise CloudError(Code.NOT_FOUND, f"--mqtt-ca: expected a PEM file, {exc}") from exc
-    return Mqtt(host, int(port), pem)
+        raise CloudError(Code.NOT_FOUND, f"{option}: expected a file of text, {exc}") from exc
 
 
 def _shown(found: dict[str, Any]) -> str:

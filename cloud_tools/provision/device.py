@@ -7,41 +7,24 @@ from typing import Any, NamedTuple
 
 from cloud_tools.aws import Aws
 from cloud_tools.errors import CloudError
-from cloud_tools.provision import fragment, identity, policy
+from cloud_tools.provision import identity, policy
 from cloud_tools.provision.certificate import ensure_certificate
+from cloud_tools.provision.fragment import (
+    AUTHORITY,
+    CERTIFICATE,
+    CONFIG,
+    CREDENTIALS,
+    KEY,
+    ROOT,
+    Mqtt,
+    Wishes,
+    check_root,
+    configuration,
+)
 from edge_agent.config import THING_PATTERN
 from edge_agent.errors import Code
 
-CONFIG, CERTIFICATE, KEY, AUTHORITY, CREDENTIALS = (
-    "config.toml",
-    "certificate.pem",
-    "private.key",
-    "ca.pem",
-    "credentials.json",
-)
 _SECURE_MQTT_PORT = 8883
-
-
-class Mqtt(NamedTuple):
-    """Where the device's MQTT connection goes; ``ca`` is PEM, empty: the system's authorities."""
-
-    host: str
-    port: int
-    ca: str = ""
-
-
-class Wishes(NamedTuple):
-    """What may be written into the configuration beside the identity.
-
-    ``installed`` is where the directory's files will lie on the device; None: where they are.
-    """
-
-    mqtt: Mqtt | None = None
-    repository_url: str = ""
-    capture_url: str = ""
-    installed: Path | None = None
-
-
 _NO_WISHES = Wishes()
 
 
@@ -67,10 +50,10 @@ def provision_device(
     Args:
         aws: the account.
         thing: the thing's name.
-        directory: gets config.toml, certificate.pem, private.key (0600), ca.pem, and for a
-            local AWS credentials.json (0600).
+        directory: gets config.toml, certificate.pem, private.key (0600), ca.pem, root.json,
+            and for a local AWS credentials.json (0600).
         fleet: the thing group's name, as captures are filed under it.
-        wishes: where MQTT, releases and captures are.
+        wishes: where MQTT, releases and captures are, and whom the device trusts.
 
     Raises:
         CloudError: a name is malformed, the directory or the thing is another's, or AWS refused.
@@ -78,10 +61,12 @@ def provision_device(
     for what, name in (("thing", thing), ("fleet", fleet)):
         if not re.fullmatch(THING_PATTERN, name):
             raise CloudError(Code.INVALID_ARGUMENT, f"{what}: expected 1 to 128 of a-z A-Z 0-9 : _ -, came {name!r}")
+    check_root(wishes)
     directory = directory.resolve()
     mqtt = wishes.mqtt or _find_mqtt(aws)
-    text = _configuration(aws, wishes.installed or directory, (thing, fleet), mqtt, wishes)
+    text = configuration(thing, fleet, mqtt, wishes, directory=wishes.installed or directory, local=aws.is_local)
     _refuse_other_content(directory / CONFIG, text)
+    _refuse_other_content(directory / ROOT, wishes.root)
     known = _fleet_of(aws, thing)
     if known not in (None, "", fleet):
         raise CloudError(Code.ALREADY_EXISTS, f"thing {thing}: expected fleet {fleet}, it belongs to {known}")
@@ -90,7 +75,7 @@ def provision_device(
     arn = _create_thing(aws, thing, fleet, known)
     notes = _create_policy(aws, arn)
     certificate_id = ensure_certificate(aws, thing, directory / CERTIFICATE, key)
-    _write_files(aws, directory, mqtt, text)
+    _write_files(aws, directory, wishes._replace(mqtt=mqtt), text)
     return Device(thing, arn, fleet, certificate_id, directory, directory / CONFIG, notes)
 
 
@@ -102,30 +87,6 @@ def _find_mqtt(aws: Aws) -> Mqtt:
             'a local AWS does not tell its MQTT port: eval "$(edge-cloud local env)", or give --mqtt and --mqtt-ca',
         )
     return Mqtt(address, _SECURE_MQTT_PORT)
-
-
-def _configuration(aws: Aws, directory: Path, names: tuple[str, str], mqtt: Mqtt, wishes: Wishes) -> str:
-    thing, fleet = names
-    # A local AWS has no credentials provider.
-    credentials = f"file:{directory / CREDENTIALS}" if aws.is_local else "aws-iot"
-    repository = wishes.repository_url
-    return fragment.render(
-        {
-            "device": {"thing": thing, "fleet": fleet},
-            "mqtt": {
-                "endpoint": mqtt.host,
-                "port": mqtt.port,
-                "certificate": str(directory / CERTIFICATE),
-                "private_key": str(directory / KEY),
-                "ca": str(directory / AUTHORITY) if mqtt.ca else "",
-            },
-            "repository": {"url": repository, "credentials": credentials if repository.startswith("s3:") else ""},
-            "capture": {
-                "url": wishes.capture_url,
-                "credentials": credentials if wishes.capture_url.startswith("s3:") else "",
-            },
-        }
-    )
 
 
 def _refuse_other_content(path: Path, text: str) -> None:
@@ -187,9 +148,11 @@ def _unless_there(aws: Aws, operation: str, **arguments: Any) -> bool:
     return True
 
 
-def _write_files(aws: Aws, directory: Path, mqtt: Mqtt, text: str) -> None:
-    if mqtt.ca:
-        identity.write(directory / AUTHORITY, mqtt.ca, identity.PUBLIC)
+def _write_files(aws: Aws, directory: Path, wishes: Wishes, text: str) -> None:
+    if wishes.mqtt and wishes.mqtt.ca:
+        identity.write(directory / AUTHORITY, wishes.mqtt.ca, identity.PUBLIC)
+    if wishes.root:
+        identity.write(directory / ROOT, wishes.root, identity.PUBLIC)
     if aws.is_local:
         access_key_id, secret, token = aws.credentials()
         content = {"endpoint": aws.endpoint_url, "region": aws.region, "access_key_id": access_key_id}

@@ -1,18 +1,99 @@
-"""The part of a device's ``config.toml`` that only provisioning knows."""
+"""The part of a device's ``config.toml`` that only provisioning knows, and the files that it names."""
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cloud_tools.errors import CloudError
+from edge_agent.errors import Code
+
+CONFIG = "config.toml"
+CERTIFICATE = "certificate.pem"
+KEY = "private.key"
+AUTHORITY = "ca.pem"
+CREDENTIALS = "credentials.json"
+ROOT = "root.json"
 
 HEADER = "# Written by edge-cloud device provision; the agent's other settings may be added below.\n"
 
 
-def render(rooms: Mapping[str, Mapping[str, str | int]]) -> str:
-    """Return the tables as TOML, empty values left out."""
-    tables = (_table(name, keys) for name, keys in rooms.items())
-    return HEADER + "".join(table for table in tables if table)
+class Mqtt(NamedTuple):
+    """Where the device's MQTT connection goes; ``ca`` is PEM, empty: the system's authorities."""
+
+    host: str
+    port: int
+    ca: str = ""
 
 
-def _table(name: str, keys: Mapping[str, str | int]) -> str:
+class Wishes(NamedTuple):
+    """What else the device is to know.
+
+    ``root`` is the text of the repository's first root.json, which the device pins.
+    ``installed`` is where the directory's files will lie on the device; None: where they are.
+    """
+
+    mqtt: Mqtt | None = None
+    repository_url: str = ""
+    capture_url: str = ""
+    root: str = ""
+    allow_demo_root: bool = False
+    installed: Path | None = None
+
+
+def check_root(wishes: Wishes) -> None:
+    """Refuse a root of trust that the device would refuse.
+
+    Raises:
+        CloudError: it is no root metadata, or a demo's and that is not allowed.
+    """
+    if not wishes.root:
+        return
+    try:
+        signed = json.loads(wishes.root)["signed"]
+        kind, demo = signed["_type"], bool(signed.get("demo"))
+    except (ValueError, TypeError, KeyError, AttributeError) as exc:
+        raise CloudError(Code.INVALID_ARGUMENT, "--root: expected a TUF root.json, came something else") from exc
+    if kind != "root":
+        raise CloudError(Code.INVALID_ARGUMENT, f"--root: expected a TUF root.json, came metadata of type {kind!r}")
+    if demo and not wishes.allow_demo_root:
+        raise CloudError(
+            Code.FAILED_PRECONDITION,
+            "--root: a demo's, whose keys lie open; --allow-demo-root if the device may trust it",
+        )
+
+
+def configuration(thing: str, fleet: str, mqtt: Mqtt, wishes: Wishes, *, directory: Path, local: bool) -> str:
+    """Return the TOML for a device whose files lie in ``directory``; ``local``: for a local AWS."""
+    # A local AWS has no credentials provider.
+    credentials = f"file:{directory / CREDENTIALS}" if local else "aws-iot"
+    repository, captures = wishes.repository_url, wishes.capture_url
+    return _render(
+        {
+            "device": {"thing": thing, "fleet": fleet},
+            "mqtt": {
+                "endpoint": mqtt.host,
+                "port": mqtt.port,
+                "certificate": str(directory / CERTIFICATE),
+                "private_key": str(directory / KEY),
+                "ca": str(directory / AUTHORITY) if mqtt.ca else "",
+            },
+            "repository": {"url": repository, "credentials": credentials if repository.startswith("s3:") else ""},
+            "trust": {
+                "root": str(directory / ROOT) if wishes.root else "",
+                "allow_demo_root": True if wishes.allow_demo_root else "",
+            },
+            "capture": {"url": captures, "credentials": credentials if captures.startswith("s3:") else ""},
+        }
+    )
+
+
+def _render(rooms: Mapping[str, Mapping[str, Any]]) -> str:
+    # An empty value is the default, and stays out.
+    return HEADER + "".join(_table(name, keys) for name, keys in rooms.items() if any(keys.values()))
+
+
+def _table(name: str, keys: Mapping[str, Any]) -> str:
     # JSON's strings are TOML's basic strings, as long as nothing is escaped to surrogates.
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in keys.items() if value != ""]
-    return "".join([f"\n[{name}]\n", *lines]) if lines else ""
+    return "".join([f"\n[{name}]\n", *lines])

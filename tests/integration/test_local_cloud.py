@@ -19,7 +19,8 @@ from cloud_tools.errors import CloudError
 from cloud_tools.local import Endpoints, LocalCloud, aws_environment, process
 from cloud_tools.local.launcher import refuse_other_interfaces
 from cloud_tools.provision.bucket import create_bucket
-from cloud_tools.provision.device import Mqtt, Wishes, provision_device
+from cloud_tools.provision.device import provision_device
+from cloud_tools.provision.fragment import Mqtt, Wishes
 from cloud_tools.provision.listing import show_device
 from edge_agent.errors import Code
 

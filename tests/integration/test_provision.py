@@ -12,7 +12,8 @@ from cloud_tools.errors import CloudError
 from cloud_tools.local import Endpoints
 from cloud_tools.provision import policy
 from cloud_tools.provision.bucket import create_bucket, list_buckets
-from cloud_tools.provision.device import Mqtt, Wishes, provision_device
+from cloud_tools.provision.device import provision_device
+from cloud_tools.provision.fragment import Mqtt, Wishes
 from cloud_tools.provision.listing import list_devices, show_device
 from edge_agent.config import read_settings
 from edge_agent.errors import Code
@@ -147,6 +148,38 @@ def test_a_local_aws_without_its_mqtt_address_is_a_matter_of_configuration(
 def test_paths_can_be_those_that_the_device_will_have(aws: Aws, wishes: Wishes, thing: str, tmp_path: Path) -> None:
     made = provision_device(aws, thing, tmp_path, wishes=wishes._replace(installed=Path("/etc/edge-agent")))
     assert str(read_settings(made.config).mqtt.private_key) == "/etc/edge-agent/private.key"
+
+
+def test_the_root_of_trust_is_pinned_once(aws: Aws, wishes: Wishes, thing: str, tmp_path: Path) -> None:
+    root = json.dumps({"signed": {"_type": "root", "version": 1}, "signatures": []})
+    made = provision_device(aws, thing, tmp_path, wishes=wishes._replace(root=root))
+    trust = read_settings(made.config).trust
+    assert trust.root == tmp_path / "root.json"
+    assert trust.root.read_text() == root
+    assert not trust.allow_demo_root
+    other = wishes._replace(root=root.replace("1", "2"))
+    with pytest.raises(CloudError, match=r"root\.json") as caught:
+        provision_device(aws, thing, tmp_path, wishes=other)
+    assert caught.value.code is Code.ALREADY_EXISTS
+    assert trust.root.read_text() == root
+
+
+def test_a_demos_root_is_taken_only_where_it_is_allowed(aws: Aws, wishes: Wishes, thing: str, tmp_path: Path) -> None:
+    demo = wishes._replace(root=json.dumps({"signed": {"_type": "root", "demo": True}, "signatures": []}))
+    with pytest.raises(CloudError, match="--allow-demo-root") as caught:
+        provision_device(aws, thing, tmp_path / "d", wishes=demo)
+    assert caught.value.code is Code.FAILED_PRECONDITION
+    assert not (tmp_path / "d").exists()
+    made = provision_device(aws, thing, tmp_path / "d", wishes=demo._replace(allow_demo_root=True))
+    assert read_settings(made.config).trust.allow_demo_root
+
+
+@pytest.mark.parametrize("root", ["text", "[]", "{}", '{"signed": []}', '{"signed": {"_type": "targets"}}'])
+def test_what_is_no_root_is_not_pinned(aws: Aws, wishes: Wishes, thing: str, tmp_path: Path, root: str) -> None:
+    with pytest.raises(CloudError, match=r"root\.json") as caught:
+        provision_device(aws, thing, tmp_path / "d", wishes=wishes._replace(root=root))
+    assert caught.value.code is Code.INVALID_ARGUMENT
+    assert not (tmp_path / "d").exists()
 
 
 def test_a_policy_that_differs_is_kept_and_said(aws: Aws, wishes: Wishes, thing: str, tmp_path: Path) -> None:
