@@ -2,7 +2,6 @@
 
 import csv
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +42,8 @@ def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Kind, Pat
 
 
 @pytest.fixture(params=_KINDS, ids=lambda kind: kind.value)
-def kind(request: pytest.FixtureRequest) -> Iterator[Kind]:
-    yield request.param
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return Kind(request.param)
 
 
 def _invoke(*arguments: str) -> tuple[int, dict[str, Any]]:
@@ -165,7 +164,7 @@ def test_the_quality_gate_ends_the_command_with_one(data: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("wrong", [{"depth": 16}, {"size": 100}, {"size": 2048}])
-def test_wrong_options_are_refused(data: Path, tmp_path: Path, wrong: dict[str, int]) -> None:
+def test_wrong_options_are_refused(data: Path, tmp_path: Path, wrong: dict[str, Any]) -> None:
     options = _QUICK._replace(**wrong)
     with pytest.raises(CloudError, match="expected"):
         train(Kind.CLASSIFICATION, data / "classification", tmp_path / "run", options, lambda _line: None)
