@@ -40,7 +40,7 @@ class Inspector:
         *,
         frames: RecentFrames,
         counts: ResultCounter,
-        capture: Callable[[InspectedFrame, Picture], None] | None = None,
+        capture: Callable[[InspectedFrame, Picture], object] | None = None,
         events: Callable[[InspectedFrame, bytes], None] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:

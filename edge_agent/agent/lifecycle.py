@@ -1,0 +1,163 @@
+"""From the first line to the last: lock, recover, serve, watch, stop."""
+
+import logging
+import signal
+import threading
+from pathlib import Path
+
+from edge_agent.agent.parts import Observer, Parts
+from edge_agent.config import Settings
+from edge_agent.deployment.serving import Version
+from edge_agent.deployment.states import State
+from edge_agent.errors import AgentError, StorageError
+from edge_agent.formats import Manifest, ModelVersion
+from edge_agent.inference import raise_thresholds
+from edge_agent.storage.lock import StateLock
+from edge_agent.telemetry import logs
+from edge_agent.telemetry.metrics import MetricsServer
+from edge_agent.telemetry.notify import Notifier, watchdog
+from edge_agent.telemetry.threads import Watched
+
+_log = logging.getLogger(__name__)
+
+# Requests in flight at a stop get so long.
+_GRACE_S = 3.0
+_LOOK_S = 0.5
+
+
+def run(settings: Settings, state_dir: Path, runtime_dir: Path, *, observer: Observer | None = None) -> int:
+    """Run the agent until SIGTERM or SIGINT; return its exit code.
+
+    Args:
+        settings: all rooms.
+        state_dir: what must survive.
+        runtime_dir: sockets.
+        observer: told of every change of a deployment, before anyone else; for tests.
+
+    Raises:
+        ConfigError: settings that cannot work.
+        StorageError: the state directory is locked or cannot be used.
+    """
+    logs.configure(settings.telemetry.level)
+    raise_thresholds()
+    state_dir.mkdir(parents=True, exist_ok=True)
+    with StateLock(state_dir / "lock"):
+        process = _Process(Parts(settings, state_dir, runtime_dir, observer))
+        process.install_signals()
+        process.start()
+        process.wait()
+        process.stop()
+    return 0
+
+
+class _Process:
+    """The running agent."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._stop_asked = threading.Event()
+        self._reload_asked = threading.Event()
+        self._notifier = Notifier()
+        self._metrics: MetricsServer | None = None
+        self._deployer = Watched("deployer", lambda _thread: parts.deployer.run())
+        self._watchdog = watchdog(self._notifier)
+
+    def install_signals(self) -> None:
+        """Stop on SIGTERM and SIGINT, read mappings again on SIGHUP."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop_asked.set())
+        signal.signal(signal.SIGHUP, lambda *_: self._reload_asked.set())
+
+    def start(self) -> None:
+        """Serve what is committed, then go on with what was under way."""
+        parts = self._parts
+        self._finish_commit()
+        generation = parts.store.generations.current()
+        for name in generation.models:
+            # Requests that come before the model is loaded wait for it within their time.
+            parts.registry.withdraw(name, returning=True)
+        parts.control.start()
+        parts.data.start()
+        if parts.settings.telemetry.metrics:
+            self._metrics = MetricsServer(parts.settings.telemetry.metrics)
+        self._load({name: ModelVersion(name, entry.version) for name, entry in generation.models.items()})
+        parts.captures.start()
+        if parts.uploader is not None:
+            parts.uploader.start()
+        parts.commits.follow_up()
+        parts.health.state = "READY"
+        parts.show_models()
+        for server in (parts.control, parts.data):
+            server.set_serving(serving=True)
+        self._deployer.start()
+        if parts.jobs is not None:
+            parts.jobs.start()
+        if self._watchdog is not None:
+            self._watchdog.start()
+        self._notifier.ready()
+        _log.info("ready", extra={"action": "ready", "generation": generation.number})
+
+    def wait(self) -> None:
+        """Wait until a stop is asked for; take reloads meanwhile."""
+        while not self._stop_asked.wait(_LOOK_S):
+            if self._reload_asked.is_set():
+                self._reload_asked.clear()
+                self._parts.mappings.try_reload()
+                self._parts.show_models()
+
+    def stop(self) -> None:
+        """End everything in the order in which nothing is lost."""
+        parts = self._parts
+        self._notifier.stopping()
+        parts.health.state = "STOPPING"
+        self._deployer.stopping.set()
+        parts.deployer.stop()
+        if parts.jobs is not None:
+            parts.jobs.stop()
+        self._deployer.stop(timeout_s=10.0)
+        parts.events.close()
+        parts.data.stop(_GRACE_S)
+        parts.control.stop(_GRACE_S)
+        if parts.uploader is not None:
+            parts.uploader.stop()
+        parts.captures.stop()
+        parts.counts.close()
+        parts.registry.close()
+        parts.journal.close()
+        if self._metrics is not None:
+            self._metrics.close()
+        if self._watchdog is not None:
+            self._watchdog.stop()
+        _log.info("stopped", extra={"action": "stopped"})
+
+    def _finish_commit(self) -> None:
+        """Make a commit durable that a power cut found between its intent and its act: the new version answers."""
+        record = self._parts.journal.running()
+        if record is not None and record.state is State.COMMITTED:
+            try:
+                self._parts.commits.make_durable(record)
+            except StorageError as exc:
+                # The deployer meets the same fault and rolls back.
+                _log.warning("commit not finished", extra={"action": "commit_unfinished", "reason": exc.message})
+
+    def _load(self, committed: dict[str, ModelVersion]) -> None:
+        sound: dict[str, Version] = {}
+        troubles: dict[str, str] = {}
+        for name, version in committed.items():
+            checked = self._verified(version)
+            if isinstance(checked, AgentError):
+                troubles[name] = f"{version}: {checked.message}"
+            else:
+                sound[name] = Version(checked, self._parts.store.directory(version))
+        failures = self._parts.serving.load(sound)
+        troubles |= {name: f"{name}: {failure.message}" for name, failure in failures.items()}
+        for name, trouble in troubles.items():
+            self._parts.registry.withdraw(name)
+            _log.error("committed version not served", extra={"action": "model_unavailable", "reason": trouble})
+        self._parts.health.troubles = troubles
+
+    def _verified(self, version: ModelVersion) -> Manifest | AgentError:
+        try:
+            return self._parts.store.verify(version)
+        except AgentError as exc:
+            return exc

@@ -1,0 +1,164 @@
+"""Models as the other rooms need them: built, opened, described, mapped."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from edge_agent.config import Settings
+from edge_agent.errors import AgentError, Code, InferenceError
+from edge_agent.formats import Manifest, ModelsConfig, ModelStatus
+from edge_agent.inference import (
+    BuildReport,
+    GoldenReport,
+    Registry,
+    Session,
+    build_engine,
+    open_session,
+    try_golden,
+)
+from edge_agent.store import Generation, read_models_config
+from edge_agent.telemetry import metrics
+
+_log = logging.getLogger(__name__)
+
+
+class Runtimes:
+    """The inference room with this device's settings."""
+
+    def __init__(self, settings: Settings, engines: Path) -> None:
+        self._options = settings.inference
+        self._build_timeout_s = settings.deployment.build_timeout_s
+        self._engines = engines
+
+    def build(self, directory: Path, manifest: Manifest, *, cancelled: Callable[[], bool]) -> BuildReport:
+        """Build the engine, or find it in the cache."""
+        return build_engine(
+            directory,
+            manifest,
+            self._options,
+            engines=self._engines,
+            timeout_s=self._build_timeout_s,
+            cancelled=cancelled,
+        )
+
+    def open(self, directory: Path, manifest: Manifest) -> Session:
+        """Load the version into a worker of its own."""
+
+        def restarted(reason: str) -> None:
+            fields = {"action": "worker_replaced", "model": manifest.model, "version": manifest.version}
+            _log.warning("worker replaced", extra={**fields, "reason": reason})
+            metrics.count_worker_restart(manifest.model, manifest.version)
+
+        return open_session(directory, manifest, self._options, engines=self._engines, on_restart=restarted)
+
+    def try_golden(self, session: Session, directory: Path) -> GoldenReport:
+        """Ask the golden samples."""
+        return try_golden(session, directory)
+
+
+class LocalModels:
+    """Loads models that no deployment brought, for clients of the old protocol."""
+
+    def __init__(self, runtimes: Runtimes, registry: Registry) -> None:
+        self._runtimes = runtimes
+        self._registry = registry
+        self._loaded: dict[str, Session] = {}
+        self._lock = threading.Lock()
+
+    def load(self, directory: Path, manifest: Manifest) -> None:
+        """Answer for ``manifest.model`` from this directory.
+
+        Raises:
+            InferenceError: ALREADY_EXISTS.
+            ActivationError: it cannot be loaded here.
+        """
+        with self._lock:
+            if manifest.model in self._registry.active():
+                raise InferenceError(Code.ALREADY_EXISTS, f"{manifest.model} is loaded")
+            session = self._runtimes.open(directory, manifest)
+            self._registry.activate({manifest.model: session})
+            self._loaded[manifest.model] = session
+
+    def unload(self, model: str) -> None:
+        """Close what ``load`` opened; a committed version is never touched."""
+        with self._lock:
+            session = self._loaded.pop(model, None)
+            if session is not None and self._registry.active().get(model) is session:
+                self._registry.withdraw(model)
+                self._registry.retire(session, timeout_s=10.0)
+
+
+class Mappings:
+    """Applications and their models, from the live file; read again when asked to."""
+
+    def __init__(self, path: Path, is_known: Callable[[str], bool]) -> None:
+        self._path = path
+        self._is_known = is_known
+        self._config = ModelsConfig()
+
+    def reload(self) -> None:
+        """Read the file again; a bad one changes nothing.
+
+        Raises:
+            DocumentError: it is not a models_config.
+            StorageError: it cannot be read.
+        """
+        config = read_models_config(self._path)
+        if config.unknown_keys:
+            keys = ", ".join(config.unknown_keys)
+            _log.warning("models_config.json has keys of others", extra={"action": "models_config", "keys": keys})
+        self._config = config
+
+    def try_reload(self) -> None:
+        """Read the file again if that is possible, and say so if not."""
+        try:
+            self.reload()
+        except AgentError as exc:
+            _log.error("models_config.json not taken", extra={"action": "models_config", "reason": exc.message})
+
+    def all(self) -> Mapping[str, str]:
+        """Return every mapping."""
+        return self._config.mappings
+
+    def served(self) -> Mapping[str, str]:
+        """Return the mappings whose model is installed or loaded; the others wait for theirs."""
+        return {app: model for app, model in self._config.mappings.items() if self._is_known(model)}
+
+    def applications(self, model: str) -> tuple[str, ...]:
+        """Return the applications that ask this model."""
+        return tuple(app for app, name in self._config.mappings.items() if name == model)
+
+
+def describe_models(
+    generation: Generation, active: Mapping[str, Session], mappings: Mappings, staged: Mapping[str, str]
+) -> tuple[ModelStatus, ...]:
+    """Return every model that is committed, loaded, mapped or on its way."""
+    names = sorted({*generation.models, *active, *mappings.all().values(), *staged})
+    return tuple(_describe(name, generation, active.get(name), mappings, staged.get(name)) for name in names)
+
+
+def _describe(
+    name: str, generation: Generation, session: Session | None, mappings: Mappings, staged: str | None
+) -> ModelStatus:
+    committed = generation.models.get(name)
+    common = {
+        "name": name,
+        "previous": committed.previous if committed else None,
+        "staged": staged,
+        "applications": mappings.applications(name),
+    }
+    if session is None:
+        state = "UNAVAILABLE" if committed else "MISSING"
+        return ModelStatus(state=state, active=committed.version if committed else None, **common)
+    manifest = session.manifest
+    return ModelStatus(
+        active=manifest.version,
+        state={"READY": "READY", "LOADING": "LOADING"}.get(session.state, "UNAVAILABLE"),
+        runtime=manifest.runtime.name,
+        provider=session.provider,
+        memory_bytes=session.memory_bytes,
+        kind=manifest.kind.value,
+        threshold=manifest.decision.threshold,
+        **common,
+    )

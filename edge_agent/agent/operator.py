@@ -1,0 +1,167 @@
+"""What an operator sees and does, answered from the rooms."""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+
+from edge_agent import __version__
+from edge_agent.agent.models import Mappings, describe_models
+from edge_agent.capture import CaptureSpool
+from edge_agent.config import Settings
+from edge_agent.deployment.deployer import Deployer, LocalOrder
+from edge_agent.deployment.journal import Journal
+from edge_agent.deployment.record import to_report
+from edge_agent.deployment.states import State
+from edge_agent.errors import Code, InferenceError, RefusedError
+from edge_agent.formats import (
+    AgentStatus,
+    CaptureReport,
+    ClockStatus,
+    Counts,
+    DeploymentReport,
+    InspectedFrame,
+    JobDocument,
+    ModelStatus,
+    ModelVersion,
+    Status,
+    parse,
+)
+from edge_agent.inference import Registry
+from edge_agent.store import Store
+
+_SCHEMA = "edge-agent/job/1"
+
+
+class Health:
+    """What the process knows of itself: set by the lifecycle, read by everyone."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._thing = settings.device.thing
+        self._started = time.monotonic()
+        self.state = "STARTING"
+        self.cloud = "CONNECTING" if settings.mqtt.endpoint else "OFF"
+        self.troubles: dict[str, str] = {}
+
+    def status(self) -> AgentStatus:
+        """Return it as it is told."""
+        state = "DEGRADED" if self.state == "READY" and self.troubles else self.state
+        return AgentStatus(
+            version=__version__,
+            thing=self._thing,
+            uptime_s=time.monotonic() - self._started,
+            state=state,
+            cloud=self.cloud,
+            message="; ".join(self.troubles.values()),
+        )
+
+
+class Operator:
+    """The operator's verbs.
+
+    Args:
+        health: of the process.
+        store: what is committed.
+        registry: what answers.
+        mappings: who asks.
+        deployer: takes orders.
+        journal: what it did.
+        captures: the spool.
+        clock: against what was signed.
+        counts: inspections so far.
+        last_frame: the newest inspection.
+        new_id: makes deployment ids.
+    """
+
+    def __init__(
+        self,
+        health: Health,
+        store: Store,
+        registry: Registry,
+        mappings: Mappings,
+        deployer: Deployer,
+        journal: Journal,
+        captures: CaptureSpool,
+        *,
+        clock: Callable[[], ClockStatus],
+        counts: Callable[[], Counts],
+        last_frame: Callable[[], InspectedFrame | None],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._health = health
+        self._store = store
+        self._registry = registry
+        self._mappings = mappings
+        self._deployer = deployer
+        self._journal = journal
+        self._captures = captures
+        self._clock = clock
+        self._counts = counts
+        self._last_frame = last_frame
+        self._new_id = new_id
+
+    def status(self) -> Status:
+        """Return everything at one glance."""
+        running = self._deployer.running()
+        return Status(
+            agent=self._health.status(),
+            models=self.models(),
+            deployment=to_report(running) if running else None,
+            captures=self._captures.status(),
+            clock=self._clock(),
+            counts=self._counts(),
+            last_frame=self._last_frame(),
+        )
+
+    def models(self) -> tuple[ModelStatus, ...]:
+        """Return every model that is committed, loaded, mapped or on its way."""
+        running = self._deployer.running()
+        staged = {target.name: target.to or "" for target in running.targets} if running else {}
+        return describe_models(self._store.generations.current(), self._registry.active(), self._mappings, staged)
+
+    def deployments(self, deployment_id: str, limit: int) -> Sequence[DeploymentReport]:
+        """Return the newest deployments, or the one with an id.
+
+        Raises:
+            InferenceError: NOT_FOUND.
+        """
+        found = [to_report(record) for record in self._journal.history(identity=deployment_id, limit=limit)]
+        if deployment_id and not found:
+            raise InferenceError(Code.NOT_FOUND, f"there is no deployment {deployment_id}")
+        return found
+
+    def roll_back(self, model: str, reason: str, actor: str, *, timeout_s: float) -> DeploymentReport:
+        """Take the model back; return when that is durable.
+
+        Raises:
+            RefusedError: it cannot go back.
+            InferenceError: DEADLINE_EXCEEDED; what was begun goes on.
+        """
+        order = self._order("rollback", [{"name": model}], reason=reason, actor=actor)
+        self._deployer.offer(order)
+        try:
+            report = order.result.result(timeout_s)
+        except FutureTimeoutError as exc:
+            message = f"the rollback of {model} goes on; it did not end in {timeout_s:g} s"
+            raise InferenceError(Code.DEADLINE_EXCEEDED, message) from exc
+        if report.state == State.REFUSED.value:
+            raise RefusedError(Code[report.code], report.message)
+        return report
+
+    def install(self, models: Sequence[ModelVersion]) -> str:
+        """Order versions from the repository; return the deployment's id.
+
+        Raises:
+            DocumentError: a model is named twice, or none is.
+        """
+        order = self._order("install", [{"name": m.name, "version": m.version} for m in models], actor="local")
+        self._deployer.offer(order)
+        return order.identity
+
+    def captures(self, limit: int) -> Sequence[CaptureReport]:
+        """Return captured inspections, newest first."""
+        return self._captures.list(limit)
+
+    def _order(self, operation: str, models: list[dict[str, str]], *, reason: str = "", actor: str) -> LocalOrder:
+        content = {"schema": _SCHEMA, "operation": operation, "models": models}
+        return LocalOrder(self._new_id(), parse(JobDocument, content, what="order"), reason, actor, Future())

@@ -1,0 +1,262 @@
+"""The composition root: every room's object, built once and handed to those that need it."""
+
+import platform
+import random
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import edge_agent
+from edge_agent import __version__
+from edge_agent.agent.cloud import CloudReporter, hand_over
+from edge_agent.agent.models import LocalModels, Mappings, Runtimes
+from edge_agent.agent.operator import Health, Operator
+from edge_agent.capture import CaptureSpool, Destination, Uploader
+from edge_agent.config import Settings
+from edge_agent.deployment.commit import Commits
+from edge_agent.deployment.deployer import Deployer
+from edge_agent.deployment.journal import Journal
+from edge_agent.deployment.plan import Machine
+from edge_agent.deployment.record import Deployment, to_report
+from edge_agent.deployment.serving import Serving
+from edge_agent.deployment.steps import Steps
+from edge_agent.errors import StorageError
+from edge_agent.formats import ClockStatus, InspectedFrame, ModelsChanged
+from edge_agent.inference import Answered, DataPlane, Inspected, Registry, available_runtimes
+from edge_agent.inspection import Inspector, RecentFrames, ResultCounter
+from edge_agent.jobs import JobsClient, Outbox
+from edge_agent.rpc.inspection_service import InspectionService
+from edge_agent.rpc.operator_service import OperatorService
+from edge_agent.rpc.sagemaker_models import ClientModels, LoadRules
+from edge_agent.rpc.sagemaker_service import SageMakerService
+from edge_agent.rpc.server import RpcServer, control_server, data_server
+from edge_agent.storage.database import set_aside
+from edge_agent.store import AuditLog, Store
+from edge_agent.telemetry import metrics
+from edge_agent.telemetry.events import Events
+from edge_agent.transfer import Downloader, TokenBucket, open_objects
+from edge_agent.trust import TrustClient
+
+T = TypeVar("T")
+
+Observer = Callable[[Deployment], None]
+
+
+class Parts:
+    """All objects of the agent; nothing is started here.
+
+    Args:
+        settings: all rooms.
+        state_dir: what must survive.
+        runtime_dir: sockets.
+        observer: told of every change of a deployment, before anyone else; for tests.
+
+    Raises:
+        ConfigError: settings that cannot work.
+        StorageError: the state directory cannot be used.
+    """
+
+    def __init__(self, settings: Settings, state_dir: Path, runtime_dir: Path, observer: Observer | None) -> None:
+        self.settings = settings
+        self.health = Health(settings)
+        self.events = Events()
+        self._observer = observer
+        self._last_state = ""
+        self._build_store(state_dir)
+        self._build_inference(state_dir)
+        self._build_captures(state_dir)
+        self._build_deployment(state_dir)
+        self._build_servers(state_dir, runtime_dir)
+
+    def _build_store(self, state_dir: Path) -> None:
+        self.store = Store(state_dir)
+        self.store.recover()
+        self.audit = AuditLog(state_dir / "audit.log")
+        self.journal = rebuilt(Journal, state_dir / "journal.db")
+        models_config = state_dir / "models_config.json"
+        if not models_config.exists():
+            shutil.copyfile(default_models_config(), models_config)
+        self.commits = Commits(self.store, self.audit, models_config)
+        self.mappings = Mappings(models_config, self._is_known)
+        self.mappings.try_reload()
+
+    def _build_inference(self, state_dir: Path) -> None:
+        self.registry = Registry()
+        self.data_plane = DataPlane(self.registry)
+        self.data_plane.watch(_count)
+        self.runtimes = Runtimes(self.settings, state_dir / "engines")
+        self.serving = Serving(self.runtimes, self.registry)
+
+    def _build_captures(self, state_dir: Path) -> None:
+        capture, device = self.settings.capture, self.settings.device
+        self.captures = CaptureSpool(
+            state_dir / "captures",
+            capture.quota_bytes,
+            policy=capture.policy,
+            uploads=bool(capture.url),
+            now=time.time,
+        )
+        self.uploader: Uploader | None = None
+        if capture.url:
+            objects = open_objects(capture.url, capture.credentials or self.settings.repository.credentials)
+            destination = Destination(capture.url, device.fleet, device.thing)
+            self.uploader = Uploader(self.captures, objects, destination, rng=random.SystemRandom())
+
+    def _build_deployment(self, state_dir: Path) -> None:
+        settings, repository = self.settings, self.settings.repository
+        self.trust: TrustClient | None = None
+        downloader: Downloader | None = None
+        if repository.url:
+            objects = open_objects(repository.url, repository.credentials)
+            self.trust = TrustClient(
+                state_dir / "trust",
+                settings.trust.root,
+                objects,
+                allow_demo_root=settings.trust.allow_demo_root,
+                now=time.time,
+            )
+            # Deadlines of deployments are epoch seconds, so that they mean the same after a restart.
+            bandwidth = TokenBucket(settings.deployment.bandwidth_bytes_per_s, clock=time.monotonic)
+            downloader = Downloader(objects, bandwidth=bandwidth, clock=time.time)
+        machine = Machine(
+            __version__,
+            platform.machine(),
+            frozenset(runtime.name for runtime in available_runtimes() if runtime.usable),
+        )
+        steps = Steps(
+            self.trust,
+            downloader,
+            self.store,
+            self.serving,
+            self.journal,
+            self.commits,
+            machine,
+            settings.deployment,
+        )
+        self.deployer = Deployer(
+            steps,
+            self.journal,
+            report=CloudReporter(lambda: self.jobs),
+            observe=self._observe,
+            deadline_s=settings.deployment.deadline_s,
+            allow_unsigned_packages=settings.trust.allow_unsigned_packages,
+            new_id=new_id,
+            jitter=lambda limit: random.SystemRandom().uniform(0, limit),
+        )
+        self.jobs: JobsClient | None = None
+        if settings.mqtt.endpoint:
+            outbox = rebuilt(Outbox, state_dir / "outbox.db")
+            self.jobs = JobsClient(
+                settings.mqtt, settings.device.thing, outbox, events=hand_over(self.deployer, self._connected)
+            )
+
+    def _build_servers(self, state_dir: Path, runtime_dir: Path) -> None:
+        frames = RecentFrames(self.settings.inspection.recent_frames)
+        self.counts = rebuilt(ResultCounter, state_dir / "inspections.db")
+        self.inspector = Inspector(
+            self.data_plane,
+            self.mappings.served,
+            self.settings.inspection.rule,
+            frames=frames,
+            counts=self.counts,
+            capture=self.captures.offer,
+            events=self._inspected,
+        )
+        self.operator = Operator(
+            self.health,
+            self.store,
+            self.registry,
+            self.mappings,
+            self.deployer,
+            self.journal,
+            self.captures,
+            clock=self.trust.clock if self.trust else ClockStatus,
+            counts=self.counts.counts,
+            last_frame=frames.last,
+            new_id=new_id,
+        )
+        rules = LoadRules(state_dir / "versions", self._is_trusted, self.settings.trust.local_model_roots)
+        models = ClientModels(self.registry, LocalModels(self.runtimes, self.registry), rules)
+        runtime_dir.mkdir(parents=True, exist_ok=True)
+        self.control: RpcServer = control_server(
+            runtime_dir, OperatorService(self.operator, self.inspector, self.events)
+        )
+        self.data: RpcServer = data_server(
+            self.settings.rpc,
+            runtime_dir,
+            InspectionService(self.inspector),
+            SageMakerService(models, self.data_plane, self.captures),
+        )
+
+    def _is_known(self, model: str) -> bool:
+        return model in self.store.generations.current().models or model in self.registry.active()
+
+    def _is_trusted(self, manifest_sha256: str) -> bool:
+        return any(self.store.digest(version) == manifest_sha256 for version in self.store.installed())
+
+    def _inspected(self, frame: InspectedFrame, _picture: bytes) -> None:
+        self.events.publish(frame)
+        self.events.publish(self.counts.counts())
+
+    def _connected(self, connected: bool) -> None:
+        self.health.cloud = "CONNECTED" if connected else "CONNECTING"
+        self.events.publish(self.health.status())
+
+    def _observe(self, record: Deployment) -> None:
+        if self._observer is not None:
+            self._observer(record)
+        self.events.publish(to_report(record))
+        changed = f"{record.id} {record.state.value} {record.ended}"
+        if changed != self._last_state:
+            self._last_state = changed
+            metrics.count_deployment_state(record.state.value)
+            self.show_models()
+
+    def show_models(self) -> None:
+        """Tell everyone what answers now."""
+        models = self.operator.models()
+        self.events.publish(ModelsChanged(models=models))
+        metrics.show_models((m.name, m.active or "", m.state, m.memory_bytes) for m in models)
+
+
+def rebuilt(kind: Callable[[Path], T], path: Path) -> T:
+    """Return what ``kind`` makes of a database, begun anew when the file is damaged: it holds derived facts only.
+
+    Raises:
+        StorageError: a new one cannot be made either.
+    """
+    try:
+        return kind(path)
+    except StorageError:
+        if set_aside(path) is None:
+            raise
+        return kind(path)
+
+
+def new_id() -> str:
+    """Return a deployment's id; ids sort by time."""
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+
+
+def default_models_config() -> Path:
+    """Return the models_config.json that a new device starts with: beside the package, or inside the wheel."""
+    package = Path(edge_agent.__file__).parent
+    inside = package / "models_config.json"
+    return inside if inside.exists() else package.parent / "models_config.json"
+
+
+def _count(answered: Answered) -> None:
+    model, version = answered.model
+    if answered.error is not None:
+        metrics.count_failure(model, version, answered.error.code)
+        return
+    durations = metrics.Durations(total_s=answered.milliseconds / 1000)
+    if isinstance(answered.answer, Inspected):
+        asked = answered.answer
+        durations = metrics.Durations(
+            durations.total_s, asked.queue_ms / 1000, asked.decode_ms / 1000, compute_s=asked.compute_ms / 1000
+        )
+    metrics.observe_request(model, version, durations)
