@@ -57,6 +57,7 @@ STATUS: Final[Mapping[Code, grpc.StatusCode]] = MappingProxyType(
         Code.CANCELLED: _S.CANCELLED,
         Code.NOT_CONNECTED: _S.UNAVAILABLE,
         Code.UPDATE_REJECTED: _S.UNAVAILABLE,
+        Code.CAMERA_FAILED: _S.UNAVAILABLE,
     }
 )
 
