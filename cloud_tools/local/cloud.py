@@ -67,8 +67,8 @@ class LocalCloud:
             if lock is None:
                 return self._agreeing(gateway_port, mqtt_port)
             self._reap()
+            # The launcher replaces the record, so a start that fails does not hide the kill.
             killed = self._record.exists()
-            self._record.unlink(missing_ok=True)
             self._launch(gateway_port, mqtt_port, lock)
         endpoints = self._wait_until_ready()
         return self._judge_state(endpoints, killed=killed)

@@ -136,6 +136,19 @@ def test_a_run_that_was_killed_after_an_earlier_save_is_still_reported(cloud: Lo
     assert not cloud.start().fresh
 
 
+def test_a_start_that_fails_does_not_hide_that_the_last_run_was_killed(cloud: LocalCloud) -> None:
+    cloud.start()
+    cloud.stop()
+    cloud.start()
+    kill(cloud)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(CloudError):
+            cloud.start(mqtt_port=taken.getsockname()[1])
+    assert cloud.start().fresh
+
+
 def test_starting_what_runs_answers_where_it_runs(cloud: LocalCloud) -> None:
     first = cloud.start()
     pid = cloud.status().pid
