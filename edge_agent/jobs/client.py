@@ -27,11 +27,15 @@ from edge_agent.jobs.mqtt import Connected, Disconnected, Happening, MqttConnect
 from edge_agent.jobs.outbox import Outbox
 from edge_agent.jobs.session import Session
 from edge_agent.jobs.topics import Topics
+from edge_agent.telemetry.threads import Watched
 
 _log = logging.getLogger(__name__)
 
 # A refused subscription is tried again after a wait of up to so long.
 RESUBSCRIBE_S: Final = 30.0
+# The thread shows so often that it lives; a disk or a receiver of events that holds it up for long is reported.
+BEAT_S: Final = 10.0
+SILENT_S: Final = 120.0
 
 
 class Link(Protocol):
@@ -98,7 +102,7 @@ class JobsClient:
         make = connect or (lambda hand_over: MqttConnection(settings, thing, hand_over=hand_over))
         self._link = make(self._inputs.put)
         self._session, self._loaded = self._load()
-        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+        self._thread = Watched("jobs", self._run, silent_s=SILENT_S)
         self._connected = threading.Event()
         self._connection = 0
         self._subscribe_at: float | None = None
@@ -116,7 +120,8 @@ class JobsClient:
         if not self._link.stop(timeout_s):
             _log.warning("the connection did not end in time", extra={"action": "jobs_stop"})
         self._inputs.put(_Stop())
-        self._thread.join(timeout_s)
+        if not self._thread.stop(timeout_s):
+            _log.warning("the thread did not end in time", extra={"action": "jobs_stop"})
 
     @property
     def connected(self) -> bool:
@@ -193,22 +198,24 @@ class JobsClient:
 
     # below: on the thread
 
-    def _run(self) -> None:
+    def _run(self, thread: Watched) -> None:
         while True:
+            thread.beat()
             try:
                 happened = self._inputs.get(timeout=self._wait_s())
             except queue.Empty:
                 happened = None
             if isinstance(happened, _Stop):
+                thread.stopping.set()
                 self._disconnected("stopped")
                 return
             now = time.monotonic()
             effects = [] if happened is None else self._take(happened, now)
             self._carry_out([*effects, *self._due(now)], now)
 
-    def _wait_s(self) -> float | None:
+    def _wait_s(self) -> float:
         dues = [due for due in (self._session.next_due(), self._subscribe_at) if due is not None]
-        return max(0.0, min(dues) - time.monotonic()) if dues else None
+        return min([BEAT_S, *(max(0.0, due - time.monotonic()) for due in dues)])
 
     def _due(self, now: float) -> list[Effect]:
         if self._subscribe_at is not None and now >= self._subscribe_at:

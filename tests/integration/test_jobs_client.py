@@ -14,6 +14,7 @@ from edge_agent.errors import Code, ConfigError, JobsError
 from edge_agent.jobs import JobGone, JobOffered, JobReported, JobsClient, JobsQueued, Outbox
 from edge_agent.jobs.messages import LIMIT_PAYLOAD_BYTES
 from edge_agent.jobs.mqtt import Happening, MqttConnection
+from tests.fakes.certificates import Authority
 from tests.fakes.jobs_agent import Agent
 from tests.fakes.jobs_clouds import CLOUDS, TIMEOUT_S, JobsCloud, MosquittoCloud
 from tests.fakes.jobs_service import Publication
@@ -262,20 +263,15 @@ def test_anything_else_can_be_published_while_connected(broker: MosquittoCloud, 
     assert not agent.client.publish("factory/news", b"{}")
 
 
-def test_a_stranger_without_certificate_of_the_authority_stays_outside(
-    broker: MosquittoCloud, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    stranger = MosquittoCloud(tmp_path_factory.mktemp("stranger"))
-    try:
-        _, settings = stranger.new_device()
-        outside = settings.model_copy(update={"port": broker.broker.port})
-        told: queue.SimpleQueue[Happening] = queue.SimpleQueue()
-        link = MqttConnection(outside, "stranger", hand_over=told.put)
-        link.start()
-        assert "could not connect" in str(told.get(timeout=TIMEOUT_S))
-        assert link.stop(TIMEOUT_S)
-    finally:
-        stranger.stop()
+def test_a_stranger_without_certificate_of_the_authority_stays_outside(broker: MosquittoCloud, tmp_path: Path) -> None:
+    _, settings = broker.new_device()
+    certificate, private_key = Authority(tmp_path).issue("stranger")
+    outside = settings.model_copy(update={"certificate": certificate, "private_key": private_key})
+    told: queue.SimpleQueue[Happening] = queue.SimpleQueue()
+    link = MqttConnection(outside, "stranger", hand_over=told.put)
+    link.start()
+    assert "could not connect" in str(told.get(timeout=TIMEOUT_S))
+    assert link.stop(TIMEOUT_S)
 
 
 @pytest.mark.parametrize("missing", ["endpoint", "certificate", "private_key", "ca"])
