@@ -6,39 +6,33 @@ Rules of this room:
   requests, so a doubled, late, reordered or forged notification changes nothing.
 - One execution is offered at a time. One that has its terminal report is never
   offered again: the service gets that report again instead.
-- Reports of a job go out one at a time, each with the version it expects. When the
-  answer is lost, the next one tells from the execution's state whether it had arrived.
+- Reports go out as ``reporting`` says: one at a time, and never lost or doubled.
 
 Not done here: waiting, keeping, logging. The caller brings the time (monotonic
 seconds) and carries the effects out in their order.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from edge_agent.errors import DocumentError
 from edge_agent.formats.document import parse
 from edge_agent.jobs.backlog import Backlog, Reports
-from edge_agent.jobs.effects import Effect, Ignored, Learn, Repeat, Send, Settle, Tell
+from edge_agent.jobs.effects import Effect, Learn, Repeat, Tell
 from edge_agent.jobs.messages import (
     LIMIT_PAYLOAD_BYTES,
-    TERMINAL,
     Accepted,
     Execution,
     Identity,
     JobGone,
     JobOffered,
-    JobReported,
     JobsQueued,
     Notice,
     Rejected,
     Report,
-    State,
     Summary,
-    compose,
-    compose_update,
 )
+from edge_agent.jobs.reporting import Reporting
 from edge_agent.jobs.requests import Key, Request, Requests
 from edge_agent.jobs.topics import Arrival, Topics
 
@@ -49,11 +43,9 @@ START_NEXT: Final = Key("start-next")
 _GONE_CODES: Final = frozenset({"TerminalStateReached", "ResourceNotFound"})
 _MALFORMED_CODES: Final = frozenset({"InvalidTopic", "InvalidJson", "InvalidRequest"})
 _STATE_CODES: Final = frozenset({"VersionMismatch", "InvalidStateTransition"})
-# The first mismatches are answered at once; a service that goes on disagreeing is given rest.
-_QUICK_RESYNCS: Final = 3
 
 
-class Session:
+class Session(Reporting):
     """The state of the talk.
 
     Args:
@@ -75,19 +67,13 @@ class Session:
         versions: dict[str, tuple[Identity, int]] | None = None,
         finished: Iterable[Identity] = (),
     ) -> None:
-        self._topics = topics
+        super().__init__(topics, Requests(token, rng), Reports(reports), dict(versions or {}))
         self._rng = rng
-        self._requests = Requests(token, rng)
-        self._connected = False
         self._current: Identity | None = None
         self._preferred = ""
-        self._versions = dict(versions or {})
         self._finished = set(finished)
-        self._repeated: set[Identity] = set()
-        self._reports = Reports(reports)
         self._backlog = Backlog()
         self._poll_at = 0.0
-        self.ignored: Counter[str] = Counter()
 
     # what happens
 
@@ -313,102 +299,10 @@ class Session:
             effects += self._settle(report, code=reason)
         return effects + self._leave_backlog(job_id) + self._seek(now)
 
-    # reports
-
-    def _send_next_report(self, job_id: str, now: float) -> list[Effect]:
-        key = Key("update", job_id)
-        reports = self._reports.of(job_id)
-        if not reports or not self._connected or self._requests.get(key):
-            return []
-        return self._send(self._requests.open(key, reports[0]), now)
-
-    def _report_accepted(self, report: Report, state: State | None, now: float) -> list[Effect]:
-        return self._settled(report, now, version=state.version_number if state else None)
-
-    def _settled(self, report: Report, now: float, *, code: str = "", version: int | None = None) -> list[Effect]:
-        if report.terminal and self._current and self._current.job_id == report.job_id:
+    def _ended(self, job_id: str, now: float) -> list[Effect]:
+        if self._current and self._current.job_id == job_id:
             self._current = None
-        effects = self._settle(report, code=code, version=version) + self._send_next_report(report.job_id, now)
-        return effects + (self._seek(now) if report.terminal else [])
-
-    def _settle(self, report: Report, *, code: str = "", version: int | None = None) -> list[Effect]:
-        known = self._versions.get(report.job_id)
-        if version is not None and known is not None:
-            self._versions[report.job_id] = (known[0], version)
-        self._reports.remove(report)
-        effects: list[Effect] = [Settle(report, code, version)]
-        if report.terminal:
-            effects.append(Tell(JobReported(report.job_id, report.status, not code, code)))
-        return effects
-
-    def _resync(self, request: Request, report: Report, answer: Rejected, now: float) -> list[Effect]:
-        state = answer.execution_state
-        self._requests.close(request.key)
-        if state is None or (answer.code == "InvalidStateTransition" and state.status not in TERMINAL):
-            return self._refused(report, answer.code, now)
-        if state.status in TERMINAL:
-            # Only this device ends an execution with a word of ours: an answer to an earlier sending was lost.
-            told = state.status == report.status
-            return self._report_accepted(report, state, now) if told else self._gone(report.job_id, state.status, now)
-        if state.status == report.status and state.details == report.details:
-            return self._report_accepted(report, state, now)
-        if request.expected_version is not None and state.version_number < request.expected_version:
-            # Versions only grow: the job was made anew, or the service lost its memory. Ask which execution it is.
-            self._versions.pop(report.job_id, None)
-            return self._ask(Key("describe", report.job_id), now)
-        known = self._versions.get(report.job_id)
-        if known is not None:
-            self._versions[report.job_id] = (known[0], state.version_number)
-        return self._send_again(request, report, now)
-
-    def _send_again(self, request: Request, report: Report, now: float) -> list[Effect]:
-        renewed = self._requests.open(request.key, report)
-        renewed.bare, renewed.attempts = request.bare, request.attempts
-        if request.attempts <= _QUICK_RESYNCS:
-            return self._send(renewed, now)
-        self._requests.postpone(renewed, now)
-        return []
-
-    def _unreadable(self, request: Request, report: Report, code: str, now: float) -> list[Effect]:
-        self._requests.close(request.key)
-        if request.bare or not report.terminal:
-            return self._refused(report, code, now)
-        # The end of a job matters more than its details.
-        request.bare = True
-        return self._send_again(request, report, now)
-
-    def _refused(self, report: Report, code: str, now: float) -> list[Effect]:
-        # It stays pending in the cloud and will be handed out again: once is enough on this connection.
-        if report.terminal and report.execution:
-            self._repeated.add(report.execution)
-        return self._settled(report, now, code=code)
-
-    # requests
-
-    def _ask(self, key: Key, now: float) -> list[Effect]:
-        if not self._connected:
-            return []
-        request = self._requests.get(key)
-        if request is not None:
-            request.again = True
-            return []
-        return self._send(self._requests.open(key), now)
+        return self._seek(now)
 
     def _ask_again(self, key: Key, now: float) -> list[Effect]:
         return self._seek(now) if key == START_NEXT else self._ask(key, now)
-
-    def _send(self, request: Request, now: float) -> list[Effect]:
-        token = self._requests.attempt(request, now)
-        topic = self._topics.request(request.key.verb, request.key.job_id)
-        if request.report is None:
-            return [Send(topic, compose(clientToken=token))]
-        known = self._versions.get(request.key.job_id)
-        request.expected_version = known[1] if known else None
-        payload = compose_update(
-            request.report, expected_version=request.expected_version, token=token, bare=request.bare
-        )
-        return [Send(topic, payload)]
-
-    def _ignore(self, why: str, detail: str) -> list[Effect]:
-        self.ignored[why] += 1
-        return [Ignored(why, detail)]
