@@ -181,6 +181,8 @@ class Endpoint:
         self._foreign = ForeignSegment(descriptors[0])
 
     def _read(self, offset: int, size_bytes: int) -> memoryview:
+        if size_bytes == 0:
+            return memoryview(b"")  # nothing to carry, so there may be no segment yet
         if self._foreign is None:
             raise ConnectionError("expected a segment before the first bytes, came none")
         return self._foreign.read(offset, size_bytes)
