@@ -128,6 +128,25 @@ def test_bytes_that_did_not_arrive_do_not_count_against_the_cap() -> None:
     assert bucket.reserve(100) == pytest.approx(0.1)
 
 
+def test_tries_that_bring_nothing_do_not_slow_the_next_ones_down(tmp_path: Path) -> None:
+    clock = Clock()
+    objects = Objects(clock, b"x" * 250)
+
+    class NoPause(random.Random):
+        def uniform(self, a: float, b: float) -> float:
+            clock.now += 0.01
+            return 0.0
+
+    objects.failures = [TransferError(Code.TRANSFER_FAILED, "busy")] * 1000
+    stand_in: Any = objects
+    bucket = TokenBucket(1000, clock=clock)
+    downloader = Downloader(stand_in, bandwidth=bucket, clock=clock, sleep=clock.sleep, rng=NoPause())
+    with pytest.raises(TransferError):
+        _fetch(downloader, tmp_path / "partial", 250, clock, deadline=clock.now + 5)
+    # Had each try cost its 250 bytes, there would have been four in a second.
+    assert len(objects.ranges) > 100
+
+
 def test_a_long_rest_does_not_save_up_more_than_a_quarter_second() -> None:
     clock = Clock()
     bucket = TokenBucket(1000, clock=clock)
