@@ -1,6 +1,5 @@
 """The program: its flags, its verbs, and the one place where errors become exit codes."""
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,9 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except AgentError as error:
         note(f"edge-agent: {error}")
         sys.exit(exit_code(error))
-    except BrokenPipeError:
-        # Whoever read our lines has seen enough; nothing is left to be flushed to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(0)
 
 

@@ -72,13 +72,25 @@ class ClientModels:
         self._aliases: dict[str, _Alias] = {}
         self._dropped: set[str] = set()
 
+    def find(self, name: str) -> NamedModel | None:
+        """Return the model that a client means; None: it is not loaded."""
+        with self._lock:
+            alias = self._aliases.get(name)
+            model = alias.model if alias else None if name in self._dropped else self._catalog.resolve(name)
+        loaded = self._catalog.active().get(model) if model else None
+        if model is None or loaded is None:
+            return None
+        manifest = loaded.manifest
+        url = alias.url if alias else str(self._rules.versions / manifest.model / manifest.version)
+        return NamedModel(name, model, manifest, url)
+
     def named(self, name: str) -> NamedModel:
         """Return the model that a client means.
 
         Raises:
             InferenceError: NOT_FOUND.
         """
-        found = self._find(name)
+        found = self.find(name)
         if found is None:
             raise InferenceError(Code.NOT_FOUND, f"no model {_shown(name)} is loaded")
         return found
@@ -87,7 +99,7 @@ class ClientModels:
         """Return the active models and the aliases, by name."""
         with self._lock:
             names = {*self._catalog.active(), *self._aliases}
-        return [found for found in map(self._find, sorted(names)) if found is not None]
+        return [found for found in map(self.find, sorted(names)) if found is not None]
 
     def load(self, url: str, name: str) -> NamedModel:
         """Answer under ``name`` for the model at ``url``.
@@ -125,17 +137,6 @@ class ClientModels:
             if alias is not None and alias.own and last and self._loader is not None:
                 self._loader.unload(alias.model)
         _LOG.info("a client unloaded a model", extra={"action": "alias_dropped", "alias": name})
-
-    def _find(self, name: str) -> NamedModel | None:
-        with self._lock:
-            alias = self._aliases.get(name)
-            model = alias.model if alias else None if name in self._dropped else self._catalog.resolve(name)
-        loaded = self._catalog.active().get(model) if model else None
-        if model is None or loaded is None:
-            return None
-        manifest = loaded.manifest
-        url = alias.url if alias else str(self._rules.versions / manifest.model / manifest.version)
-        return NamedModel(name, model, manifest, url)
 
     def _open(self, url: str) -> _Alias:
         directory = self._directory(url)

@@ -130,10 +130,8 @@ class SageMakerService(services.AgentServicer):
         return at or now
 
     def _version(self, name: str) -> str:
-        for named in self._models.all():
-            if name in (named.name, named.manifest.model_version.identifier):
-                return named.manifest.version
-        return ""
+        named = self._models.find(name)
+        return named.manifest.version if named else ""
 
     def _note_alias(self, named: NamedModel, answered: str) -> None:
         """An old client that names a version may be surprised by the active one: say so, once each."""
