@@ -70,7 +70,7 @@ class FloorFiles:
     """The two copies.
 
     Args:
-        directory: where they lie; made by the first ``save``.
+        directory: where they lie; it is there when ``save`` is called.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -96,7 +96,6 @@ class FloorFiles:
         """
         body = floors.to_json()
         line = json.dumps({"sha256": sha256(body).hexdigest()}).encode() + b"\n"
-        durable.make_directory(self._paths[0].parent)
         for path in self._paths:
             durable.write(path, line + body)
 

@@ -122,6 +122,10 @@ def refresh(directory: Path, root: bytes, objects: Readable, now: float) -> Chai
         StorageError: the copy could not be made.
     """
     scratch = directory / "refreshing"
+    # Made here and not by the copy below, since its name must be synced before what stands in it.
+    durable.make_directory(directory)
+    for place in (directory, directory / "metadata", directory / "metadata" / "root_history"):
+        durable.sweep(place)
     with durable.translated(scratch), _translated("repository"):
         _copy(directory / "metadata", scratch)
         updater = Updater(str(scratch), "metadata/", fetcher=_Fetcher(objects), config=_CONFIG, bootstrap=root)
