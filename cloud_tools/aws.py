@@ -89,15 +89,14 @@ class Aws:
             for page in self._client(service).get_paginator(operation).paginate(**arguments):
                 yield from page.get(field, ())
 
-    def read_object(self, bucket: str, key: str, limit_bytes: int) -> bytes:
-        """Return the first ``limit_bytes`` of an object.
+    def stream_object(self, bucket: str, key: str) -> Iterator[bytes]:
+        """Yield an object's bytes in blocks of a megabyte.
 
         Raises:
             CloudError: as ``call``.
         """
         with _translated(f"s3://{bucket}/{key}"):
-            content: bytes = self._client("s3").get_object(Bucket=bucket, Key=key)["Body"].read(limit_bytes)
-        return content
+            yield from self._client("s3").get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(1 << 20)
 
     @property
     def endpoint_url(self) -> str:

@@ -16,7 +16,7 @@ from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 from tuf.ngclient import FetcherInterface, Updater
 
 from cloud_tools.errors import CloudError
-from cloud_tools.release.storage import Storage
+from cloud_tools.release.storage import Storage, read
 from edge_agent.errors import Code
 
 _NOT_FOUND = 404
@@ -42,7 +42,7 @@ class StorageFetcher(FetcherInterface):
     def download_file(self, url: str, max_length: int) -> Iterator[IO[bytes]]:
         """Yield the object ``url``, a key here, of at most ``max_length`` bytes."""
         try:
-            content = self._storage.read(url, limit_bytes=max_length)
+            content = read(self._storage, url, limit_bytes=max_length)
         except CloudError as exc:
             if exc.code is Code.NOT_FOUND:
                 raise DownloadHTTPError(exc.message, _NOT_FOUND) from exc

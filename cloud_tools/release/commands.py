@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cloud_tools.output import JsonFlag, emit
+from cloud_tools.output import JsonFlag, emit, progress
 
 if TYPE_CHECKING:
     from cloud_tools.release.repository import Repository
 
-Keys = Annotated[Path, typer.Option("--keys", help="Directory of the signing keys and of the pinned root.json.")]
+Keys = Annotated[
+    Path,
+    typer.Option("--keys", envvar="EDGE_CLOUD_KEYS", help="Directory of the signing keys and of the pinned root.json."),
+]
+OptionalKeys = Annotated[Path | None, typer.Option("--keys", help="Directory of the pinned root.json.")]
 Url = Annotated[str, typer.Argument(metavar="DIR_OR_URL", help="Directory, file:// or s3://bucket/prefix.")]
-RepoUrl = Annotated[str, typer.Option("--repo", help="Directory, file:// or s3://bucket/prefix.")]
+RepoUrl = Annotated[
+    str, typer.Option("--repo", envvar="EDGE_CLOUD_REPO", help="Directory, file:// or s3://bucket/prefix.")
+]
 
 repo = typer.Typer(help="The signed repository that devices trust.", no_args_is_help=True)
 
@@ -44,13 +50,21 @@ def init(
 
 
 @repo.command()
-def verify(url: Url, keys: Keys, as_json: JsonFlag = False) -> None:
+def verify(
+    url: Url,
+    keys: OptionalKeys = None,
+    root: Annotated[Path | None, typer.Option("--root", help="The pinned root.json, where there are no keys.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
     """Check the whole chain and every blob's digest, as a fresh device would."""
-    from cloud_tools.release.repository import pinned_root
+    from cloud_tools.release.keys import read_root
+    from cloud_tools.release.storage import open_storage
     from cloud_tools.release.verify import verify as verify_all
 
-    repository = _open(url, keys, _asked)
-    found = verify_all(repository.storage, pinned_root(repository.keys), time.time())
+    pinned = root if keys is None else keys / "root.json"
+    if pinned is None or (root and keys):
+        raise typer.BadParameter("expected either --keys or --root")
+    found = verify_all(open_storage(url), read_root(pinned), time.time())
     answer = {
         "ok": True,
         "releases": [{"model": release.name, "version": release.version} for release in found.releases],
@@ -114,7 +128,9 @@ def publish(
     from cloud_tools.release.publish import read_bundle
 
     read = [read_bundle(directory) for directory in bundles]
-    results = publish_all(_open(url, keys, _asked), read)
+    repository = _open(url, keys, _asked)
+    with progress("publishing", sum(bundle.manifest.size_bytes for bundle in read)) as done:
+        results = publish_all(repository, read, progress=done)
     answer = [
         {
             "model": result.model_version.name,

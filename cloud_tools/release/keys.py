@@ -133,3 +133,15 @@ class KeyDirectory:
             raise CloudError(Code.ALREADY_EXISTS, f"{path}: expected no key of this name") from exc
         except OSError as exc:
             raise CloudError(Code.STORAGE_FAILED, f"{path}: {exc.strerror}") from exc
+
+
+def read_root(path: Path) -> bytes:
+    """Return the pinned root.json.
+
+    Raises:
+        CloudError: CONFIG_INVALID (there is none).
+    """
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise CloudError(Code.CONFIG_INVALID, f"{path}: expected the pinned root.json, {exc.strerror}") from exc

@@ -5,14 +5,14 @@ doing it once; a version that is out keeps its content for ever.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cloud_tools.errors import CloudError
 from cloud_tools.release.repository import Repository, Target
-from cloud_tools.release.storage import Storage
+from cloud_tools.release.storage import Storage, read
 from edge_agent.errors import Code, DocumentError
 from edge_agent.formats import Artefact, Manifest, ModelVersion, parse
 from edge_agent.formats.manifest import LIMIT_BYTES
@@ -67,8 +67,15 @@ def read_bundle(directory: Path) -> Bundle:
     return Bundle(directory, manifest)
 
 
-def publish(repository: Repository, bundles: Sequence[Bundle]) -> list[Published]:
+def publish(
+    repository: Repository, bundles: Sequence[Bundle], *, progress: Callable[[float], None] = lambda _bytes: None
+) -> list[Published]:
     """Publish all bundles under one signature, or none.
+
+    Args:
+        repository: opened for signing.
+        bundles: what is to be released.
+        progress: told the bytes of each blob once it is there.
 
     Raises:
         CloudError: ALREADY_EXISTS (the version is out with other content, or another
@@ -78,7 +85,9 @@ def publish(repository: Repository, bundles: Sequence[Bundle]) -> list[Published
     targets = repository.targets()
     changes: dict[str, tuple[bytes, dict[str, Any]]] = {}
     plans = [_plan(repository.storage, bundle, targets, changes) for bundle in bundles]
-    results = [_upload(repository.storage, bundle, planned) for bundle, planned in zip(bundles, plans, strict=True)]
+    results = [
+        _upload(repository.storage, bundle, planned, progress) for bundle, planned in zip(bundles, plans, strict=True)
+    ]
     if changes:
         repository.sign(changes)
     return results
@@ -141,7 +150,7 @@ def _plan(
 
 
 def _same(storage: Storage, bundle: Bundle, target: Target) -> Published:
-    content = storage.read(target.key, limit_bytes=LIMIT_BYTES)
+    content = read(storage, target.key, limit_bytes=LIMIT_BYTES)
     if sha256(content).hexdigest() != target.sha256:
         raise CloudError(
             Code.DIGEST_MISMATCH, f"{storage.url}/{target.key}: the bytes are not the ones that were signed"
@@ -182,7 +191,7 @@ def _floor(customs: Iterable[Mapping[str, Any]]) -> int:
     return max((int(custom.get("min_release_seq", 0)) for custom in customs), default=0)
 
 
-def _upload(storage: Storage, bundle: Bundle, planned: Published) -> Published:
+def _upload(storage: Storage, bundle: Bundle, planned: Published, progress: Callable[[float], None]) -> Published:
     # Also for a release that is out: a publish that was cut off, or a lost blob, is mended so.
     sent = 0
     for artefact in {artefact.sha256: artefact for artefact in bundle.manifest.artefacts}.values():
@@ -190,6 +199,7 @@ def _upload(storage: Storage, bundle: Bundle, planned: Published) -> Published:
         if storage.size(key) != artefact.size_bytes:
             storage.write(key, bundle.directory / artefact.path)
             sent += artefact.size_bytes
+        progress(artefact.size_bytes)
     return planned._replace(uploaded_bytes=sent)
 
 

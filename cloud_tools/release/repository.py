@@ -15,7 +15,7 @@ from tuf.api.serialization.json import JSONSerializer
 
 from cloud_tools.errors import CloudError
 from cloud_tools.release.chain import Chain, read_chain
-from cloud_tools.release.keys import ROLES, ROOT_THRESHOLD, KeyDirectory
+from cloud_tools.release.keys import ROLES, ROOT_THRESHOLD, KeyDirectory, read_root
 from cloud_tools.release.storage import Storage
 from edge_agent.errors import Code
 
@@ -89,7 +89,7 @@ class Repository:
         Raises:
             CloudError: CONFIG_INVALID (no root.json beside the keys), SIGNATURE_INVALID, NOT_FOUND.
         """
-        return read_chain(self.storage, pinned_root(self.keys), None)
+        return read_chain(self.storage, read_root(self.keys.pinned_root), None)
 
     def targets(self) -> dict[str, Target]:
         """Return all signed files by path."""
@@ -189,18 +189,6 @@ class Repository:
 
     def _expiry(self, role: str) -> datetime:
         return datetime.fromtimestamp(self._now, timezone.utc) + timedelta(days=VALIDITY_DAYS[role])
-
-
-def pinned_root(keys: KeyDirectory) -> bytes:
-    """Return the root that publishers pin.
-
-    Raises:
-        CloudError: CONFIG_INVALID (there is none).
-    """
-    try:
-        return keys.pinned_root.read_bytes()
-    except OSError as exc:
-        raise CloudError(Code.CONFIG_INVALID, f"{keys.pinned_root}: {exc.strerror}") from exc
 
 
 def signed_targets(targets: Targets) -> dict[str, Target]:

@@ -9,12 +9,15 @@ deciding what is written in which order.
 import os
 import tempfile
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from cloud_tools.aws import Aws
 from cloud_tools.errors import CloudError
 from edge_agent.errors import Code
+
+_BLOCK_BYTES = 1 << 20
 
 
 class Storage(Protocol):
@@ -24,8 +27,8 @@ class Storage(Protocol):
     def url(self) -> str:
         """Return the URL as a device's configuration names it."""
 
-    def read(self, key: str, *, limit_bytes: int) -> bytes:
-        """Return an object of at most ``limit_bytes``; CloudError NOT_FOUND, DIGEST_MISMATCH."""
+    def blocks(self, key: str) -> Iterator[bytes]:
+        """Yield an object's bytes; CloudError NOT_FOUND, or as the store says."""
 
     def size(self, key: str) -> int | None:
         """Return an object's size in bytes, None when there is none."""
@@ -54,6 +57,20 @@ def open_storage(url: str) -> Storage:
     raise CloudError(Code.INVALID_ARGUMENT, f"expected s3://bucket/prefix, file:///directory or a path, came {url!r}")
 
 
+def read(storage: Storage, key: str, *, limit_bytes: int) -> bytes:
+    """Return an object of at most ``limit_bytes``; not a block more is read.
+
+    Raises:
+        CloudError: DIGEST_MISMATCH, it is larger: the bound comes from what was signed; or as the storage says.
+    """
+    content = bytearray()
+    for block in storage.blocks(key):
+        content += block
+        if len(content) > limit_bytes:
+            raise CloudError(Code.DIGEST_MISMATCH, f"{key}: expected at most {limit_bytes} bytes, came more")
+    return bytes(content)
+
+
 class DirectoryStorage:
     """Objects as files under ``root``."""
 
@@ -66,20 +83,20 @@ class DirectoryStorage:
         """Return the URL as a device's configuration names it."""
         return self.root.as_uri()
 
-    def read(self, key: str, *, limit_bytes: int) -> bytes:
-        """Return an object of at most ``limit_bytes``.
+    def blocks(self, key: str) -> Iterator[bytes]:
+        """Yield an object's bytes.
 
         Raises:
-            CloudError: NOT_FOUND, DIGEST_MISMATCH (larger), STORAGE_FAILED.
+            CloudError: NOT_FOUND, STORAGE_FAILED.
         """
         try:
             with self._path(key).open("rb") as file:
-                content = file.read(limit_bytes + 1)
+                while block := file.read(_BLOCK_BYTES):
+                    yield block
         except (FileNotFoundError, NotADirectoryError) as exc:
             raise CloudError(Code.NOT_FOUND, f"{self.url}: expected {key}, there is none") from exc
         except OSError as exc:
             raise CloudError(Code.STORAGE_FAILED, f"{self.url}/{key}: {exc.strerror}") from exc
-        return _within(content, limit_bytes, key)
 
     def size(self, key: str) -> int | None:
         """Return an object's size in bytes, None when there is none."""
@@ -116,13 +133,13 @@ class BucketStorage:
         """Return the URL as a device's configuration names it."""
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
 
-    def read(self, key: str, *, limit_bytes: int) -> bytes:
-        """Return an object of at most ``limit_bytes``.
+    def blocks(self, key: str) -> Iterator[bytes]:
+        """Yield an object's bytes.
 
         Raises:
-            CloudError: NOT_FOUND, DIGEST_MISMATCH (larger), or as ``Aws`` says.
+            CloudError: NOT_FOUND, or as ``Aws`` says.
         """
-        return _within(self._aws.read_object(self._bucket, self._prefix + key, limit_bytes + 1), limit_bytes, key)
+        yield from self._aws.stream_object(self._bucket, self._prefix + key)
 
     def size(self, key: str) -> int | None:
         """Return an object's size in bytes, None when there is none.
@@ -151,13 +168,6 @@ class BucketStorage:
             self._aws.call("s3", "put_object", Body=content, **where)
 
 
-def _within(content: bytes, limit_bytes: int, key: str) -> bytes:
-    # The bound comes from what was signed: whatever is longer is something else.
-    if len(content) > limit_bytes:
-        raise CloudError(Code.DIGEST_MISMATCH, f"{key}: expected at most {limit_bytes} bytes, came more")
-    return content
-
-
 def _replace(path: Path, content: bytes | Path) -> None:
     handle, name = tempfile.mkstemp(prefix=".", dir=path.parent)
     try:
@@ -175,5 +185,5 @@ def _fill(file: BinaryIO, content: bytes | Path) -> None:
         file.write(content)
         return
     with content.open("rb") as source:
-        while block := source.read(1 << 20):
+        while block := source.read(_BLOCK_BYTES):
             file.write(block)

@@ -7,7 +7,7 @@ from cloud_tools.errors import CloudError
 from cloud_tools.release.chain import read_chain
 from cloud_tools.release.publish import blob_key
 from cloud_tools.release.repository import Target, signed_targets
-from cloud_tools.release.storage import Storage
+from cloud_tools.release.storage import Storage, read
 from edge_agent.errors import Code
 from edge_agent.formats import Manifest, ModelVersion, parse
 from edge_agent.formats.manifest import LIMIT_BYTES
@@ -49,7 +49,7 @@ def verify(storage: Storage, root: bytes, now: float) -> Verified:
 
 
 def _manifest(storage: Storage, target: Target) -> Manifest:
-    content = storage.read(target.key, limit_bytes=LIMIT_BYTES)
+    content = read(storage, target.key, limit_bytes=LIMIT_BYTES)
     if len(content) != target.size_bytes or sha256(content).hexdigest() != target.sha256:
         raise CloudError(Code.DIGEST_MISMATCH, f"{target.key}: the bytes are not the ones that were signed")
     manifest = parse(Manifest, content, what=target.path)
@@ -61,6 +61,12 @@ def _manifest(storage: Storage, target: Target) -> Manifest:
 
 
 def _check_blob(storage: Storage, digest: str, size: int) -> None:
-    content = storage.read(blob_key(digest), limit_bytes=size)
-    if len(content) != size or sha256(content).hexdigest() != digest:
+    came = sha256()
+    length = 0
+    for block in storage.blocks(blob_key(digest)):
+        came.update(block)
+        length += len(block)
+        if length > size:
+            break
+    if length != size or came.hexdigest() != digest:
         raise CloudError(Code.DIGEST_MISMATCH, f"{blob_key(digest)}: the bytes are not the ones that were signed")

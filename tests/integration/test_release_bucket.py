@@ -9,8 +9,8 @@ from cloud_tools.aws import Aws
 from cloud_tools.errors import CloudError
 from cloud_tools.release.keys import KeyDirectory
 from cloud_tools.release.publish import publish, read_bundle
-from cloud_tools.release.repository import Repository, pinned_root
-from cloud_tools.release.storage import open_storage
+from cloud_tools.release.repository import Repository
+from cloud_tools.release.storage import open_storage, read
 from cloud_tools.release.verify import verify
 from edge_agent.errors import Code
 from edge_agent.formats import ModelVersion
@@ -36,7 +36,9 @@ def test_a_release_in_a_bucket_reaches_a_device(
     bundle = read_bundle(write_bundle(tmp_path / "bundle", "unet", "1", bytes(9 << 20)))
     (published,) = publish(repository, [bundle])
     assert publish(repository, [bundle])[0].uploaded_bytes == 0
-    assert verify(repository.storage, pinned_root(repository.keys), NOW).blob_bytes == published.uploaded_bytes
+    assert (
+        verify(repository.storage, repository.keys.pinned_root.read_bytes(), NOW).blob_bytes == published.uploaded_bytes
+    )
     credentials = tmp_path / "credentials.json"
     credentials.touch(mode=0o600)
     content = {
@@ -55,5 +57,5 @@ def test_a_release_in_a_bucket_reaches_a_device(
 
 def test_a_bucket_that_is_not_there_is_named() -> None:
     with pytest.raises(CloudError, match="no-such-bucket-here") as caught:
-        open_storage("s3://no-such-bucket-here/x").read("timestamp.json", limit_bytes=10)
+        read(open_storage("s3://no-such-bucket-here/x"), "timestamp.json", limit_bytes=10)
     assert caught.value.code is Code.NOT_FOUND

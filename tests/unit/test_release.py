@@ -10,8 +10,8 @@ from cloud_tools.errors import CloudError
 from cloud_tools.release import commands
 from cloud_tools.release.keys import KeyDirectory
 from cloud_tools.release.publish import publish, read_bundle, revoke
-from cloud_tools.release.repository import Repository, pinned_root
-from cloud_tools.release.storage import DirectoryStorage, open_storage
+from cloud_tools.release.repository import Repository
+from cloud_tools.release.storage import DirectoryStorage, open_storage, read
 from cloud_tools.release.verify import verify
 from edge_agent.errors import AgentError, Code
 from edge_agent.formats import Manifest, ModelVersion, parse
@@ -25,7 +25,9 @@ def repository(tmp_path: Path) -> SignedRepository:
 
 def verified(repository: SignedRepository) -> list[ModelVersion]:
     """Return the releases that a fresh client finds good."""
-    return verify(DirectoryStorage(repository.directory), pinned_root(repository.keys), repository.now).releases
+    return verify(
+        DirectoryStorage(repository.directory), repository.keys.pinned_root.read_bytes(), repository.now
+    ).releases
 
 
 def public(repository: SignedRepository) -> dict[str, bytes]:
@@ -310,7 +312,7 @@ def test_a_url_that_cannot_be_written_to_is_refused(url: str) -> None:
 def test_a_directory_may_be_named_by_path_or_by_url(tmp_path: Path) -> None:
     place = tmp_path / "a place"
     open_storage(str(place)).write("x/y", b"1")
-    assert open_storage(place.as_uri()).read("x/y", limit_bytes=1) == b"1"
+    assert read(open_storage(place.as_uri()), "x/y", limit_bytes=1) == b"1"
     assert open_storage(place.as_uri()).url == place.as_uri()
 
 
@@ -319,8 +321,8 @@ def test_a_directory_s_object_is_read_only_up_to_its_bound(tmp_path: Path) -> No
     storage.write("x", b"12")
     assert storage.size("x") == 2
     assert storage.size("y") is None
-    assert refusal(lambda: storage.read("x", limit_bytes=1)) is Code.DIGEST_MISMATCH
-    assert refusal(lambda: storage.read("y", limit_bytes=1)) is Code.NOT_FOUND
+    assert refusal(lambda: read(storage, "x", limit_bytes=1)) is Code.DIGEST_MISMATCH
+    assert refusal(lambda: read(storage, "y", limit_bytes=1)) is Code.NOT_FOUND
 
 
 class Terminal:
@@ -333,7 +335,8 @@ class Terminal:
 
     def __call__(self, *words: str, passphrase: str | None = None) -> Any:
         environment = {"EDGE_CLOUD_PASSPHRASE": passphrase or ""}
-        result = CliRunner().invoke(self.app, [*words, "--keys", "keys", "--json"], env=environment)
+        keys = () if "--root" in words else ("--keys", "keys")
+        result = CliRunner().invoke(self.app, [*words, *keys, "--json"], env=environment)
         if result.exception is not None:
             raise result.exception
         return json.loads(result.stdout)
@@ -357,6 +360,7 @@ def test_the_verbs_answer_in_json(terminal: Terminal) -> None:
     assert (release["model"], release["version"], release["release_seq"], release["new"]) == ("unet", "1", 1, True)
     found = terminal("repo", "verify", made["url"])
     assert (found["ok"], found["releases"], found["blobs"]) == (True, [{"model": "unet", "version": "1"}], 2)
+    assert terminal("repo", "verify", made["url"], "--root", made["root"]) == found
     assert terminal("repo", "revoke", "unet", "--below", "1", "--repo", made["url"])["min_release_seq"] == 1
     assert terminal("repo", "keys", "snapshot", "--repo", made["url"]) == {"role": "snapshot"}
     assert terminal("repo", "refresh", made["url"])["valid_days"] == 30
