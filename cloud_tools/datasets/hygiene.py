@@ -86,6 +86,9 @@ def _unreadable(files: list[str]) -> Iterator[Finding]:
 def _balance(looks: list[_Look]) -> Iterator[Finding]:
     for split in Split:
         inside = Counter(look.sample.label for look in looks if look.sample.split is split)
+        if not inside and split is Split.TEST:
+            yield Finding("balance", Level.WARN, "there is no test picture: the figures will be those of validation")
+            continue
         missing = {look.sample.label for look in looks} - set(inside)
         if missing:
             yield Finding("balance", Level.BLOCK, f"{split.value} holds no picture of {_some(sorted(missing))}")

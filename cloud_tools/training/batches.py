@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from cloud_tools.datasets import Sample
+from cloud_tools.errors import CloudError
 from edge_agent import vision
+from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import Preprocess
 from edge_agent.vision import Placement
 
@@ -37,11 +39,11 @@ def load(samples: Sequence[Sample], rule: Preprocess, *, with_masks: bool = Fals
     """Return samples decoded and letterboxed by the device's own code.
 
     Raises:
-        InferenceError: a picture cannot be decoded (the hygiene gate says so before).
+        CloudError: a picture cannot be decoded (the hygiene gate says so before, unless it is overridden).
     """
     images, masks, placements = [], [], []
     for sample in samples:
-        picture = sample.picture()
+        picture = _decoded(sample)
         image, placement = vision.prepare(picture, rule)
         images.append(image)
         placements.append(placement)
@@ -50,6 +52,13 @@ def load(samples: Sequence[Sample], rule: Preprocess, *, with_masks: bool = Fals
     stacked = np.stack(images) if images else np.zeros((0, rule.height, rule.width, 3), np.uint8)
     truth = np.stack(masks) if masks else np.zeros((0, rule.height, rule.width), np.uint8)
     return Loaded(tuple(samples), stacked, truth, tuple(placements))
+
+
+def _decoded(sample: Sample) -> vision.RGB:
+    try:
+        return sample.picture()
+    except InferenceError as exc:
+        raise CloudError(Code.INVALID_ARGUMENT, f"{sample.file}: {exc.message}") from exc
 
 
 def _placed(truth: NDArray[np.bool_], placement: Placement, rule: Preprocess) -> NDArray[np.uint8]:

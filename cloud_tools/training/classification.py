@@ -205,7 +205,8 @@ def _fine_tune(
         waited = 0 if judged > best else waited + 1
         if judged > best:
             best, kept = judged, copy.deepcopy(model.state_dict())
-        if waited >= (_PATIENCE if best.f1 < 1 else _PATIENCE_WHEN_PERFECT):
+        # Most is gained while the step shrinks, in the second half: noise before it must not end the training.
+        if waited >= (max(_PATIENCE, epochs // 2) if best.f1 < 1 else _PATIENCE_WHEN_PERFECT):
             break
     model.load_state_dict(kept)
 

@@ -168,6 +168,15 @@ def test_too_few_pictures_of_a_class_block(tmp_path: Path) -> None:
     assert "balance" in _blocks(read_classification(_classes(tmp_path, 3)))
 
 
+def test_a_split_without_test_pictures_warns(tmp_path: Path) -> None:
+    _classes(tmp_path, 20)
+    rows = [f"{p.parent.name}/{p.name},train" for p in tmp_path.rglob("*.png")]
+    (tmp_path / "split.csv").write_text("file,split\n" + "\n".join(rows) + "\n")
+    (finding,) = _found(read_classification(tmp_path), "balance")
+    assert finding.level is Level.WARN
+    assert "no test picture" in finding.message
+
+
 def test_masks_are_found_by_their_names(tmp_path: Path) -> None:
     dataset = read_segmentation(_masks(tmp_path))
     assert inspect_dataset(dataset) == ()
