@@ -1,8 +1,9 @@
-"""An authority and certificates of a moment, for tests of TLS."""
+"""Certificates for tests: one authority, and what it signs."""
 
-from datetime import datetime, timedelta, timezone
-from ipaddress import IPv4Address
+import datetime as dt
+import ipaddress
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -10,44 +11,62 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
+class Pair(NamedTuple):
+    """A certificate and its key, PEM files."""
+
+    certificate: Path
+    private_key: Path
+
+
 class Authority:
-    """Signs certificates; ``certificate`` is its own, as PEM."""
+    """A throw-away certificate authority for loopback.
 
-    def __init__(self, name: str = "factory") -> None:
+    Args:
+        directory: where the files go.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        signed = self._builder(self._name, self._key).add_extension(
-            x509.BasicConstraints(ca=True, path_length=0), critical=True
-        )
-        self.certificate = signed.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        self._name = _name("test authority")
+        builder = _builder(self._name, self._name, self._key)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        self.ca = directory / "ca.pem"
+        self.ca.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str) -> tuple[bytes, bytes]:
-        """A key and a certificate for ``name`` at 127.0.0.1, as PEM."""
+    def issue(self, name: str) -> Pair:
+        """Return a certificate for ``name``, good for a server on loopback and for a client."""
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        names = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1")), x509.DNSName("localhost")])
-        signed = self._builder(subject, key).add_extension(names, critical=False).sign(self._key, hashes.SHA256())
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        names = x509.SubjectAlternativeName(
+            [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         )
-        return private, signed.public_bytes(serialization.Encoding.PEM)
-
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        now = datetime.now(timezone.utc)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=1))
+        certificate = _builder(_name(name), self._name, key).add_extension(names, critical=False)
+        pair = Pair(self.directory / f"{name}.pem", self.directory / f"{name}.key")
+        signed = certificate.sign(self._key, hashes.SHA256())
+        pair.certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+        pair.private_key.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
         )
+        pair.private_key.chmod(0o600)
+        return pair
 
 
-def written(directory: Path, **contents: bytes) -> dict[str, Path]:
-    """PEM files by name."""
-    paths = {name: directory / f"{name}.pem" for name in contents}
-    for name, content in contents.items():
-        paths[name].write_bytes(content)
-    return paths
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    now = dt.datetime.now(dt.timezone.utc)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=2))
+    )

@@ -15,27 +15,28 @@ from edge_agent.client import AgentClient
 from edge_agent.config import Rpc, RpcTls
 from edge_agent.formats import EncodedPicture, Verdict
 from tests.fakes.agent_core import Served, drawn_part, served
-from tests.fakes.certificates import Authority, written
+from tests.fakes.certificates import Authority, Pair
 
 WAIT_S = 60
 PART = drawn_part(0)
 
 
 @pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority()
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
 
 
 @pytest.fixture
 def running(tmp_path: Path, authority: Authority) -> Iterator[Served]:
-    key, certificate = authority.issue("agent")
-    paths = written(tmp_path, private_key=key, certificate=certificate, client_ca=authority.certificate)
+    pair = authority.issue("agent")
+    paths = {"private_key": pair.private_key, "certificate": pair.certificate, "client_ca": authority.ca}
     with served(tmp_path, rpc=Rpc(tcp="127.0.0.1:0", tls=RpcTls(**paths, clients=("plc-1",)))) as everything:
         yield everything
 
 
-def connected(running: Served, authority: Authority, key: bytes | None, certificate: bytes | None) -> grpc.Channel:
-    credentials = grpc.ssl_channel_credentials(authority.certificate, key, certificate)
+def connected(running: Served, authority: Authority, pair: Pair | None) -> grpc.Channel:
+    own = (pair.private_key.read_bytes(), pair.certificate.read_bytes()) if pair else (None, None)
+    credentials = grpc.ssl_channel_credentials(authority.ca.read_bytes(), *own)
     return grpc.secure_channel(f"127.0.0.1:{running.data.tcp_port}", credentials)
 
 
@@ -45,13 +46,13 @@ def inspect(channel: grpc.Channel) -> Any:
 
 
 def test_a_listed_client_is_answered(running: Served, authority: Authority) -> None:
-    with connected(running, authority, *authority.issue("plc-1")) as channel:
+    with connected(running, authority, authority.issue("plc-1")) as channel:
         assert inspect(channel).verdict == pb.OK
         assert "edge_agent.v1.Inspection" in ProtoReflectionDescriptorDatabase(channel).get_services()
 
 
 def test_a_client_that_is_not_listed_is_refused_everywhere(running: Served, authority: Authority) -> None:
-    with connected(running, authority, *authority.issue("stranger")) as channel:
+    with connected(running, authority, authority.issue("stranger")) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest()
         for call in (
@@ -67,9 +68,11 @@ def test_a_client_that_is_not_listed_is_refused_everywhere(running: Served, auth
             assert "stranger" in error.details()
 
 
-def test_a_client_without_a_certificate_of_the_authority_does_not_get_in(running: Served, authority: Authority) -> None:
-    for key, certificate in ((None, None), Authority("other").issue("plc-1")):
-        with connected(running, authority, key, certificate) as channel, pytest.raises(grpc.RpcError) as caught:
+def test_a_client_without_a_certificate_of_the_authority_does_not_get_in(
+    running: Served, authority: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    for pair in (None, Authority(tmp_path_factory.mktemp("other")).issue("plc-1")):
+        with connected(running, authority, pair) as channel, pytest.raises(grpc.RpcError) as caught:
             inspect(channel)
         error: Any = caught.value
         assert error.code() is grpc.StatusCode.UNAVAILABLE
