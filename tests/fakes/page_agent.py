@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from typing_extensions import Self
+
 from edge_agent.client import FrameContent
 from edge_agent.errors import AgentError, Code, InferenceError, RefusedError
 from edge_agent.formats import (
@@ -34,7 +36,7 @@ class _Stream:
     def close(self) -> None:
         self._subscription.close()
 
-    def __enter__(self) -> "_Stream":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -148,7 +150,9 @@ def a_result(model: str = "unet", version: str = "1", verdict: Verdict = Verdict
     return ModelResult(model=model, version=version, verdict=verdict, **(known | fields))
 
 
-def a_frame(frame_id: str = "f1", verdict: Verdict = Verdict.OK, *results: ModelResult, **fields: Any) -> InspectedFrame:
+def a_frame(
+    frame_id: str = "f1", verdict: Verdict = Verdict.OK, *results: ModelResult, **fields: Any
+) -> InspectedFrame:
     known: dict[str, Any] = {"at": time.time(), "source": "left", "name": f"{frame_id}.jpg", "milliseconds": 31.0}
     results = results or (a_result("img-classification", verdict=verdict), a_result("unet", verdict=verdict))
     return InspectedFrame(id=frame_id, verdict=verdict, results=results, **(known | fields))

@@ -21,7 +21,10 @@ def test_what_fits_passes_whatever_the_free_dimension() -> None:
     ("tensors", "told"),
     [
         ({"gain": GOOD["gain"]}, "input image: expected uint8[-1, 4, 4, 3], came none"),
-        (GOOD | {"image": np.zeros((1, 4, 4), np.uint8)}, "input image: expected uint8[-1, 4, 4, 3], came uint8[1, 4, 4]"),
+        (
+            GOOD | {"image": np.zeros((1, 4, 4), np.uint8)},
+            "input image: expected uint8[-1, 4, 4, 3], came uint8[1, 4, 4]",
+        ),
         (GOOD | {"image": np.zeros((1, 4, 4, 3))}, "came float64[1, 4, 4, 3]"),
         (GOOD | {"image": np.zeros((0, 4, 4, 3), np.uint8)}, "came uint8[0, 4, 4, 3]"),
         (GOOD | {"gain": np.ones(1, np.float32).astype(">f4")}, "came byte-swapped float32[1]"),

@@ -1,0 +1,239 @@
+"""Pictures through real models to one verdict; counts, recent frames, captures and events beside it."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_agent.config import Inference
+from edge_agent.errors import Code, InferenceError, StorageError
+from edge_agent.formats import Counts, EncodedPicture, InspectedFrame, Picture, RawPicture, Verdict
+from edge_agent.inference import DataPlane, Registry, open_session
+from edge_agent.inspection import Inspector, RecentFrames, ResultCounter, Rule
+from edge_agent.inspection.results import SCHEMA
+from edge_agent.storage.database import Database, Value
+from edge_agent.vision import decode
+from tests.fakes.tiny_models import BRIGHT, GREY, grey_picture, write_version
+
+PATIENCE_S = 60.0
+NG_PICTURE, OK_PICTURE = EncodedPicture(grey_picture(BRIGHT)), EncodedPicture(grey_picture(GREY))
+
+
+class Line:
+    """An inspector over two real models: one classifies, one draws."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.registry = Registry()
+        for name, kind, bias in (("bright", "classification", 0.0), ("spots", "anomaly", -9.0)):
+            directory = tmp_path / name
+            manifest = write_version(directory, name=name, kind=kind, bias=bias)
+            settings = Inference(isolation="inline", lanes=4)
+            session = open_session(directory, manifest, settings, engines=tmp_path / "engines")
+            self.registry.activate({name: session})
+        self.mappings: Mapping[str, str] = {"class-app": "bright", "spot-app": "spots"}
+        self.frames = RecentFrames(5)
+        self.counts = ResultCounter(tmp_path / "results.db", write_every_s=0.01)
+        self.captured: list[tuple[InspectedFrame, Picture]] = []
+        self.told: list[tuple[InspectedFrame, bytes]] = []
+
+    def inspector(self, rule: Rule = "any_ng") -> Inspector:
+        return Inspector(
+            DataPlane(self.registry),
+            lambda: self.mappings,
+            rule,
+            frames=self.frames,
+            counts=self.counts,
+            capture=lambda frame, picture: self.captured.append((frame, picture)),
+            events=lambda frame, content: self.told.append((frame, content)),
+        )
+
+    def close(self) -> None:
+        self.counts.close()
+        self.registry.close()
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[Line]:
+    made = Line(tmp_path)
+    yield made
+    made.close()
+
+
+def test_a_picture_passes_every_mapped_model_in_order(line: Line) -> None:
+    frame = line.inspector().inspect(NG_PICTURE, source="cam", frame_name="p1", with_mask=True, timeout_s=PATIENCE_S)
+    assert frame.verdict is Verdict.NG
+    assert [(r.application, r.model, r.version, r.kind) for r in frame.results] == [
+        ("class-app", "bright", "1", "classification"),
+        ("spot-app", "spots", "1", "anomaly"),
+    ]
+    assert [r.verdict for r in frame.results] == [Verdict.NG, Verdict.OK]
+    assert (frame.width, frame.height, frame.source, frame.name, frame.message) == (24, 16, "cam", "p1", "")
+    assert decode(frame.results[1].mask_png).shape == (16, 24, 3)
+
+
+def test_with_the_rule_that_all_must_say_so_one_ng_is_not_enough(line: Line) -> None:
+    frame = line.inspector("all_ng").inspect(NG_PICTURE, timeout_s=PATIENCE_S)
+    assert frame.verdict is Verdict.OK
+
+
+def test_masks_are_answered_only_when_asked_for_and_kept_for_the_page(line: Line) -> None:
+    inspector = line.inspector()
+    frame = inspector.inspect(NG_PICTURE, with_mask=False, timeout_s=PATIENCE_S)
+    assert [result.mask_png for result in frame.results] == [b"", b""]
+    overlay, content_type = inspector.frame(frame.id, "overlay", "spot-app")
+    assert content_type == "image/png"
+    assert overlay.startswith(b"\x89PNG")
+    assert inspector.frame(frame.id, "picture") == (NG_PICTURE.content, "image/png")
+    for frame_id, application in ((frame.id, "class-app"), ("unknown", "spot-app")):
+        with pytest.raises(InferenceError) as caught:
+            inspector.frame(frame_id, "overlay", application)
+        assert caught.value.code is Code.NOT_FOUND
+
+
+def test_a_raw_picture_gets_the_same_verdict_and_is_shown_as_jpeg(line: Line) -> None:
+    inspector = line.inspector()
+    pixels = bytearray(np.full((16, 24, 3), BRIGHT, np.uint8).tobytes())
+    frame = inspector.inspect(RawPicture(memoryview(pixels), 24, 16), timeout_s=PATIENCE_S)
+    pixels[:] = bytes(len(pixels))  # its owner writes the next picture into the same memory
+    assert frame.verdict is Verdict.NG
+    content, content_type = inspector.frame(frame.id, "picture")
+    assert content_type == "image/jpeg"
+    assert int(decode(content)[5, 5, 0]) == pytest.approx(BRIGHT, abs=3)
+
+
+@pytest.mark.parametrize(
+    ("mappings", "applications", "told"),
+    [
+        ({}, (), "no application is mapped"),
+        ({"class-app": "bright", "new-app": "not-there"}, (), "NOT_FOUND"),
+        ({"class-app": "bright"}, ("class-app", "other-app"), "no model is mapped to other-app"),
+    ],
+)
+def test_a_model_that_is_missing_makes_no_result_and_says_why(
+    line: Line, mappings: dict[str, str], applications: tuple[str, ...], told: str
+) -> None:
+    line.mappings = mappings
+    frame = line.inspector().inspect(OK_PICTURE, applications=applications, timeout_s=PATIENCE_S)
+    assert frame.verdict is Verdict.NO_RESULT
+    assert told in frame.message
+
+
+@pytest.mark.parametrize(("picture", "timeout_s"), [(EncodedPicture(b"broken"), PATIENCE_S), (OK_PICTURE, 0.0)])
+def test_trouble_is_no_result_and_never_an_exception(line: Line, picture: Picture, timeout_s: float) -> None:
+    frame = line.inspector().inspect(picture, timeout_s=timeout_s)
+    assert frame.verdict is Verdict.NO_RESULT
+    assert frame.message
+    assert line.counts.counts() == Counts(no_result=1)
+
+
+def test_two_applications_of_one_model_share_its_answer(line: Line) -> None:
+    line.mappings = {"one": "bright", "two": "bright"}
+    plane_requests: list[str] = []
+    plane = DataPlane(line.registry)
+    plane.watch(lambda answered: plane_requests.append(answered.model.name))
+    inspector = Inspector(plane, lambda: line.mappings, "any_ng", frames=line.frames, counts=line.counts)
+    frame = inspector.inspect(NG_PICTURE, timeout_s=PATIENCE_S)
+    assert [result.application for result in frame.results] == ["one", "two"]
+    assert {result.verdict for result in frame.results} == {Verdict.NG}
+    assert plane_requests == ["bright"]
+
+
+def test_capture_gets_frame_and_picture_and_events_get_no_masks(line: Line) -> None:
+    frame = line.inspector().inspect(NG_PICTURE, with_mask=True, timeout_s=PATIENCE_S)
+    assert line.captured == [(frame, NG_PICTURE)]
+    told, content = line.told[0]
+    assert told.id == frame.id
+    assert content == NG_PICTURE.content
+    assert not any(result.mask_png for result in told.results)
+
+
+def test_only_the_newest_frames_are_kept(line: Line) -> None:
+    inspector = line.inspector()
+    ids = [inspector.inspect(OK_PICTURE, timeout_s=PATIENCE_S).id for _ in range(8)]
+    assert [kept.frame.id for kept in line.frames.newest(99)] == ids[:2:-1]
+    last = line.frames.last()
+    assert last is not None
+    assert last.id == ids[-1]
+    with pytest.raises(InferenceError):
+        line.frames.get(ids[2])
+
+
+def test_frames_are_bounded_by_bytes_too_but_the_newest_is_always_there(line: Line) -> None:
+    frames = RecentFrames(100, limit_bytes=2 * len(OK_PICTURE.content))
+    frame = line.inspector().inspect(OK_PICTURE, timeout_s=PATIENCE_S)
+    for number in range(10):
+        frames.keep(frame.model_copy(update={"id": str(number)}), OK_PICTURE)
+    assert [kept.frame.id for kept in frames.newest(99)] == ["9", "8"]
+    frames.keep(frame.model_copy(update={"id": "large"}), EncodedPicture(bytes(10_000)))
+    assert [kept.frame.id for kept in frames.newest(99)] == ["large"]
+
+
+def test_many_callers_at_a_time_get_their_own_answers_and_all_are_counted(line: Line) -> None:
+    inspector = line.inspector()
+    ids: list[str] = []
+    wrong: list[InspectedFrame] = []
+
+    def ask(picture: EncodedPicture, expected: Verdict) -> None:
+        for _ in range(25):
+            frame = inspector.inspect(picture, timeout_s=PATIENCE_S)
+            ids.append(frame.id)
+            if frame.verdict is not expected:
+                wrong.append(frame)
+
+    cases = [(NG_PICTURE, Verdict.NG), (OK_PICTURE, Verdict.OK)] * 2
+    threads = [threading.Thread(target=ask, args=case) for case in cases]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert len(set(ids)) == 100
+    assert line.counts.counts() == Counts(ok=50, ng=50)
+
+
+def test_counts_survive_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "results.db"
+    for round_ in (1, 2):
+        counter = ResultCounter(path, write_every_s=3600)
+        counter.add(Verdict.OK)
+        counter.add(Verdict.NG)
+        assert counter.counts() == Counts(ok=round_, ng=round_)
+        counter.close()
+
+
+def test_counts_are_written_also_without_a_stop(tmp_path: Path) -> None:
+    counter = ResultCounter(tmp_path / "results.db", write_every_s=0.01)
+    counter.add(Verdict.NO_RESULT)
+    reader = Database(tmp_path / "results.db", SCHEMA)
+    deadline = time.monotonic() + PATIENCE_S
+    while not (rows := reader.query("SELECT verdict, count FROM inspections")):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    assert [tuple(row) for row in rows] == [("NO_RESULT", 1)]
+    reader.close()
+    counter.close()
+
+
+def test_counts_that_cannot_be_written_wait_and_are_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counter = ResultCounter(tmp_path / "results.db", write_every_s=0.01)
+    refused = threading.Event()
+    execute = Database.execute
+
+    def full(database: Database, sql: str, values: Sequence[Value] = ()) -> int:
+        if sql.startswith("INSERT"):
+            refused.set()
+            raise StorageError(Code.NO_SPACE, "the disk is full")
+        return execute(database, sql, values)
+
+    monkeypatch.setattr(Database, "execute", full)
+    counter.add(Verdict.NG)
+    assert refused.wait(PATIENCE_S)
+    assert counter.counts() == Counts(ng=1)
+    monkeypatch.undo()
+    counter.close()
+    again = ResultCounter(tmp_path / "results.db")
+    assert again.counts() == Counts(ng=1)
+    again.close()
