@@ -61,21 +61,20 @@ class KeyDirectory:
         if there:
             raise CloudError(Code.ALREADY_EXISTS, f"{self.directory}: expected no keys, {', '.join(there)} are there")
         self._make_directory()
-        for number in range(1, 2 if demo else ROOT_KEYS + 1):
-            self.add("root", str(number), demo=demo)
-        for role in ROLES[1:]:
-            self.add(role, "1", demo=demo)
+        for role in ("root",) * (0 if demo else ROOT_KEYS - 1) + ROLES:
+            self.add(role, demo=demo)
 
-    def add(self, role: str, name: str, *, demo: bool) -> CryptoSigner:
-        """Make one more key of ``role`` and return its signer.
+    def add(self, role: str, *, demo: bool) -> CryptoSigner:
+        """Make one more key of ``role`` and return its signer; older ones stay.
 
         Raises:
             CloudError: ALREADY_EXISTS, STORAGE_FAILED, INVALID_ARGUMENT.
         """
+        number = 1 + len(list(self.directory.glob(f"{role}-*.pem")))
         key = Ed25519PrivateKey.generate()
         protection: KeySerializationEncryption = NoEncryption() if demo else BestAvailableEncryption(self._new_phrase())
         self._write(
-            self.directory / f"{role}-{name}.pem", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection)
+            self.directory / f"{role}-{number}.pem", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection)
         )
         return CryptoSigner(key)
 

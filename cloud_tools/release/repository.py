@@ -145,7 +145,7 @@ class Repository:
         root.expires = self._expiry("root")
         for keyid in list(root.roles[role].keyids):
             root.revoke_key(keyid, role)
-        root.add_key(self.keys.add(role, str(root.version), demo=demo).public_key, role)
+        root.add_key(self.keys.add(role, demo=demo).public_key, role)
         self._upload_root(root.version, self._sign(root, root))
         self._upload(_next(chain))
 

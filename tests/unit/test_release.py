@@ -199,6 +199,15 @@ def test_a_rotated_key_signs_and_the_pinned_root_still_leads_there(repository: S
     assert repository.root.read_bytes() == pinned
 
 
+def test_a_rotation_that_was_cut_off_can_be_done_again(repository: SignedRepository) -> None:
+    repository.publish("unet", "1")
+    with pytest.raises(CutOffError):
+        Repository(DyingStorage(repository.directory, 0), repository.keys, NOW).rotate("timestamp")
+    assert verified(repository) == [ModelVersion("unet", "1")]
+    repository.open().rotate("timestamp")
+    assert verified(repository) == [ModelVersion("unet", "1")]
+
+
 def test_only_online_and_targets_keys_are_rotated(repository: SignedRepository) -> None:
     assert refusal(repository.open().rotate, "root") is Code.INVALID_ARGUMENT
 
