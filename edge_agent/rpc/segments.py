@@ -6,6 +6,7 @@ while it is attached (its id cannot pass to another one then), copied and detach
 """
 
 import ctypes
+import mmap
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,8 @@ LIMIT_BYTES = 64 << 20
 _POSIX = Path("/dev/shm")  # noqa: S108 - where Linux keeps POSIX shared memory
 _IPC_STAT = 2
 _SHM_RDONLY = 0o10000
+# Fetches all pages in one call instead of one fault each; kernels before 5.14 refuse, which does no harm.
+_MADV_POPULATE_READ = 22
 _FAILED = ctypes.c_void_p(-1).value
 _NAME_LIMIT = 255
 
@@ -46,6 +49,7 @@ class _Segment(ctypes.Structure):
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.shmat.restype = ctypes.c_void_p
 _libc.shmat.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
+_libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 _libc.shmdt.argtypes = (ctypes.c_void_p,)
 _libc.shmctl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.POINTER(_Segment))
 
@@ -71,6 +75,8 @@ def read_system_v(memory: SharedMemory, expected: int) -> bytes:
         raise _refused(what, ctypes.get_errno())
     try:
         _check_bounds(what, _attached_size(what, memory.segment_id), memory.offset, expected)
+        page = memory.offset % mmap.PAGESIZE
+        _libc.madvise(address + memory.offset - page, expected + page, _MADV_POPULATE_READ)
         return ctypes.string_at(address + memory.offset, expected)
     finally:
         _libc.shmdt(address)

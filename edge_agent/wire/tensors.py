@@ -12,6 +12,7 @@ from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import DType, TensorSpec
 
 _LARGEST = 2**31 - 1
+_DTYPES: dict[int, DType] = {number: DType(name.lower()) for name, number in pb.DataType.items()}
 
 
 def dtype_to_proto(dtype: DType) -> pb.DataType:
@@ -26,9 +27,10 @@ def dtype_from_proto(value: int) -> DType:
     Raises:
         InferenceError: INVALID_ARGUMENT for a value outside the protocol.
     """
-    if value not in pb.DataType.values():
+    dtype = _DTYPES.get(value)
+    if dtype is None:
         raise InferenceError(Code.INVALID_ARGUMENT, f"data_type: expected 0 to 6, came {value}")
-    return DType(pb.DataType.Name(value).lower())
+    return dtype
 
 
 def spec_to_proto(spec: TensorSpec) -> pb.TensorMetadata:
