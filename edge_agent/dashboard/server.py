@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,6 @@ def run(settings: Settings, runtime_dir: Path) -> int:
         follower.stop()
         for thread in everyone:
             thread.stop()
-        server.close()
     return 0
 
 
@@ -76,17 +76,19 @@ def open_server(app: Flask, address: Address) -> Any:
     Raises:
         ConfigError: the address cannot be bound.
     """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
-        return waitress.create_server(
-            app,
-            host=address.host,
-            port=address.port,
-            threads=THREADS,
-            connection_limit=CONNECTIONS,
-            ident=None,
-            clear_untrusted_proxy_headers=True,
-        )
+        # Bound here: where waitress cannot bind, it leaves its sockets open.
+        listening = socket.create_server(address, family=family)
     except OSError as exc:
         raise ConfigError(
             Code.CONFIG_INVALID, f"dashboard.listen: expected a free address, {address.host}:{address.port}: {exc}"
         ) from exc
+    return waitress.create_server(
+        app,
+        sockets=[listening],
+        threads=THREADS,
+        connection_limit=CONNECTIONS,
+        ident=None,
+        clear_untrusted_proxy_headers=True,
+    )

@@ -5,6 +5,6 @@ the agent cannot say becomes NO RESULT, and is asked again with growing pauses.
 Not done here: verdicts. The station only refuses to believe doubtful ones.
 """
 
-from edge_agent.station.process import run
+from edge_agent.station.process import open_cameras, run
 
-__all__ = ["run"]
+__all__ = ["open_cameras", "run"]

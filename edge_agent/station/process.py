@@ -12,11 +12,11 @@ from edge_agent import config
 from edge_agent.client import AgentClient
 from edge_agent.config import Settings
 from edge_agent.errors import Code, ConfigError
-from edge_agent.formats import InspectedFrame
+from edge_agent.formats import InspectedFrame, Verdict
 from edge_agent.formats.picture import EncodedPicture
 from edge_agent.station.answer import Answer
 from edge_agent.station.camera import Camera, open_camera
-from edge_agent.station.loop import LONGEST_PAUSE_S, Loop, State
+from edge_agent.station.loop import LONGEST_PAUSE_S, Loop
 from edge_agent.telemetry import logs
 from edge_agent.telemetry.notify import Notifier, watchdog
 from edge_agent.telemetry.threads import Watched
@@ -49,7 +49,7 @@ def run(settings: Settings, runtime_dir: Path) -> int:
                 camera,
                 partial(inspect, client),
                 settings.station[name],
-                tell=Teller(name),
+                tell=Teller(),
                 clock=time.monotonic,
             )
             for name, camera in cameras.items()
@@ -75,11 +75,15 @@ def inspect(client: AgentClient, content: bytes, *, source: str, frame_name: str
     return client.inspect(picture, source=source, frame_name=frame_name, frame_priority=True, timeout_s=timeout_s)
 
 
+def _run(loop: Loop, thread: Watched) -> None:
+    loop.run(thread.wait)
+
+
 def _watch(loops: list[Loop], deadlines_s: Mapping[str, float], stop: threading.Event) -> None:
     threads = [
         Watched(
             f"station-{loop.name}",
-            lambda thread, loop=loop: loop.run(thread.wait),  # type: ignore[misc]
+            partial(_run, loop),
             silent_s=deadlines_s[loop.name] + _SILENCE_S,
         )
         for loop in loops
@@ -100,29 +104,28 @@ def _watch(loops: list[Loop], deadlines_s: Mapping[str, float], stop: threading.
 
 
 class Teller:
-    """Logs a station's answers: each one for a debugger, changes of state for everyone.
+    """Logs a station's answers: each one for a debugger, the beginning and the end of trouble for everyone."""
 
-    Args:
-        station: the station's name.
-    """
-
-    def __init__(self, station: str) -> None:
-        self._station = station
+    def __init__(self) -> None:
         self._trouble = ""
 
     def __call__(self, answer: Answer) -> None:
-        """Hear one answer; the same trouble is told once."""
+        """Hear one answer; the same kind of trouble is told once."""
         fields = answer._asdict() | {"verdict": answer.verdict.value}
+        # A log record has a message of its own.
+        fields["reason"] = fields.pop("message")
         _LOG.debug("answered", extra={"action": "answered", **fields})
-        trouble = "" if answer.frame_id and not answer.message else answer.message
-        if trouble != self._trouble:
-            action = "station_troubled" if trouble else "station_recovered"
-            _LOG.log(
-                logging.WARNING if trouble else logging.INFO,
-                trouble or "answers again",
-                extra={"action": action, **fields},
-            )
+        trouble = self._kind(answer)
+        if trouble and trouble != self._trouble:
+            _LOG.warning("no result: %s", trouble, extra={"action": "station_troubled", **fields})
+        elif self._trouble and not trouble:
+            _LOG.info("results again", extra={"action": "station_recovered", **fields})
         self._trouble = trouble
 
-
-__all__ = ["State", "inspect", "open_cameras", "run"]
+    @staticmethod
+    def _kind(answer: Answer) -> str:
+        if answer.verdict is not Verdict.NO_RESULT:
+            return ""
+        if not answer.frame_name:
+            return "the camera gives no picture"
+        return "the agent says so" if answer.frame_id else "the agent does not answer"
