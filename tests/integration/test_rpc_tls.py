@@ -21,7 +21,7 @@ WAIT_S = 60
 PART = drawn_part(0)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
 
