@@ -42,5 +42,6 @@ class TensorCapture(NamedTuple):
     @property
     def size_bytes(self) -> int:
         """Return the bytes of everything in it."""
-        parts = (*self.inputs, *self.outputs, *self.auxiliary_inputs, *self.auxiliary_outputs)
-        return sum(len(part.content) for part in parts)
+        tensors = (*self.inputs, *self.outputs)
+        auxiliaries = (*self.auxiliary_inputs, *self.auxiliary_outputs)
+        return sum(len(part.content) for part in tensors) + sum(len(part.content) for part in auxiliaries)
