@@ -3,6 +3,7 @@
 import typer
 
 from edge_agent.cli.context import places
+from edge_agent.client import keep_large_blocks
 
 
 def register(app: typer.Typer) -> None:
@@ -18,6 +19,7 @@ def run(context: typer.Context) -> None:
     settings = where.settings()
     from edge_agent import agent  # noqa: PLC0415 - only this verb pays for it
 
+    keep_large_blocks()
     raise typer.Exit(agent.run(settings, where.state_dir, where.runtime_dir))
 
 
@@ -27,6 +29,7 @@ def station(context: typer.Context) -> None:
     settings = where.settings()
     from edge_agent import station as process  # noqa: PLC0415 - only this verb pays for it
 
+    keep_large_blocks()
     raise typer.Exit(process.run(settings, where.runtime_dir))
 
 

@@ -1,6 +1,9 @@
 """The device's command line, as far as it needs no agent."""
 
 import json
+import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ from edge_agent.cli import main
 from edge_agent.cli.app import exit_code
 from edge_agent.cli.doctor import check_settings
 from edge_agent.cli.output import printable, size
-from edge_agent.config import read_settings
+from edge_agent.config import Settings, read_settings
 from edge_agent.errors import Code, ConfigError, InferenceError, RefusedError
 from edge_agent.store.audit import AuditLog
 from edge_agent.store.quarantine import Quarantine
@@ -204,3 +207,26 @@ def test_names_from_outside_cannot_command_the_terminal() -> None:
 @pytest.mark.parametrize(("amount", "text"), [(0, "0 B"), (1023, "1023 B"), (2048, "2 KiB"), (3 << 30, "3.0 GiB")])
 def test_sizes_are_short(amount: int, text: str) -> None:
     assert size(amount) == text
+
+
+@pytest.mark.parametrize(("verb", "module"), [("run", "agent"), ("station", "station"), ("dashboard", "dashboard")])
+def test_a_process_gets_its_settings_and_its_exit_code_is_the_verbs(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, module: str
+) -> None:
+    given: list[Any] = []
+
+    def process(settings: Settings, *places: Path) -> int:
+        given.append((settings.device.thing, *places))
+        return 7
+
+    monkeypatch.setattr(f"edge_agent.{module}.run", process)
+    path = written(tmp_path, "[device]\nthing = 'line-1'\n")
+    assert run("--config", path, verb).code == 7
+    state, runtime = tmp_path / "state", tmp_path / "run"
+    assert given == [("line-1", state, runtime) if verb == "run" else ("line-1", runtime)]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these thresholds")
+def test_the_allocator_takes_our_thresholds() -> None:
+    command = "import sys; from edge_agent.client import keep_large_blocks; sys.exit(not keep_large_blocks())"
+    assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0
