@@ -2,8 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from cloud_tools.evaluation.bench import BenchModel
 
 _DEFAULT = Path(__file__).resolve().parents[1] / "../shared/data"
 
@@ -21,3 +25,12 @@ def real_images() -> Path:
     if os.environ.get("CI") == "true":
         pytest.fail(message)
     pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def paper_models(real_images: Path, tmp_path_factory: pytest.TempPathFactory) -> "tuple[BenchModel, BenchModel]":
+    """Return a classifier and a U-Net trained on two real paper types: minutes, so once for all tests."""
+    pytest.importorskip("torch", reason="the extra train is not installed")
+    from cloud_tools.evaluation.bench import train_paper  # noqa: PLC0415 - heavy, and not for every part of the tests
+
+    return train_paper(real_images, tmp_path_factory.mktemp("paper"))

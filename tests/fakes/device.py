@@ -28,13 +28,17 @@ class AgentDevice:
     Args:
         directory: its own; holds config.toml, state, runtime and the log.
         settings: rooms and keys over the defaults that keep tests apart.
+        provisioned: a config.toml that was made for the device; settings then come from the environment.
     """
 
-    def __init__(self, directory: Path, settings: Mapping[str, Mapping[str, object]]) -> None:
+    def __init__(
+        self, directory: Path, settings: Mapping[str, Mapping[str, object]], *, provisioned: Path | None = None
+    ) -> None:
         self.state_dir = directory / "state"
         # A unix socket's path has at most 107 bytes, so the runtime directory stays short.
         self.runtime_dir = directory / "run"
-        self.config = directory / "config.toml"
+        self.config = provisioned or directory / "config.toml"
+        self._environment: dict[str, str] = {}
         self.log = directory / "agent.log"
         self.process: subprocess.Popen[bytes] | None = None
         self._output: IO[bytes] | None = None
@@ -46,7 +50,14 @@ class AgentDevice:
         }
         merged = {room: {**defaults.get(room, {}), **settings.get(room, {})} for room in {*defaults, *settings}}
         directory.mkdir(parents=True, exist_ok=True)
-        self.config.write_text(_toml(merged))
+        if provisioned is None:
+            self.config.write_text(_toml(merged))
+        else:
+            self._environment = {
+                f"EDGE_AGENT__{room}__{key}".upper(): value if isinstance(value, str) else json.dumps(value)
+                for room, keys in merged.items()
+                for key, value in keys.items()
+            }
         self.state_dir.mkdir(exist_ok=True)
 
     def start(self, *command: str, wait: bool = True) -> None:
@@ -59,10 +70,15 @@ class AgentDevice:
             cwd=ROOT,
             stdout=self._output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=self.environment,
         )
         if wait:
             self.wait_for(lambda status: status.agent.state in ("READY", "DEGRADED"))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return the environment of this device's processes."""
+        return {**os.environ, **self._environment, "PYTHONPATH": str(ROOT)}
 
     def client(self) -> AgentClient:
         return AgentClient.at(self.runtime_dir)

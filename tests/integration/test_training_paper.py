@@ -1,10 +1,9 @@
 """Real defect images: two paper types, a classifier and a U-Net, as a cloud operator would train them."""
 
-from pathlib import Path
 
 import pytest
 
-from cloud_tools.evaluation.bench import BenchModel, train_paper
+from cloud_tools.evaluation.bench import BenchModel
 from cloud_tools.evaluation.device import DeviceModel, largest_difference
 from cloud_tools.evaluation.metrics import PixelCounts
 from edge_agent import vision
@@ -16,8 +15,8 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
-def models(real_images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[BenchModel, BenchModel]:
-    return train_paper(real_images, tmp_path_factory.mktemp("paper"))
+def models(paper_models: tuple[BenchModel, BenchModel]) -> tuple[BenchModel, BenchModel]:
+    return paper_models
 
 
 def test_both_models_are_good_on_sheets_they_never_saw(models: tuple[BenchModel, BenchModel]) -> None:
