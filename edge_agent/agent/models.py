@@ -1,5 +1,6 @@
 """Models as the other rooms need them: built, opened, described, mapped."""
 
+import hashlib
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from edge_agent.inference import (
     open_session,
     try_golden,
 )
-from edge_agent.store import Generation, read_models_config
+from edge_agent.store import Generation, Store, read_models_config
 from edge_agent.telemetry import metrics
 
 _log = logging.getLogger(__name__)
@@ -60,9 +61,10 @@ class Runtimes:
 class LocalModels:
     """Loads models that no deployment brought, for clients of the old protocol."""
 
-    def __init__(self, runtimes: Runtimes, registry: Registry) -> None:
+    def __init__(self, runtimes: Runtimes, registry: Registry, store: Store) -> None:
         self._runtimes = runtimes
         self._registry = registry
+        self._store = store
         self._loaded: dict[str, Session] = {}
         self._lock = threading.Lock()
 
@@ -70,9 +72,10 @@ class LocalModels:
         """Answer for ``manifest.model`` from this directory.
 
         Raises:
-            InferenceError: ALREADY_EXISTS.
+            InferenceError: ALREADY_EXISTS; FAILED_PRECONDITION, a file is not as its manifest says.
             ActivationError: it cannot be loaded here.
         """
+        directory = self._verified(directory, manifest)
         with self._lock:
             if manifest.model in self._registry.active():
                 raise InferenceError(Code.ALREADY_EXISTS, f"{manifest.model} is loaded")
@@ -87,6 +90,18 @@ class LocalModels:
             if session is not None and self._registry.active().get(model) is session:
                 self._registry.withdraw(model)
                 self._registry.retire(session, timeout_s=10.0)
+
+    def _verified(self, directory: Path, manifest: Manifest) -> Path:
+        """Return where to load from: of a signed version the store's own copy, which nobody else can write."""
+        version = manifest.model_version
+        if version in self._store.installed() and self._store.manifest(version) == manifest:
+            self._store.verify(version)
+            return self._store.directory(version)
+        for artefact in manifest.artefacts:
+            if _digest(directory / artefact.path) != artefact.sha256:
+                message = f"{artefact.path}: expected the bytes that {version}'s manifest names, came others"
+                raise InferenceError(Code.FAILED_PRECONDITION, message)
+        return directory
 
 
 class Mappings:
@@ -162,3 +177,10 @@ def _describe(
         threshold=manifest.decision.threshold,
         **common,
     )
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""

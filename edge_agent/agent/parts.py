@@ -179,7 +179,7 @@ class Parts:
             new_id=new_id,
         )
         rules = LoadRules(state_dir / "versions", self._is_trusted, self.settings.trust.local_model_roots)
-        models = ClientModels(self.registry, LocalModels(self.runtimes, self.registry), rules)
+        models = ClientModels(self.registry, LocalModels(self.runtimes, self.registry, self.store), rules)
         runtime_dir.mkdir(parents=True, exist_ok=True)
         self.control: RpcServer = control_server(
             runtime_dir, OperatorService(self.operator, self.inspector, self.events)

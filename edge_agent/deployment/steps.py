@@ -197,6 +197,8 @@ class Steps:
         meter = Meter(record.model_copy(update={"bytes_total": total}), present, work)
         for artefact in missing.values():
             self._fetch(artefact, meter, record.deadline, work)
+        for target in record.targets:
+            self._store.install(self._journal.manifest(target.manifest_sha256))
         return note(meter.record, {"kept_bytes": sum(present.values())}, size_bytes=meter.fetched)
 
     def _fetch(self, artefact: Artefact, meter: Meter, deadline: float, work: Work) -> None:
@@ -215,9 +217,7 @@ class Steps:
 
     def _verify(self, record: Deployment, _work: Work) -> Deployment:
         for target in record.targets:
-            content = self._journal.manifest(target.manifest_sha256)
-            manifest = self._store.install(content)
-            self._store.verify(manifest.model_version, manifest_sha256=target.manifest_sha256)
+            self._store.verify(target.version, manifest_sha256=target.manifest_sha256)
         return record
 
     def _build(self, record: Deployment, work: Work) -> Deployment:
