@@ -98,7 +98,8 @@ class LocalCloud:
         if record is None:
             return CloudStatus(running=False, directory=self.directory, message="not running")
         if not record.alive:
-            return CloudStatus(running=False, directory=self.directory, message="was killed; its last state is lost")
+            message = "was killed; its last state is lost"
+            return CloudStatus(running=False, directory=self.directory, message=message, killed=True)
         return CloudStatus(running=True, directory=self.directory, pid=record.pid, endpoints=self._endpoints(record))
 
     def aws_environment(self) -> dict[str, str]:

@@ -26,13 +26,14 @@ class Endpoints(NamedTuple):
 
 
 class CloudStatus(NamedTuple):
-    """Whether it runs, and where."""
+    """Whether it runs, and where; ``killed``: the last run ended without saving its state."""
 
     running: bool
     directory: Path
     pid: int | None = None
     endpoints: Endpoints | None = None
     message: str = ""
+    killed: bool = False
 
 
 def aws_environment(endpoints: Endpoints) -> dict[str, str]:
