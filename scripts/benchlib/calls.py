@@ -1,0 +1,114 @@
+"""The ways to ask for one inference that are compared, and how they are timed."""
+
+import ctypes
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent._proto.sagemaker_edge import agent_pb2 as pb
+from edge_agent._proto.sagemaker_edge import agent_pb2_grpc as services
+
+ROOT = Path(__file__).resolve().parents[2]
+Call = Callable[[], object]
+_OPTIONS = (("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20))
+_TIMEOUT_S = 30.0
+_IPC_CREAT, _IPC_RMID = 0o1000, 0
+
+
+class Server:
+    """``served`` in its own process."""
+
+    def __init__(self, directory: Path) -> None:
+        command = [sys.executable, "-m", "scripts.benchlib.served", str(directory)]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.order(do="memory")
+        self.address = f"unix:{directory / 'agent.sock'}"
+
+    def order(self, **order: object) -> dict[str, Any]:
+        """Send an order and return its answer."""
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("expected pipes to the server, came none")
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate(timeout=_TIMEOUT_S)
+
+
+class Caller:
+    """A gRPC client with one picture, as bytes and in a System V segment."""
+
+    def __init__(self, server: Server, model: str, picture: NDArray[np.uint8]) -> None:
+        self._channel = grpc.insecure_channel(server.address, options=_OPTIONS)
+        self._stub = services.AgentStub(self._channel)
+        self._model = model
+        self._picture = picture
+        self._metadata = pb.TensorMetadata(name="image", data_type=pb.UINT8, shape=picture.shape)
+        self._segment = _Segment(picture.nbytes)
+
+    def by_bytes(self) -> object:
+        """Send the picture in the message; the bytes are made anew, as a camera's are."""
+        tensor = pb.Tensor(tensor_metadata=self._metadata, byte_data=self._picture.tobytes())
+        return self._ask(tensor)
+
+    def by_shared_memory(self) -> object:
+        """Write the picture into shared memory and send where it is."""
+        self._segment.write(self._picture)
+        handle = pb.SharedMemoryHandle(size=self._picture.nbytes, offset=0, segment_id=self._segment.number)
+        return self._ask(pb.Tensor(tensor_metadata=self._metadata, shared_memory_handle=handle))
+
+    def close(self) -> None:
+        """Close the channel and remove the segment."""
+        self._channel.close()
+        self._segment.remove()
+
+    def _ask(self, tensor: pb.Tensor) -> object:
+        request = pb.PredictRequest(name=self._model, tensors=[tensor])
+        return self._stub.Predict(request, timeout=_TIMEOUT_S)
+
+
+class _Segment:
+    def __init__(self, size_bytes: int) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._libc.shmat.restype = ctypes.c_void_p
+        self.number = self._libc.shmget(0, ctypes.c_size_t(size_bytes), _IPC_CREAT | 0o600)
+        address = self._libc.shmat(self.number, None, 0)
+        self._bytes = np.frombuffer((ctypes.c_uint8 * size_bytes).from_address(address), np.uint8)
+
+    def write(self, picture: NDArray[np.uint8]) -> None:
+        self._bytes[:] = picture.reshape(-1)
+
+    def remove(self) -> None:
+        self._libc.shmctl(self.number, _IPC_RMID, None)
+
+
+def interleaved(calls: Mapping[str, Call], *, block: int, rounds: int) -> dict[str, NDArray[np.float64]]:
+    """Return milliseconds of each call: blocks in turn, so that whatever disturbs disturbs all alike."""
+    for call in calls.values():
+        timed(call, block)
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            taken[name] += timed(call, block)
+    return {name: np.array(values) for name, values in taken.items()}
+
+
+def timed(call: Call, count: int) -> list[float]:
+    """Return milliseconds of ``count`` calls in a row."""
+    values = []
+    for _ in range(count):
+        started = time.perf_counter()
+        call()
+        values.append((time.perf_counter() - started) * 1000)
+    return values

@@ -1,0 +1,94 @@
+"""The serving side of a measurement, in a process of its own: the agent's own rooms behind gRPC.
+
+``python -m scripts.benchlib.served DIRECTORY``; then orders as JSON lines on stdin, an answer for each on stdout.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from edge_agent._proto.sagemaker_edge import agent_pb2, agent_pb2_grpc
+from edge_agent.config import Inference
+from edge_agent.errors import ActivationError
+from edge_agent.formats import Manifest, TensorCapture, parse
+from edge_agent.inference import DataPlane, Registry, open_session, raise_thresholds
+from edge_agent.rpc.sagemaker_models import ClientModels, LoadRules
+from edge_agent.rpc.sagemaker_service import SageMakerService
+from edge_agent.rpc.server import RpcServer, Service
+
+_THREADS = 16
+_DRAIN_S = 30.0
+
+
+class _NoCaptures:
+    """Nothing is captured while it is measured."""
+
+    def capture_tensors(self, capture: TensorCapture) -> None:
+        """Forget it."""
+
+    def capture_state(self, capture_id: str) -> None:
+        """Know nothing."""
+
+
+class Served:
+    """A registry behind a unix socket, told by lines what to load."""
+
+    def __init__(self, directory: Path) -> None:
+        raise_thresholds()
+        self._directory = directory
+        self._registry = Registry()
+        models = ClientModels(self._registry, None, LoadRules(directory, lambda _digest: False))
+        servicer = SageMakerService(models, DataPlane(self._registry), _NoCaptures())
+        name = agent_pb2.DESCRIPTOR.services_by_name["Agent"].full_name
+        service = Service(name, lambda server: agent_pb2_grpc.add_AgentServicer_to_server(servicer, server))
+        self._server = RpcServer([service], threads=_THREADS)
+        self._server.listen_on(directory / "agent.sock", "")
+        self._server.start()
+
+    def load(self, version: str, lanes: int) -> dict[str, Any]:
+        """Open a version, put it in front, and retire what it replaced."""
+        manifest = self._manifest(version)
+        options = Inference(lanes=lanes)
+        session = open_session(self._directory / version, manifest, options, engines=self._directory / "engines")
+        for replaced in self._registry.activate({manifest.model: session}).values():
+            self._registry.retire(replaced, timeout_s=_DRAIN_S)
+        return {}
+
+    def fail(self, version: str) -> dict[str, Any]:
+        """Try a version that cannot be loaded."""
+        try:
+            self.load(version, 1)
+        except ActivationError as exc:
+            return {"code": exc.code.value}
+        raise AssertionError("expected a version that cannot be loaded, it was")
+
+    def memory(self) -> dict[str, Any]:
+        """Return this process's resident bytes."""
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return {"bytes": pages * os.sysconf("SC_PAGESIZE")}
+
+    def close(self) -> None:
+        """End server and workers."""
+        self._server.stop(1.0)
+        self._registry.close()
+
+    def _manifest(self, version: str) -> Manifest:
+        content = (self._directory / version / "manifest.json").read_bytes()
+        return parse(Manifest, content, what="manifest")
+
+
+def main() -> int:
+    """Serve until stdin ends."""
+    served = Served(Path(sys.argv[1]))
+    orders = {"load": served.load, "fail": served.fail, "memory": served.memory}
+    for line in sys.stdin:
+        order = json.loads(line)
+        print(json.dumps(orders[order.pop("do")](**order)), flush=True)
+    served.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
