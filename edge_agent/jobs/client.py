@@ -161,7 +161,7 @@ class JobsClient:
         return self._queued
 
     def prefer(self, job_id: str) -> None:
-        """Take this queued job next, before older ones (a rollback that pre-empts)."""
+        """Take this queued job next, before older ones (a rollback that preempts)."""
         self._inputs.put(_Prefer(job_id))
 
     def publish(self, topic: str, payload: bytes) -> bool:

@@ -22,6 +22,7 @@ _REGISTRY = CollectorRegistry(auto_describe=True)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _MODEL = ("model", "version")
 _MICROSECONDS = 1e6
+_LABELS: dict[str, tuple[str, ...]] = {}
 
 
 class Description(NamedTuple):
@@ -30,6 +31,7 @@ class Description(NamedTuple):
     name: str
     kind: str
     meaning: str
+    labels: tuple[str, ...]
 
 
 class Durations(NamedTuple):
@@ -65,6 +67,10 @@ class _TritonCounters(Collector):
         with self._lock:
             self._values[name][model, version, reason] += amount
 
+    def labels(self, name: str) -> tuple[str, ...]:
+        """Return the labels of one counter; only failures have a reason."""
+        return (*_MODEL, "reason") if name == "nv_inference_request_failure" else _MODEL
+
     def collect(self) -> Iterable[Metric]:
         """Return everything that was counted."""
         with self._lock:
@@ -78,15 +84,21 @@ class _TritonCounters(Collector):
 
 
 def _counter(name: str, meaning: str, labels: tuple[str, ...] = ()) -> Counter:
-    return Counter(f"edge_agent_{name}", meaning, labels, registry=_REGISTRY)
+    return Counter(_named(name, labels), meaning, labels, registry=_REGISTRY)
 
 
 def _gauge(name: str, meaning: str, labels: tuple[str, ...] = ()) -> Gauge:
-    return Gauge(f"edge_agent_{name}", meaning, labels, registry=_REGISTRY)
+    return Gauge(_named(name, labels), meaning, labels, registry=_REGISTRY)
 
 
 def _histogram(name: str, meaning: str, labels: tuple[str, ...] = ()) -> Histogram:
-    return Histogram(f"edge_agent_{name}", meaning, labels, buckets=_SECONDS, registry=_REGISTRY)
+    return Histogram(_named(name, labels), meaning, labels, buckets=_SECONDS, registry=_REGISTRY)
+
+
+def _named(name: str, labels: tuple[str, ...]) -> str:
+    full = f"edge_agent_{name}"
+    _LABELS[full] = labels
+    return full
 
 
 _TRITON = _TritonCounters()
@@ -206,9 +218,10 @@ def exposition() -> bytes:
 
 
 def described() -> Iterator[Description]:
-    """Yield every metric with its kind and meaning."""
+    """Yield every metric with its kind, meaning and labels."""
     for metric in _REGISTRY.collect():
-        yield Description(metric.name, metric.type, metric.documentation)
+        labels = _LABELS.get(metric.name, _TRITON.labels(metric.name))
+        yield Description(metric.name, metric.type, metric.documentation, labels)
 
 
 class MetricsServer:

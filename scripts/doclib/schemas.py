@@ -1,0 +1,23 @@
+"""docs/schemas: JSON Schemas of the documents that devices and cloud exchange."""
+
+import json
+
+from pydantic import BaseModel
+
+from edge_agent.formats import JobDocument, Manifest, ModelsConfig
+
+DOCUMENTS: dict[str, type[BaseModel]] = {
+    "job.json": JobDocument,
+    "manifest.json": Manifest,
+    "models_config.json": ModelsConfig,
+}
+
+
+def documents() -> dict[str, str]:
+    """Return file names and contents."""
+    return {name: _schema(kind) for name, kind in DOCUMENTS.items()}
+
+
+def _schema(kind: type[BaseModel]) -> str:
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **kind.model_json_schema(by_alias=True)}
+    return json.dumps(schema, indent=2) + "\n"
