@@ -1,0 +1,30 @@
+"""``python -m scripts.benchlib.unmeasured PART``: the fields of a part that is not measured yet, each null."""
+
+import json
+import sys
+
+FIELDS = {
+    "delivery": (
+        "ota_seconds_100mb",
+        "get_hash_seconds_100mb",
+        "failed_requests",
+        "swap_p99_ratio",
+        "reconnect_peak_share",
+        "memory_growth",
+    ),
+    "station": ("frame_to_browser_ms", "verdict_rate_ratio_8_viewers", "page_kb", "first_paint_ms"),
+    "fleet": (),
+    "soak": ("memory_growth",),
+    "setup-peers": ("peers",),
+}
+
+
+def main(part: str) -> int:
+    """Print the part's fields and say on stderr that nothing was measured."""
+    sys.stderr.write(f"bench {part}: not measured yet\n")
+    print(json.dumps(dict.fromkeys(FIELDS[part])))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
