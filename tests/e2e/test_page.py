@@ -327,3 +327,21 @@ def test_a_page_without_a_seat_asks_instead_and_stays_current(chromium: Browser,
         is_shown(seen, line.inspect(BAD))
         expect(seen.page.get_by_text("Too many viewers")).to_be_visible()
         expect(seen.find("verdict")).to_have_text("NG")
+
+
+def test_a_page_that_nobody_looks_at_gives_its_seat_back_and_is_current_when_looked_at(
+    line: Line, seen: Window
+) -> None:
+    hide = """hidden => {
+        Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+        document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    seen.open()
+    is_shown(seen, line.inspect(GOOD))
+    seen.page.evaluate(hide, arg=True)
+    missed = line.inspect(BAD)
+    expect(seen.page.get_by_text("This page has lost its connection")).to_be_visible()
+    assert seen.page.locator("main").get_attribute("data-frame") != missed.id
+    seen.page.evaluate(hide, arg=False)
+    is_shown(seen, missed)
+    expect(seen.page.get_by_text("This page has lost its connection")).to_be_hidden()

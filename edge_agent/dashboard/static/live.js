@@ -21,24 +21,36 @@ export function follow(handlers) {
 
   const take = (name, view) => {
     silence = stopwatch();
-    const since = view.agent.why ? { base: view.agent.away_s * 1000, passed: stopwatch() } : null;
-    away = since;
+    away = view.agent.why ? { base: view.agent.away_s * 1000, passed: stopwatch() } : null;
     fillParts("agent", view.agent);
     handlers[name]?.(view);
   };
 
+  let source = null;
+  let opened = stopwatch();
+  let again = 0;
+
+  const close = () => {
+    clearTimeout(again);
+    source?.close();
+    source = null;
+  };
+
   const open = () => {
-    const source = new EventSource(body.dataset.events);
+    close();
+    opened = stopwatch(); // the silence goes on: to try is not to hear
+    source = new EventSource(body.dataset.events);
     source.onopen = () => { body.dataset.link = "open"; silence = stopwatch(); };
     source.addEventListener("beat", () => { silence = stopwatch(); });
     for (const name of NAMES) source.addEventListener(name, (event) => take(name, JSON.parse(event.data)));
-    const watch = setInterval(() => {
-      const closed = source.readyState === EventSource.CLOSED;
-      if (!closed && silence() < 2 * SILENT_MS) return;
-      clearInterval(watch);
-      source.close();
-      poll().finally(() => setTimeout(open, closed ? POLL_MS : RETRY_MS));
-    }, RETRY_MS);
+  };
+
+  // The browser comes back by itself from most things; not from a refusal, and not from a silent line.
+  const watch = () => {
+    const refused = source?.readyState === EventSource.CLOSED;
+    if (!source || (!refused && Math.min(silence(), opened()) < 2 * SILENT_MS)) return;
+    close();
+    poll().finally(() => { if (!document.hidden) again = setTimeout(open, refused ? POLL_MS : RETRY_MS); });
   };
 
   const poll = async () => {
@@ -59,9 +71,10 @@ export function follow(handlers) {
     const element = document.querySelector("[data-away]");
     element.textContent = away ? ageText((away.base + away.passed()) / 1000) : "";
   }, 200);
-  // A page that is left holds its seat no longer.
-  addEventListener("pagehide", () => { body.dataset.link = "open"; });
-  open();
+  setInterval(watch, RETRY_MS);
+  // A page that nobody looks at holds no seat: browsers have few connections, and so has the server.
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  if (!document.hidden) open();
 }
 
 const locale = document.documentElement.lang;
