@@ -17,7 +17,7 @@ from scripts.demo_line.processes import Processes
 from scripts.demo_line.trouble import DemoError
 from scripts.demo_line.world import MODELS, ROOT, USUAL, World, bundles, check_ports
 
-_PROBATION_S = 3.0
+_PROBATION_S = 1.0
 _LOOK_S = 0.5
 _BEFORE_RESTART_S = 1.0
 
@@ -71,23 +71,23 @@ def _start(world: World, processes: Processes, local: LocalCloud) -> None:
         say("making a bucket, a signed repository, and a thing with its certificate …")
         cloud.set_up()
     device.configure(probation_s=_PROBATION_S)
-    for name in (AGENT, STATION, PAGE):
+    # The page first: it says by itself that it waits for the agent.
+    for name in (PAGE, AGENT, STATION):
         device.start(name)
+    _write_environment(world, cloud)
     if known:
         cloud.refresh()
     else:
         say("publishing the sample models …")
         cloud.publish([*bundles("1"), *bundles("2")])
         world.remember_set_up(clouds.made_from(world, cloud.endpoints))
-    _write_environment(world, cloud)
     _deploy(device, cloud)
     device.wait_for_page()
 
 
 def _deploy(device: Device, cloud: Cloud) -> None:
     status = device.wait_until_ready()
-    missing = {*MODELS} - {model.name for model in status.models if model.active}
-    if not missing:
+    if {*MODELS} <= {model.name for model in status.models if model.active}:
         return
     say("deploying version 1 of both models by an AWS IoT job …")
     execution = cloud.deploy(*((model, "1") for model in MODELS))

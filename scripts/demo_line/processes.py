@@ -4,6 +4,7 @@ What is written down outlives a SIGKILL of the demo: the next run ends what is l
 process is known by id, start time and boot, so a stranger that got the id is left alone.
 """
 
+import ipaddress
 import json
 import os
 import signal
@@ -164,5 +165,11 @@ def listening(pids: Iterable[int]) -> set[str]:
             for connection in process.net_connections(kind="inet"):
                 open_udp = connection.type == 2 and not connection.raddr  # noqa: PLR2004 - SOCK_DGRAM
                 if connection.laddr and (connection.status == psutil.CONN_LISTEN or open_udp):
-                    found.add(f"{connection.laddr.ip}:{connection.laddr.port}")
+                    found.add(f"{_plain(connection.laddr.ip)}:{connection.laddr.port}")
     return found
+
+
+def _plain(address: str) -> str:
+    """Return an IPv4 address as such where an IPv6 socket is bound to it (RFC 4291, 2.5.5.2)."""
+    mapped = getattr(ipaddress.ip_address(address), "ipv4_mapped", None)
+    return str(mapped or address)

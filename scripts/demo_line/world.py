@@ -144,13 +144,19 @@ def check_ports(ports: Ports) -> None:
         DemoError: one is taken; the message names it.
     """
     for what, port in ports._asdict().items():
-        try:
-            socket.create_server((LOOPBACK, port)).close()
-        except OSError as exc:
+        why = _taken(port)
+        if why:
             raise DemoError(
-                f"port {port} of {LOOPBACK} (for the {what}) is taken by another program: end it and start again "
-                f"({exc.strerror})"
-            ) from exc
+                f"port {port} of {LOOPBACK} (for the {what}) is taken by another program: end it and start again ({why})"
+            )
+
+
+def _taken(port: int) -> str:
+    try:
+        socket.create_server((LOOPBACK, port)).close()
+    except OSError as exc:
+        return exc.strerror or str(exc)
+    return ""
 
 
 def _short(path: Path) -> Path:
