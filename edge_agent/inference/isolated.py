@@ -172,45 +172,49 @@ class IsolatedSession:
         """Return the answer and the seconds that the request waited for its lane."""
         asked = time.monotonic()
         deadline = asked + timeout_s
-        lane = self._send(request, deadline, priority)
-        sent = time.monotonic()
-        patience = max(0.0, min(deadline - sent, self._hang_timeout_s))
+        while True:
+            lane = self._lanes.take(deadline=deadline, priority=priority)
+            sent = time.monotonic()
+            try:
+                parcel = self._exchange(lane, request, sent, deadline)
+            except (BrokenPipeError, ConnectionResetError):
+                # The worker ended and had not read the message (unix(7): a socket closed with unread data
+                # resets its peer), so nothing of the request was executed: it may wait for the next worker.
+                self._forget(lane)
+                continue
+            answer = self._read(lane, parcel, read, sent)
+            if not self._lanes.give(lane):
+                lane.close()
+            if isinstance(answer, InferenceError):
+                raise answer
+            return answer, sent - asked
+
+    def _exchange(self, lane: Endpoint, request: _Request, sent: float, deadline: float) -> Parcel:
         try:
-            parcel = lane.receive(patience)
-            error = parcel.message.get("error")
-            answer = read(parcel) if error is None else InferenceError(Code[error[0]], error[1])
+            lane.send(request.message, request.blobs)
+            return lane.receive(max(0.0, min(deadline - sent, self._hang_timeout_s)))
         except TimeoutError as exc:
             raise self._late(lane, sent, deadline) from exc
+        except OverflowError as exc:
+            self._lanes.give(lane)
+            raise InferenceError(Code.INVALID_ARGUMENT, str(exc)) from exc
+        except (BrokenPipeError, ConnectionResetError):
+            raise
         except ConnectionError as exc:
-            self._lanes.drop(lane)
-            lane.close()
+            self._forget(lane)
             raise InferenceError(Code.UNAVAILABLE, "the model's worker ended during the request") from exc
+
+    def _read(self, lane: Endpoint, parcel: Parcel, read: Callable[[Parcel], T], sent: float) -> T | InferenceError:
+        try:
+            error = parcel.message.get("error")
+            return read(parcel) if error is None else InferenceError(Code[error[0]], error[1])
         except (KeyError, TypeError, ValueError) as exc:
             self._supervisor.take_in(lane, sent, "its answer makes no sense")
             raise InferenceError(Code.UNAVAILABLE, "the model's worker gave an answer that makes no sense") from exc
-        if not self._lanes.give(lane):
-            lane.close()
-        if isinstance(answer, InferenceError):
-            raise answer
-        return answer, sent - asked
 
-    def _send(self, request: _Request, deadline: float, priority: Priority) -> Endpoint:
-        """Return the lane that the request went out on.
-
-        A lane whose worker has ended refuses the message: it was never asked, so the request may wait for another.
-        """
-        while True:
-            lane = self._lanes.take(deadline=deadline, priority=priority)
-            try:
-                lane.send(request.message, request.blobs)
-            except ConnectionError:
-                self._lanes.drop(lane)
-                lane.close()
-                continue
-            except OverflowError as exc:
-                self._lanes.give(lane)
-                raise InferenceError(Code.INVALID_ARGUMENT, str(exc)) from exc
-            return lane
+    def _forget(self, lane: Endpoint) -> None:
+        self._lanes.drop(lane)
+        lane.close()
 
     def _late(self, lane: Endpoint, sent: float, deadline: float) -> InferenceError:
         """Hand an unanswered lane to the supervisor and return what the caller is told."""

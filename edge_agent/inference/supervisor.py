@@ -161,7 +161,6 @@ class Supervisor:
         except _Ended:
             pass
         self.ready = False
-        self.process_id = None
         ended = worker.end()
         with self._lock:
             abandoned = [*self._late]
@@ -170,6 +169,7 @@ class Supervisor:
             self._fault = ""
         for lane in [*self._lanes.withdraw(), *abandoned]:
             lane.close()
+        self.process_id = None
         return None if how is None else (how or f"it {ended}")
 
     def _look(self, worker: WorkerProcess) -> str | None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -111,6 +112,29 @@ def test_requests_that_come_while_the_worker_is_replaced_wait_for_the_new_one(se
     for thread in threads:
         thread.join(PATIENCE_S)
     assert len(answers) == 8
+
+
+def test_a_request_that_the_dead_worker_never_read_is_answered_by_the_next(session: IsolatedSession) -> None:
+    first = worker_of(session)
+    os.kill(first, signal.SIGSTOP)
+    until(lambda: psutil.Process(first).status() == psutil.STATUS_STOPPED, "a stopped worker")
+    answers: list[object] = []
+    thread = threading.Thread(target=lambda: answers.append(session.infer(image(1), timeout_s=PATIENCE_S)))
+    lane = next(iter(session._supervisor._current))
+    sent = threading.Event()
+    send = lane.send
+
+    def tell(*parts: Any) -> None:
+        send(*parts)
+        sent.set()
+
+    lane.send = tell  # type: ignore[method-assign]
+    thread.start()
+    assert sent.wait(PATIENCE_S)
+    os.kill(first, signal.SIGKILL)
+    thread.join(PATIENCE_S)
+    assert len(answers) == 1
+    assert session.restarts == 1
 
 
 def test_a_worker_that_answers_nothing_is_killed_and_replaced(tmp_path: Path, restarts: list[str]) -> None:
