@@ -147,7 +147,7 @@ def check_ports(ports: Ports) -> None:
         why = _taken(port)
         if why:
             raise DemoError(
-                f"port {port} of {LOOPBACK} (for the {what}) is taken by another program: end it and start again ({why})"
+                f"port {port} of {LOOPBACK} (for the {what}) is taken by another program: end it first ({why})"
             )
 
 
