@@ -82,7 +82,8 @@ def test_the_page_follows_the_line_from_the_first_deployment_to_the_second(line:
     assert seen.complaints == []
 
 
-def test_both_verdicts_are_seen_and_counted(line: Line) -> None:
-    counts = line.device.wait_for(lambda status: min(status.counts.ok, status.counts.ng) > 0).counts
-    assert counts.ok + counts.ng > counts.no_result
+def test_both_verdicts_are_counted_and_a_swap_costs_no_result(line: Line) -> None:
+    before = line.device.status().counts  # what came before the first deployment had no model to ask
+    seen = line.device.wait_for(lambda status: status.counts.ok > before.ok and status.counts.ng > before.ng)
+    assert seen.counts.no_result == before.no_result
     assert json.loads((line.device.state_dir / "models_config.json").read_text())["models"][0]["version"] == "2"

@@ -99,18 +99,20 @@ class Line:
         return eventually(ended, lambda: self.device.log.read_text()[-3000:])
 
 
+@pytest.fixture
+def line(tmp_path: Path, cloud: MosquittoCloud, repository: SignedRepository) -> Iterator[Line]:
+    line = Line(tmp_path, cloud, repository)
+    yield line
+    if line.device.process is not None:  # a failed test leaves nobody behind
+        line.device.kill()
+
+
 @pytest.mark.parametrize(
     ("row", "when"), CASES, ids=lambda value: value.state.value if isinstance(value, Row) else value
 )
 def test_killed_in_each_state_the_row_is_what_happens(
-    row: Row,
-    when: str,
-    tmp_path: Path,
-    cloud: MosquittoCloud,
-    repository: SignedRepository,
-    monkeypatch: pytest.MonkeyPatch,
+    row: Row, when: str, line: Line, cloud: MosquittoCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = Line(tmp_path, cloud, repository)
     line.start(f"{row.state.value}:{when}", monkeypatch)
     job_id = f"{row.state.value}-{when}-{time.monotonic_ns()}"
     cloud.create_job(line.thing, job_id, install((MODEL, "2")))
@@ -132,9 +134,8 @@ def test_killed_in_each_state_the_row_is_what_happens(
 
 
 def test_the_third_unclean_end_under_probation_rolls_back_and_quarantines(
-    tmp_path: Path, cloud: MosquittoCloud, repository: SignedRepository, monkeypatch: pytest.MonkeyPatch
+    line: Line, cloud: MosquittoCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = Line(tmp_path, cloud, repository)
     job_id = f"unclean-{time.monotonic_ns()}"
     cloud.create_job(line.thing, job_id, install((MODEL, "2")))
     for _ in range(3):
@@ -154,9 +155,8 @@ def test_the_third_unclean_end_under_probation_rolls_back_and_quarantines(
 
 
 def test_killed_while_rolling_back_the_old_version_answers_and_the_job_fails(
-    tmp_path: Path, cloud: MosquittoCloud, repository: SignedRepository, monkeypatch: pytest.MonkeyPatch
+    line: Line, cloud: MosquittoCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = Line(tmp_path, cloud, repository)
     job_id = f"rolling-{time.monotonic_ns()}"
     cloud.create_job(line.thing, job_id, install((MODEL, "2")))
     line.start("ACTIVATING:before", monkeypatch)
@@ -176,9 +176,8 @@ def test_killed_while_rolling_back_the_old_version_answers_and_the_job_fails(
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_at_the_end_of_a_failure_the_report_still_comes(
-    when: str, tmp_path: Path, cloud: MosquittoCloud, repository: SignedRepository, monkeypatch: pytest.MonkeyPatch
+    when: str, line: Line, cloud: MosquittoCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = Line(tmp_path, cloud, repository)
     line.start(f"REFUSED:{when}", monkeypatch)
     job_id = f"refused-{when}-{time.monotonic_ns()}"
     cloud.create_job(line.thing, job_id, install((MODEL, "77")))
@@ -191,9 +190,8 @@ def test_killed_at_the_end_of_a_failure_the_report_still_comes(
 
 
 def test_killed_after_the_commit_was_reported_nothing_is_done_twice(
-    tmp_path: Path, cloud: MosquittoCloud, repository: SignedRepository, monkeypatch: pytest.MonkeyPatch
+    line: Line, cloud: MosquittoCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = Line(tmp_path, cloud, repository)
     line.start("", monkeypatch)
     job_id = f"reported-{time.monotonic_ns()}"
     cloud.create_job(line.thing, job_id, install((MODEL, "2")))
