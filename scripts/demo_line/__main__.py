@@ -10,6 +10,9 @@ from types import FrameType
 from edge_agent.errors import AgentError
 from scripts.demo_line.trouble import DemoError
 
+# As a shell tells of an end by SIGINT.
+_EXIT_INTERRUPTED = 130
+
 
 def main() -> int:
     """Run the demo as its flags say."""
@@ -34,13 +37,11 @@ def main() -> int:
         print(f"scripts/demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 0
+        # For the demo it is the ordinary end.
+        return _EXIT_INTERRUPTED if arguments.smoke else 0
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    # Once is enough: a second Ctrl-C must not cut the stopping short.
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -1,11 +1,10 @@
 """The demo to look at: runs until Ctrl-C, keeps its state, finds again what an earlier run left."""
 
-import fcntl
 import shlex
+import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from cloud_tools.errors import CloudError
@@ -15,7 +14,7 @@ from scripts.demo_line.cloud import Cloud
 from scripts.demo_line.device import AGENT, PAGE, STATION, Device
 from scripts.demo_line.processes import Processes
 from scripts.demo_line.trouble import DemoError
-from scripts.demo_line.world import MODELS, ROOT, USUAL, World, bundles, check_ports
+from scripts.demo_line.world import MODELS, RECORD, ROOT, USUAL, World, bundles, check_ports
 
 _PROBATION_S = 1.0
 _LOOK_S = 0.5
@@ -32,9 +31,9 @@ def run(data: Path | None) -> int:
     world = World(ROOT / ".demo", USUAL, data)
     world.make()
     world.frames()
-    processes = Processes(world.directory / "processes.json", world.logs)
+    processes = Processes(world.directory / RECORD, world.logs)
     local = LocalCloud(world.cloud)
-    with _alone(world):
+    with world.alone():
         left = processes.end_leftovers()
         if left:
             say(f"ended what an earlier run had left: {', '.join(left)}")
@@ -55,6 +54,8 @@ def say(text: str) -> None:
 
 def stop(processes: Processes, local: LocalCloud) -> None:
     """End everything, the cloud last, so that what it was told is kept."""
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not cut this short
     say("stopping …")
     try:
         processes.stop_all()
@@ -103,16 +104,6 @@ def _keep_running(device: Device, processes: Processes) -> None:
             processes.stop(name)
             time.sleep(_BEFORE_RESTART_S)
             device.start(name)
-
-
-@contextmanager
-def _alone(world: World) -> Iterator[None]:
-    with (world.directory / "lock").open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise DemoError(f"a demo runs already in {world.directory}") from exc
-        yield
 
 
 def _write_environment(world: World, cloud: Cloud) -> None:

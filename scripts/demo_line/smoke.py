@@ -1,10 +1,13 @@
 """The demo tried from end to end: set up, deployed, broken, killed, looked at; one JSON object at the end."""
 
+import os
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
+from cloud_tools.errors import CloudError
 from cloud_tools.local import LocalCloud
 from edge_agent.errors import AgentError
 from scripts.demo_line import browser
@@ -17,8 +20,9 @@ from scripts.demo_line.processes import Processes, listening
 from scripts.demo_line.report import Report
 from scripts.demo_line.steps import BANDWIDTH_BYTES_PER_S, STEPS, Line
 from scripts.demo_line.trouble import DemoError
-from scripts.demo_line.world import LOOPBACK, World, bundles, free_ports
+from scripts.demo_line.world import LOCK, LOOPBACK, RECORD, USUAL, World, bundles, free_ports
 
+_PREFIX = "edge-demo-"
 _PROBATION_S = 1.0
 _PICTURES = 40
 _LEAST_PREDICTIONS = 200
@@ -29,10 +33,13 @@ _SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 def run(data: Path | None) -> int:
     """Try everything; print the report; return 0 if all came as expected."""
-    directory = Path(tempfile.mkdtemp(prefix="edge-demo-"))
+    _sweep()
+    directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
     report = Report()
+    world = World(directory, free_ports(), data)
     try:
-        _run_in(World(directory, free_ports(), data), report)
+        with world.alone():
+            _run_in(world, report)
     except (DemoError, AgentError) as error:
         report.expect(fulfilled=False, complaint=str(error))
     finally:
@@ -43,11 +50,23 @@ def run(data: Path | None) -> int:
     return 0 if report.ok else 1
 
 
+def _sweep() -> None:
+    """End and delete what earlier runs that were killed have left."""
+    for lock in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{LOCK}"):
+        world = World(lock.parent, USUAL)
+        if lock.lstat().st_uid != os.getuid() or lock.parent.is_symlink():
+            continue
+        with suppress(DemoError, OSError, CloudError), world.alone():
+            Processes(world.directory / RECORD, world.logs).end_leftovers()
+            LocalCloud(world.cloud).stop()
+            shutil.rmtree(world.directory, ignore_errors=True)
+
+
 def _run_in(world: World, report: Report) -> None:
     began = time.monotonic()
     world.make()
     pictures = _pictures(world.frames())
-    processes = Processes(world.directory / "processes.json", world.logs)
+    processes = Processes(world.directory / RECORD, world.logs)
     local = LocalCloud(world.cloud)
     client = LineClient(world.runtime, pictures)
     try:

@@ -1,11 +1,13 @@
 """Where a demo's things are: directories, ports, pictures."""
 
+import fcntl
 import hashlib
 import json
 import shutil
 import socket
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +16,8 @@ from scripts.demo_line.trouble import DemoError
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "samples"
 LOOPBACK = "127.0.0.1"
+LOCK = "lock"
+RECORD = "processes.json"
 MODELS = ("img-classification", "unet")
 
 _PICTURES = {".jpg", ".jpeg", ".png"}
@@ -77,6 +81,20 @@ class World:
         """Make the directories that nobody else makes."""
         for path in (self.directory, self.logs):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep others out of the directory.
+
+        Raises:
+            DemoError: another demo runs in it.
+        """
+        with (self.directory / LOCK).open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                raise DemoError(f"a demo runs already in {self.directory}") from exc
+            yield
 
     def forget(self) -> None:
         """Delete what an earlier run set up, the cloud's state last of all, so that all of it is made anew."""
