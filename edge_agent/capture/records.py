@@ -25,7 +25,6 @@ from edge_agent.formats import (
     TensorCapture,
     Verdict,
 )
-from edge_agent.vision import encode_png
 
 # The end of the year 9999: later there is no folder for it.
 LAST_TIME = 253_402_300_799.0
@@ -137,6 +136,8 @@ def from_tensors(capture: TensorCapture) -> tuple[Capture, list[bytes]]:
 
 def _picture(picture: Picture) -> tuple[bytes, str]:
     if isinstance(picture, RawPicture):
+        from edge_agent.vision import encode_png  # noqa: PLC0415 - the agent needs no image library for files
+
         pixels = np.frombuffer(picture.rgb, np.uint8).reshape(picture.height, picture.width, 3)
         return encode_png(pixels), "png"
     return picture.content, "png" if picture.content.startswith(b"\x89PNG") else "jpg"
