@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 import socket
 import tempfile
@@ -21,6 +22,8 @@ RECORD = "processes.json"
 MODELS = ("img-classification", "unet")
 
 _PICTURES = {".jpg", ".jpeg", ".png"}
+# Where data sets keep masks; they are no pictures of parts.
+_MASKS = "ground_truth"
 # sun_path of a unix socket's address has 108 bytes; gRPC wants a name after the directory.
 _LONGEST_RUNTIME_DIR = 80
 
@@ -32,6 +35,8 @@ class Ports(NamedTuple):
     data: int
     metrics: int
 
+
+_PURPOSES = {"page": "the page", "data": "the data plane", "metrics": "metrics"}
 
 # Where people, Triton's clients and Prometheus look.
 USUAL = Ports(page=8080, data=8001, metrics=8002)
@@ -114,7 +119,7 @@ class World:
             DemoError: there are no pictures.
         """
         source = self._data or SAMPLES / "frames"
-        found = sorted(path for path in source.rglob("*") if path.suffix.lower() in _PICTURES and path.is_file())
+        found = sorted(path for path in source.rglob("*") if _is_picture(path.relative_to(source)) and path.is_file())
         if not found:
             raise DemoError(f"{source}: expected JPEG or PNG pictures, there are none")
         if all(path.parent == source for path in found):
@@ -165,7 +170,7 @@ def check_ports(ports: Ports) -> None:
         why = _taken(port)
         if why:
             raise DemoError(
-                f"port {port} of {LOOPBACK} (for the {what}) is taken by another program: end it first ({why})"
+                f"port {port} of {LOOPBACK} (for {_PURPOSES[what]}) is taken by another program: end it first ({why})"
             )
 
 
@@ -173,8 +178,12 @@ def _taken(port: int) -> str:
     try:
         socket.create_server((LOOPBACK, port)).close()
     except OSError as exc:
-        return exc.strerror or str(exc)
+        return os.strerror(exc.errno or 0)
     return ""
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in _PICTURES and _MASKS not in path.parts
 
 
 def _short(path: Path) -> Path:
