@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -29,6 +29,9 @@ DEFAULT_RUNTIME_DIR = Path("/run/edge-agent")
 THING_PATTERN = r"^[a-zA-Z0-9:_-]{1,128}$"
 CREDENTIALS_PATTERN = r"^(none|aws-iot|environment|file:.+)$"
 ADDRESS_PATTERN = r"^[^\s]+:[0-9]{1,5}$"
+OPTIONAL_ADDRESS_PATTERN = r"^(|[^\s]+:[0-9]{1,5})$"
+HOUR = r"([01][0-9]|2[0-3]):[0-5][0-9]"
+MAX_PORT = 65_535
 
 
 class Room(BaseModel):
@@ -41,6 +44,16 @@ def _not_the_word(value: object) -> object:
     return None if value == "" else value
 
 
+def _port_that_exists(value: str) -> str:
+    # gRPC takes a larger one without a word and listens somewhere else.
+    if value and int(value.rpartition(":")[2]) > MAX_PORT:
+        raise ValueError(f"expected a port up to {MAX_PORT}")
+    return value
+
+
+Address = Annotated[str, Field(pattern=ADDRESS_PATTERN), AfterValidator(_port_that_exists)]
+OptionalAddress = Annotated[str, Field(pattern=OPTIONAL_ADDRESS_PATTERN), AfterValidator(_port_that_exists)]
+RuntimeName = Literal["onnxruntime", "openvino", "tensorrt", "dlr"]
 OptionalPath = Annotated[Path | None, BeforeValidator(_not_the_word)]
 
 
@@ -58,7 +71,7 @@ class Mqtt(Room):
 
     endpoint: str = ""
     """Host name of the AWS IoT data endpoint; empty: no cloud."""
-    port: int = Field(8883, ge=1, le=65535)
+    port: int = Field(8883, ge=1, le=MAX_PORT)
     """The endpoint's port."""
     certificate: OptionalPath = None
     """The device's certificate, PEM."""
@@ -101,7 +114,7 @@ class Deployment(Room):
     """Least watching of a candidate beside the live version."""
     probation: StagePolicy = StagePolicy(min_requests=0, max_seconds=0)
     """Least watching of the new version while the old one stays warm."""
-    window: str = Field("", pattern=r"^(|[0-2][0-9]:[0-5][0-9]-[0-2][0-9]:[0-5][0-9])$")
+    window: str = Field("", pattern=rf"^(|{HOUR}-{HOUR})$")
     """Local time in which installs may start, as 22:00-05:00; empty: always."""
     reserve_bytes: int = Field(256 << 20, ge=0)
     """Disk space that a download must leave free."""
@@ -120,7 +133,7 @@ class Inference(Room):
     """A worker process for each version, or none for very small devices."""
     memory_budget_bytes: int = Field(0, ge=0)
     """Memory that all workers may take; 0: what the machine has."""
-    runtimes: tuple[str, ...] = ("onnxruntime",)
+    runtimes: tuple[RuntimeName, ...] = Field(("onnxruntime",), min_length=1)
     """Runtimes to use, the preferred first."""
     threads: int = Field(1, ge=1, le=256)
     """Threads inside one inference."""
@@ -148,7 +161,7 @@ class RpcTls(Room):
 class Rpc(Room):
     """The gRPC servers."""
 
-    tcp: str = Field("127.0.0.1:8001", pattern=r"^(|[^\s]+:[0-9]{1,5})$")
+    tcp: OptionalAddress = "127.0.0.1:8001"
     """Address of the data plane over TCP; empty: unix socket only."""
     sockets: tuple[Path, ...] = ()
     """Further unix sockets of the data plane, for old clients."""
@@ -196,7 +209,7 @@ class Station(Room):
 class Dashboard(Room):
     """The page."""
 
-    listen: str = Field("127.0.0.1:8080", pattern=ADDRESS_PATTERN)
+    listen: Address = "127.0.0.1:8080"
     """Address of the page."""
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1")
     """Host names under which the page may be asked for."""
@@ -207,7 +220,7 @@ class Dashboard(Room):
 class Telemetry(Room):
     """Logs and metrics."""
 
-    metrics: str = Field("127.0.0.1:8002", pattern=r"^(|[^\s]+:[0-9]{1,5})$")
+    metrics: OptionalAddress = "127.0.0.1:8002"
     """Address of /metrics; empty: none."""
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """The lowest level that is logged."""

@@ -1,6 +1,7 @@
 """What every document has in common: strict fields, and errors that name them."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -49,7 +50,16 @@ def parse(kind: type[D], content: bytes | str | dict[str, Any], *, what: str) ->
 
 def describe(error: ValidationError) -> str:
     """Return all faults of a validation in one line: field, expectation, what came."""
-    return "; ".join(_fault(fault) for fault in error.errors(include_url=False))
+    faults = error.errors(include_url=False)
+    return "; ".join(_fault(fault) for fault in faults if not _follows(fault, faults))
+
+
+def _follows(fault: Any, faults: Sequence[Any]) -> bool:
+    """Tell whether a list is only said to be too short because of its own bad items."""
+    place = fault["loc"]
+    return fault["type"] == "too_short" and any(
+        len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in faults
+    )
 
 
 def _fault(fault: Any) -> str:
