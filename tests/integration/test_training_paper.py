@@ -1,6 +1,5 @@
 """Real defect images: two paper types, a classifier and a U-Net, as a cloud operator would train them."""
 
-
 import pytest
 
 from cloud_tools.evaluation.bench import BenchModel
