@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable
 
-from edge_agent.deployment.deployer import Deployer, JobOrder
+from edge_agent.deployment.deployer import Deployer
+from edge_agent.deployment.orders import JobOrder
 from edge_agent.deployment.record import Deployment, status_details
 from edge_agent.deployment.states import TABLE, State
 from edge_agent.jobs import Connection, Event, JobGone, JobOffered, JobReported, JobsClient, Reportable
@@ -53,7 +54,7 @@ def hand_over(deployer: Deployer, connected: Callable[[bool], None]) -> Callable
 
     def take(event: Event) -> None:
         if isinstance(event, JobOffered):
-            deployer.offer(JobOrder(event.job_id, event.execution_number, event.document))
+            deployer.offer(JobOrder(event.job_id, event.execution_number, event.document, event.queued_at))
         elif isinstance(event, JobGone):
             deployer.cancel(event.job_id, event.reason)
         elif isinstance(event, JobReported):

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from edge_agent.config import Settings
@@ -16,10 +16,11 @@ from edge_agent.inference import (
     Session,
     build_engine,
     open_session,
+    prune_engines,
     try_golden,
 )
+from edge_agent.storage import durable
 from edge_agent.store import Generation, Store, read_models_config
-from edge_agent.telemetry import metrics
 
 _log = logging.getLogger(__name__)
 
@@ -49,13 +50,21 @@ class Runtimes:
         def restarted(reason: str) -> None:
             fields = {"action": "worker_replaced", "model": manifest.model, "version": manifest.version}
             _log.warning("worker replaced", extra={**fields, "reason": reason})
-            metrics.count_worker_restart(manifest.model, manifest.version)
 
         return open_session(directory, manifest, self._options, engines=self._engines, on_restart=restarted)
 
     def try_golden(self, session: Session, directory: Path) -> GoldenReport:
         """Ask the golden samples."""
         return try_golden(session, directory)
+
+    def prune(self, keep: Sequence[Manifest]) -> None:
+        """Delete engines that belong to none of these.
+
+        Raises:
+            StorageError: STORAGE_FAILED.
+        """
+        with durable.translated(self._engines):
+            prune_engines(self._engines, list(keep))
 
 
 class LocalModels:

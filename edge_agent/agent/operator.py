@@ -9,8 +9,9 @@ from edge_agent import __version__
 from edge_agent.agent.models import Mappings, describe_models
 from edge_agent.capture import CaptureSpool
 from edge_agent.config import Settings
-from edge_agent.deployment.deployer import Deployer, LocalOrder
+from edge_agent.deployment.deployer import Deployer
 from edge_agent.deployment.journal import Journal
+from edge_agent.deployment.orders import LocalOrder
 from edge_agent.deployment.record import to_report
 from edge_agent.deployment.states import State
 from edge_agent.errors import Code, InferenceError, RefusedError

@@ -3,7 +3,6 @@
 import platform
 import random
 import secrets
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +24,7 @@ from edge_agent.deployment.serving import Serving
 from edge_agent.deployment.steps import Steps
 from edge_agent.errors import StorageError
 from edge_agent.formats import ClockStatus, InspectedFrame, ModelsChanged
-from edge_agent.inference import Answered, DataPlane, Inspected, Registry, available_runtimes
+from edge_agent.inference import DataPlane, Registry, available_runtimes
 from edge_agent.inspection import Inspector, RecentFrames, ResultCounter
 from edge_agent.jobs import JobsClient, Outbox
 from edge_agent.rpc.inspection_service import InspectionService
@@ -33,6 +32,7 @@ from edge_agent.rpc.operator_service import OperatorService
 from edge_agent.rpc.sagemaker_models import ClientModels, LoadRules
 from edge_agent.rpc.sagemaker_service import SageMakerService
 from edge_agent.rpc.server import RpcServer, control_server, data_server
+from edge_agent.storage import durable
 from edge_agent.storage.database import set_aside
 from edge_agent.store import AuditLog, Store
 from edge_agent.telemetry import metrics
@@ -65,6 +65,7 @@ class Parts:
         self.events = Events()
         self._observer = observer
         self._last_state = ""
+        self._committed: frozenset[str] = frozenset()
         self._build_store(state_dir)
         self._build_inference(state_dir)
         self._build_captures(state_dir)
@@ -78,7 +79,7 @@ class Parts:
         self.journal = rebuilt(Journal, state_dir / "journal.db")
         models_config = state_dir / "models_config.json"
         if not models_config.exists():
-            shutil.copyfile(default_models_config(), models_config)
+            durable.write(models_config, default_models_config().read_bytes())
         self.commits = Commits(self.store, self.audit, models_config)
         self.mappings = Mappings(models_config, self._is_known)
         self.mappings.try_reload()
@@ -86,7 +87,6 @@ class Parts:
     def _build_inference(self, state_dir: Path) -> None:
         self.registry = Registry()
         self.data_plane = DataPlane(self.registry)
-        self.data_plane.watch(_count)
         self.runtimes = Runtimes(self.settings, state_dir / "engines")
         self.serving = Serving(self.runtimes, self.registry)
 
@@ -192,7 +192,8 @@ class Parts:
         )
 
     def _is_known(self, model: str) -> bool:
-        return model in self.store.generations.current().models or model in self.registry.active()
+        # Asked for every inspection, so nothing is read here.
+        return model in self.registry.active() or model in self._committed
 
     def _is_trusted(self, manifest_sha256: str) -> bool:
         return any(self.store.digest(version) == manifest_sha256 for version in self.store.installed())
@@ -215,8 +216,26 @@ class Parts:
             metrics.count_deployment_state(record.state.value)
             self.show_models()
 
+    def look_at_committed(self) -> None:
+        """Note what is committed, and forget the trouble of a model that answers as it should by now.
+
+        Raises:
+            StorageError: it could not be read.
+        """
+        generation = self.store.generations.current()
+        self._committed = frozenset(generation.models)
+        answering = {name: session.manifest.version for name, session in self.registry.active().items()}
+        for name, entry in generation.models.items():
+            if answering.get(name) == entry.version:
+                self.health.troubles.pop(name, None)
+
     def show_models(self) -> None:
-        """Tell everyone what answers now."""
+        """Tell everyone what answers now.
+
+        Raises:
+            StorageError: what is committed could not be read.
+        """
+        self.look_at_committed()
         models = self.operator.models()
         self.events.publish(ModelsChanged(models=models))
         metrics.show_models((m.name, m.active or "", m.state, m.memory_bytes) for m in models)
@@ -246,17 +265,3 @@ def default_models_config() -> Path:
     package = Path(edge_agent.__file__).parent
     inside = package / "models_config.json"
     return inside if inside.exists() else package.parent / "models_config.json"
-
-
-def _count(answered: Answered) -> None:
-    model, version = answered.model
-    if answered.error is not None:
-        metrics.count_failure(model, version, answered.error.code)
-        return
-    durations = metrics.Durations(total_s=answered.milliseconds / 1000)
-    if isinstance(answered.answer, Inspected):
-        asked = answered.answer
-        durations = metrics.Durations(
-            durations.total_s, asked.queue_ms / 1000, asked.decode_ms / 1000, compute_s=asked.compute_ms / 1000
-        )
-    metrics.observe_request(model, version, durations)

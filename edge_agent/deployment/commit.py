@@ -11,7 +11,7 @@ from edge_agent.deployment.plan import already_current
 from edge_agent.deployment.record import Deployment, Target
 from edge_agent.errors import DocumentError, StorageError
 from edge_agent.formats import CommittedModel, ModelVersion
-from edge_agent.store import AuditLog, Committed, Store, read_models_config, write_models_config
+from edge_agent.store import AuditLog, Committed, Generation, Store, read_models_config, write_models_config
 
 _log = logging.getLogger(__name__)
 
@@ -38,17 +38,24 @@ class Commits:
         if not already_current(record.targets, committed):
             news = {target.name: self._committed(target, record.operation, committed) for target in record.targets}
             generation = self._store.commit({**committed, **news})
-            self._audit.append(
-                "committed",
-                deployment=record.id,
-                job=record.job_id,
-                operation=record.operation,
-                generation=generation.number,
-                models={name: entry.version for name, entry in news.items()},
-                actor=record.actor,
-                reason=record.reason,
-            )
+            self._note(record, generation)
         self.follow_up()
+
+    def _note(self, record: Deployment, generation: Generation) -> None:
+        """Add the commit to the audit log; the generation stands, whether it can be noted or not."""
+        fields = {
+            "deployment": record.id,
+            "job": record.job_id,
+            "operation": record.operation,
+            "generation": generation.number,
+            "models": {target.name: target.to for target in record.targets},
+            "actor": record.actor,
+            "reason": record.reason,
+        }
+        try:
+            self._audit.append("committed", **fields)
+        except StorageError as exc:
+            _log.error("commit not in the audit log", extra={**fields, "action": "audit_failed", "why": exc.message})
 
     def follow_up(self) -> None:
         """Write ``models_config.json`` if that is possible; the generation is the truth without it."""

@@ -4,12 +4,16 @@ Derived facts only. What is committed stands in the generations; without the jou
 the agent serves that and forgets what was under way.
 """
 
+import logging
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from edge_agent.deployment.record import Deployment
-from edge_agent.errors import Code, StorageError
+from edge_agent.errors import Code, DocumentError, StorageError
 from edge_agent.formats import parse
-from edge_agent.storage.database import Database
+from edge_agent.storage.database import Database, Row
+
+_log = logging.getLogger(__name__)
 
 _SCHEMA = (
     """
@@ -54,22 +58,22 @@ class Journal:
 
     def running(self) -> Deployment | None:
         """Return the deployment that has not ended, if there is one."""
-        rows = self._database.query("SELECT record FROM deployments WHERE NOT over ORDER BY started LIMIT 1")
-        return _read(rows[0]["record"]) if rows else None
+        rows = self._database.query("SELECT record FROM deployments WHERE NOT over ORDER BY started")
+        return next(_readable(rows), None)
 
     def of_job(self, job_id: str) -> Deployment | None:
         """Return the newest deployment of a job."""
         rows = self._database.query(
             "SELECT record FROM deployments WHERE job_id = ? ORDER BY started DESC LIMIT 1", (job_id,)
         )
-        return _read(rows[0]["record"]) if rows else None
+        return next(_readable(rows), None)
 
     def history(self, *, identity: str = "", limit: int = 100) -> list[Deployment]:
         """Return deployments, the newest first; one alone by its id."""
         rows = self._database.query(
             "SELECT record FROM deployments WHERE ? IN ('', id) ORDER BY started DESC LIMIT ?", (identity, limit)
         )
-        return [_read(row["record"]) for row in rows]
+        return list(_readable(rows))
 
     def keep_manifest(self, sha256: str, content: bytes) -> None:
         """Keep a verified manifest until its deployment is over, so that a resume needs no network."""
@@ -91,5 +95,15 @@ class Journal:
         self._database.close()
 
 
-def _read(text: str) -> Deployment:
-    return parse(Deployment, text, what="journal")
+def _readable(rows: Iterable[Row]) -> Iterator[Deployment]:
+    records = (_read(row["record"]) for row in rows)
+    return (record for record in records if record is not None)
+
+
+def _read(text: str) -> Deployment | None:
+    """Return the record; one that a newer agent or a bad disk left unreadable must not stop this one."""
+    try:
+        return parse(Deployment, text, what="journal")
+    except DocumentError as exc:
+        _log.error("record not readable", extra={"action": "journal_unreadable", "reason": exc.message})
+        return None

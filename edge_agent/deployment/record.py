@@ -45,6 +45,7 @@ class Deployment(Document):
     id: str
     job_id: str = ""
     execution_number: int = 0
+    queued_at: int = 0
     operation: Literal["install", "rollback"]
     targets: tuple[Target, ...]
     policy: Policy = Policy()
@@ -65,9 +66,9 @@ class Deployment(Document):
 
     @property
     def outcome(self) -> State:
-        """Return how it ended, or where it stands."""
+        """Return how it ended, or where it stands; a commit that is being undone is no end."""
         ends = [State(entry.state) for entry in self.states if entry.state in ENDS]
-        return ends[-1] if ends else self.state
+        return ends[-1] if ends and self.state is State.REPORTED else self.state
 
 
 def begin(
@@ -78,6 +79,7 @@ def begin(
     deadline_s: float,
     job_id: str = "",
     execution_number: int = 0,
+    queued_at: int = 0,
     reason: str = "",
     actor: str = "",
 ) -> Deployment:
@@ -87,6 +89,7 @@ def begin(
         id=identity,
         job_id=job_id,
         execution_number=execution_number,
+        queued_at=queued_at,
         operation=document.operation,
         targets=tuple(Target(name=model.name, to=model.version) for model in document.models),
         policy=document.policy,
@@ -111,12 +114,15 @@ def enter(record: Deployment, state: State, now: float) -> Deployment:
     )
 
 
-def refused(identity: str, job_id: str, execution_number: int, *, now: float, code: Code, message: str) -> Deployment:
+def refused(
+    identity: str, *, job_id: str, execution_number: int, queued_at: int, now: float, code: Code, message: str
+) -> Deployment:
     """Return the record of a job whose document says nothing that could be begun."""
     return Deployment(
         id=identity,
         job_id=job_id,
         execution_number=execution_number,
+        queued_at=queued_at,
         operation="install",
         targets=(),
         state=State.REFUSED,

@@ -5,12 +5,12 @@ back is one assignment. Used by the deployer's thread, and at start before it ru
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from edge_agent.errors import AgentError
-from edge_agent.formats import Manifest
+from edge_agent.errors import AgentError, InferenceError
+from edge_agent.formats import Manifest, ModelVersion
 from edge_agent.inference import BuildReport, GoldenReport, Registry, Session
 
 _log = logging.getLogger(__name__)
@@ -29,6 +29,9 @@ class Runtimes(Protocol):
 
     def try_golden(self, session: Session, directory: Path) -> GoldenReport:
         """Ask the golden samples."""
+
+    def prune(self, keep: Sequence[Manifest]) -> None:
+        """Delete engines that belong to none of these."""
 
 
 class Version(NamedTuple):
@@ -98,11 +101,11 @@ class Serving:
 
     def restore(self) -> None:
         """Turn leases back to what was replaced and end the candidates."""
-        self._registry.activate({name: old for name, old in self._replaced.items() if old is not None})
-        for name, old in self._replaced.items():
-            if old is None:
-                self._registry.withdraw(name)
-        self._replaced = {}
+        replaced, self._replaced = self._replaced, {}
+        open_still = {name: old for name, old in replaced.items() if old is not None and old.state != "CLOSED"}
+        self._registry.activate(open_still)
+        for name in replaced.keys() - open_still.keys():
+            self._registry.withdraw(name)
         self.abandon()
 
     def settle(self) -> None:
@@ -111,13 +114,33 @@ class Serving:
         self._candidates = {}
         for session in replaced.values():
             if session is not None:
-                self._registry.retire(session, timeout_s=DRAIN_TIMEOUT_S)
+                self._retire(session)
 
     def abandon(self) -> None:
         """End candidates that do not answer."""
         candidates, self._candidates = self._candidates, {}
         for session in candidates.values():
+            self._retire(session)
+
+    def _retire(self, session: Session) -> None:
+        """End a session; one that cannot be ended keeps no other one alive, and undoes no commit."""
+        try:
             self._registry.retire(session, timeout_s=DRAIN_TIMEOUT_S)
+        except InferenceError as exc:
+            _log.error("session not ended", extra={"action": "retire_failed", "reason": exc.message})
+
+    def answers(self, version: ModelVersion) -> bool:
+        """Tell whether this version is what answers for its model."""
+        session = self._registry.active().get(version.name)
+        return session is not None and session.state != "CLOSED" and session.manifest.model_version == version
+
+    def in_use(self) -> list[Manifest]:
+        """Return what is in memory, whoever loaded it: its files must stay, a worker may start again."""
+        return [session.manifest for session in self._registry.loaded()]
+
+    def prune(self, keep: Sequence[Manifest]) -> None:
+        """Delete engines that belong to none of these."""
+        self._runtimes.prune(keep)
 
     def candidates_alive(self) -> bool:
         """Tell whether every candidate is ready and none lost its worker."""

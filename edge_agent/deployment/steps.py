@@ -6,6 +6,7 @@ what comes next, writing the record down, telling anyone.
 """
 
 import functools
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -22,15 +23,19 @@ from edge_agent.deployment.record import Deployment, Target, note
 from edge_agent.deployment.serving import Serving, Version
 from edge_agent.deployment.states import State
 from edge_agent.deployment.work import Meter, Work, patiently
-from edge_agent.errors import BundleError, Code, RefusedError
+from edge_agent.errors import AgentError, BundleError, Code, RefusedError
 from edge_agent.formats import Artefact, Manifest, ModelVersion, Policy, parse
 from edge_agent.store import Store
 from edge_agent.transfer import fetch_verified
 from edge_agent.trust import Release
 
+_log = logging.getLogger(__name__)
+
 _T = TypeVar("_T")
 
 PARTIAL_AGE_S = 7 * 86_400.0
+# What a kill may cost of the time under watch; a probation of days must not wear out flash memory.
+KEEP_WATCH_S = 1.0
 
 
 class AlreadyCurrent(Exception):  # noqa: N818 - an outcome, not an error
@@ -140,11 +145,13 @@ class Steps:
             StorageError: something could not be deleted; the next end tries again.
         """
         self._serving.abandon()
+        in_use = self._serving.in_use()
         if record.code in {Code.SIGNATURE_INVALID.value, Code.DIGEST_MISMATCH.value, Code.MANIFEST_INVALID.value}:
             age_s = 0.0
         else:
             age_s = PARTIAL_AGE_S
-        self._store.prune(set(), partial_age_s=age_s, now=self._now())
+        self._store.prune({manifest.model_version for manifest in in_use}, partial_age_s=age_s, now=self._now())
+        self._serving.prune([*in_use, *map(self._store.manifest, self._store.installed())])
 
     def quarantine(self, record: Deployment) -> None:
         """Never try these manifests again by themselves.
@@ -176,12 +183,12 @@ class Steps:
     def _check(self, record: Deployment, work: Work) -> Deployment:
         if record.operation == "rollback":
             record = self._plan_rollback(record)
-        elif plan.already_current(record.targets, self._commits.models()):
-            raise AlreadyCurrent(record)
         manifests = [self._manifest(target) for target in record.targets]
+        missing = sum(artefact.size_bytes for artefact in self._missing(manifests).values())
+        if record.operation == "install" and not missing and self._is_current(record):
+            raise AlreadyCurrent(record)
         for manifest in manifests:
             plan.check_machine(manifest, self._machine)
-        missing = sum(artefact.size_bytes for artefact in self._missing(manifests).values())
         # An optimised graph is about as large as the model it was made from.
         engines = sum(manifest.model_artefact.size_bytes for manifest in manifests)
         free = self._store.free_bytes()
@@ -254,21 +261,36 @@ class Steps:
 
     def _probation(self, record: Deployment, work: Work) -> Deployment:
         policy = record.policy.probation or self._limits.probation
+        kept_at = before = time.monotonic()
         while not guards.watched_enough(record.probation, policy):
-            before = self._now()
             work.wait(min(0.2, policy.max_seconds))
+            now = time.monotonic()
             failures = 0 if self._serving.candidates_alive() else 1
-            seconds = record.probation.seconds + max(0.0, self._now() - before)
+            seconds = record.probation.seconds + now - before
+            before = now
             watch = record.probation.model_copy(update={"seconds": seconds, "failures": failures})
             guards.check_probation(watch)
             record = record.model_copy(update={"probation": watch})
-            work.keep(record)
+            if now - kept_at >= KEEP_WATCH_S:
+                kept_at = now
+                work.keep(record)
         return note(record, {"seconds_watched": record.probation.seconds})
 
     def _commit(self, record: Deployment, _work: Work) -> Deployment:
         self._commits.make_durable(record)
+        if not self._answers(record):
+            self._answer_late(record)
         self._serving.settle()
         return record
+
+    def _answer_late(self, record: Deployment) -> None:
+        """Let what is committed answer, should a restart not have got that far; committed it is in any case."""
+        try:
+            for target in record.targets:
+                self._serving.open(self._stored(target))
+            self._serving.activate()
+        except AgentError as exc:
+            _log.error("committed, not answering", extra={"action": "model_unavailable", "reason": exc.message})
 
     def _roll_back(self, record: Deployment, _work: Work) -> Deployment:
         self._serving.restore()
@@ -289,6 +311,13 @@ class Steps:
     def _offer_of_store(self, name: str, version: str) -> Offer:
         stored = ModelVersion(name, version)
         return Offer(self._store.manifest(stored), self._store.digest(stored))
+
+    def _is_current(self, record: Deployment) -> bool:
+        """Tell whether nothing is to be done: committed to the byte, and answering."""
+        return plan.already_current(record.targets, self._commits.models()) and self._answers(record)
+
+    def _answers(self, record: Deployment) -> bool:
+        return all(self._serving.answers(target.version) for target in record.targets)
 
     def _policy(self, job: Policy, offers: Mapping[str, Offer]) -> Policy:
         manifests = [offer.manifest.policy for offer in offers.values()]

@@ -24,8 +24,8 @@ class Work(NamedTuple):
     cancelled: Callable[[], bool]
     progress: Callable[[Deployment], None]
     """Tell people how far it is."""
-    keep: Callable[[Deployment], None]
-    """Write the record down in the middle of a state."""
+    keep: Callable[[Deployment], object]
+    """Write the record down in the middle of a state, and tell people."""
     jitter: Callable[[float], float]
     """A random time between 0 and its argument."""
 

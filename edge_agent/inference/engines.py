@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from edge_agent.errors import ActivationError
 from edge_agent.formats import Manifest
 from edge_agent.inference.runtimes import require_runtime
 
@@ -69,11 +70,19 @@ def engine_file(manifest: Manifest, engines: Path) -> EngineFile:
 
 def prune_engines(engines: Path, keep: list[Manifest]) -> int:
     """Delete what belongs to none of these models and return how many files went."""
-    kept = {engine_file(manifest, engines).path.stem for manifest in keep}
+    kept = {stem for manifest in keep if (stem := _stem(manifest, engines))}
     stale = [path for path in engines.glob("*") if path.name.split(".")[0] not in kept]
     for path in stale:
         path.unlink(missing_ok=True)
     return len(stale)
+
+
+def _stem(manifest: Manifest, engines: Path) -> str:
+    """Return what its files are called; empty where its runtime is not usable here, so that it has none."""
+    try:
+        return engine_file(manifest, engines).path.stem
+    except ActivationError:
+        return ""
 
 
 def sha256_of(path: Path) -> str:

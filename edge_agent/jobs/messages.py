@@ -38,6 +38,8 @@ class JobOffered(NamedTuple):
     execution_number: int
     details: dict[str, str]
     """The status details last reported for it."""
+    queued_at: int = 0
+    """Epoch seconds; with the execution number it tells this job from an earlier one of its id."""
 
 
 class JobGone(NamedTuple):

@@ -215,6 +215,7 @@ class Session(Reporting):
             execution.version_number,
             execution.execution_number,
             dict(execution.details),
+            execution.queued_at,
         )
         return [*self._leave_backlog(execution.job_id), Tell(offered)]
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
 from edge_agent.config import Deployment as Limits
 from edge_agent.deployment.commit import Commits
-from edge_agent.deployment.deployer import Deployer, JobOrder, LocalOrder
+from edge_agent.deployment.deployer import Deployer
 from edge_agent.deployment.journal import Journal
+from edge_agent.deployment.orders import JobOrder, LocalOrder
 from edge_agent.deployment.plan import Machine
 from edge_agent.deployment.record import Deployment
 from edge_agent.deployment.serving import Serving, Version
@@ -94,6 +95,7 @@ class FakeRuntimes:
     def __init__(self) -> None:
         self.bad: dict[ModelVersion, Code] = {}
         self.opened: list[FakeSession] = []
+        self.kept_engines: set[str] = set()
 
     def build(self, directory: Path, manifest: Manifest, *, cancelled: Callable[[], bool]) -> BuildReport:
         self._check(manifest, Code.BUILD_FAILED)
@@ -108,6 +110,9 @@ class FakeRuntimes:
     def try_golden(self, session: FakeSession, directory: Path) -> GoldenReport:
         self._check(session.manifest, Code.GOLDEN_MISMATCH)
         return GoldenReport(max_difference=0.0, p50_ms=1.0, memory_bytes=1, samples=1)
+
+    def prune(self, keep: Sequence[Manifest]) -> None:
+        self.kept_engines = {str(manifest.model_version) for manifest in keep}
 
     def _check(self, manifest: Manifest, code: Code) -> None:
         if self.bad.get(manifest.model_version) is code:
@@ -175,8 +180,8 @@ class Device:
         assert not self._thread.is_alive()
         self.journal.close()
 
-    def job(self, job_id: str, document: dict[str, object], *, execution_number: int = 1) -> None:
-        self.deployer.offer(JobOrder(job_id, execution_number, document))
+    def job(self, job_id: str, document: dict[str, object], *, execution_number: int = 1, queued_at: int = 0) -> None:
+        self.deployer.offer(JobOrder(job_id, execution_number, document, queued_at))
 
     def call(self, document: dict[str, object], *, timeout_s: float = 30) -> Deployment:
         """Order by a local call and wait for the end."""

@@ -71,7 +71,7 @@ def answer(verb: str, **fields: Any) -> tuple[str, bytes]:
 def test_a_job_is_offered_once_with_its_document(line: Line) -> None:
     line.create("j1")
     line.run()
-    assert line.told(JobOffered) == [JobOffered("j1", DOCUMENT, "IN_PROGRESS", 2, 1, {})]
+    assert line.told(JobOffered) == [JobOffered("j1", DOCUMENT, "IN_PROGRESS", 2, 1, {}, 1_790_000_000)]
 
 
 def test_a_workshop_document_is_offered_as_it_is(line: Line) -> None:
