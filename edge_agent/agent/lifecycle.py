@@ -3,6 +3,7 @@
 import logging
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from edge_agent.agent.parts import Observer, Parts
@@ -10,9 +11,10 @@ from edge_agent.config import Settings
 from edge_agent.deployment.serving import Version
 from edge_agent.deployment.states import State
 from edge_agent.errors import AgentError, StorageError
-from edge_agent.formats import Manifest, ModelVersion
+from edge_agent.formats import ModelVersion
 from edge_agent.inference import raise_thresholds
 from edge_agent.storage.lock import StateLock
+from edge_agent.store import Committed, Generation
 from edge_agent.telemetry import logs
 from edge_agent.telemetry.metrics import MetricsServer
 from edge_agent.telemetry.notify import Notifier, watchdog
@@ -76,11 +78,12 @@ class _Process:
         for name in generation.models:
             # Requests that come before the model is loaded wait for it within their time.
             parts.registry.withdraw(name, returning=True)
+        parts.look_at_committed()
         parts.control.start()
         parts.data.start()
         if parts.settings.telemetry.metrics:
             self._metrics = MetricsServer(parts.settings.telemetry.metrics)
-        self._load({name: ModelVersion(name, entry.version) for name, entry in generation.models.items()})
+        self._load(generation)
         parts.captures.start()
         if parts.uploader is not None:
             parts.uploader.start()
@@ -102,7 +105,7 @@ class _Process:
         while not self._stop_asked.wait(_LOOK_S):
             if self._reload_asked.is_set():
                 self._reload_asked.clear()
-                self._parts.mappings.try_reload()
+                self._parts.reload_mappings()
                 self._parts.show_models()
 
     def stop(self) -> None:
@@ -140,24 +143,48 @@ class _Process:
                 # The deployer meets the same fault and rolls back.
                 _log.warning("commit not finished", extra={"action": "commit_unfinished", "reason": exc.message})
 
-    def _load(self, committed: dict[str, ModelVersion]) -> None:
-        sound: dict[str, Version] = {}
-        troubles: dict[str, str] = {}
-        for name, version in committed.items():
-            checked = self._verified(version)
-            if isinstance(checked, AgentError):
-                troubles[name] = f"{version}: {checked.message}"
-            else:
-                sound[name] = Version(checked, self._parts.store.directory(version))
-        failures = self._parts.serving.load(sound)
-        troubles |= {name: f"{name}: {failure.message}" for name, failure in failures.items()}
-        for name, trouble in troubles.items():
-            self._parts.registry.withdraw(name)
-            _log.error("committed version not served", extra={"action": "model_unavailable", "reason": trouble})
-        self._parts.health.troubles = troubles
+    def _load(self, generation: Generation) -> None:
+        loads = [Watched(f"load-{name}", self._loader(name, entry)) for name, entry in generation.models.items()]
+        for load in loads:
+            load.start()
+        # A stop does not wait for a model that is slow to load.
+        while any(load.is_alive() for load in loads) and not self._stop_asked.is_set():
+            for load in loads:
+                load.join(_LOOK_S / len(loads))
 
-    def _verified(self, version: ModelVersion) -> Manifest | AgentError:
+    def _loader(self, name: str, entry: Committed) -> Callable[[Watched], None]:
+        def work(thread: Watched) -> None:
+            self._serve(name, entry)
+            thread.stopping.set()
+
+        return work
+
+    def _serve(self, name: str, entry: Committed) -> None:
+        """Let the committed version answer; where it is damaged or does not load, the one before it."""
+        registry, health = self._parts.registry, self._parts.health
+        trouble = self._trouble_with(ModelVersion(name, entry.version), entry.manifest_sha256)
+        if trouble and entry.previous is not None:
+            older = self._trouble_with(ModelVersion(name, entry.previous))
+            trouble += f"; {older}" if older else f"; {entry.previous} answers instead"
+        if trouble:
+            health.note(name, trouble)
+            _log.error("committed version not served", extra={"action": "model_unavailable", "reason": trouble})
+        if name not in registry.active():
+            registry.withdraw(name)
+
+    def _trouble_with(self, version: ModelVersion, manifest_sha256: str | None = None) -> str:
+        """Load a version and return what is wrong; empty when it answers.
+
+        Args:
+            version: what shall answer.
+            manifest_sha256: what is committed; None for a version that is only gone back to.
+        """
+        parts = self._parts
         try:
-            return self._parts.store.verify(version)
+            manifest = parts.store.verify(version, manifest_sha256=manifest_sha256)
+            if manifest_sha256 is None:
+                parts.check_floor(manifest)
+            failures = parts.serving.load({version.name: Version(manifest, parts.store.directory(version))})
         except AgentError as exc:
-            return exc
+            return f"{version}: {exc.message}"
+        return "; ".join(f"{version}: {failure.message}" for failure in failures.values())

@@ -134,12 +134,14 @@ class Mappings:
             _log.warning("models_config.json has keys of others", extra={"action": "models_config", "keys": keys})
         self._config = config
 
-    def try_reload(self) -> None:
-        """Read the file again if that is possible, and say so if not."""
+    def try_reload(self) -> str:
+        """Read the file again if that is possible; return what is wrong with it, empty when it was taken."""
         try:
             self.reload()
         except AgentError as exc:
             _log.error("models_config.json not taken", extra={"action": "models_config", "reason": exc.message})
+            return exc.message
+        return ""
 
     def all(self) -> Mapping[str, str]:
         """Return every mapping."""

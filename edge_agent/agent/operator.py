@@ -1,5 +1,6 @@
 """What an operator sees and does, answered from the rooms."""
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -42,18 +43,26 @@ class Health:
         self._started = time.monotonic()
         self.state = "STARTING"
         self.cloud = "CONNECTING" if settings.mqtt.endpoint else "OFF"
-        self.troubles: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._troubles: dict[str, str] = {}
+
+    def note(self, what: str, trouble: str) -> None:
+        """Note what is wrong with something; empty: all is well with it."""
+        with self._lock:
+            others = {other: text for other, text in self._troubles.items() if other != what}
+            self._troubles = {**others, what: trouble} if trouble else others
 
     def status(self) -> AgentStatus:
         """Return it as it is told."""
-        state = "DEGRADED" if self.state == "READY" and self.troubles else self.state
+        troubles = self._troubles
+        state = "DEGRADED" if self.state == "READY" and troubles else self.state
         return AgentStatus(
             version=__version__,
             thing=self._thing,
             uptime_s=time.monotonic() - self._started,
             state=state,
             cloud=self.cloud,
-            message="; ".join(self.troubles.values()),
+            message="; ".join(troubles.values()),
         )
 
 

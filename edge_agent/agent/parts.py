@@ -1,5 +1,6 @@
 """The composition root: every room's object, built once and handed to those that need it."""
 
+import logging
 import platform
 import random
 import secrets
@@ -22,8 +23,8 @@ from edge_agent.deployment.plan import Machine
 from edge_agent.deployment.record import Deployment, to_report
 from edge_agent.deployment.serving import Serving
 from edge_agent.deployment.steps import Steps
-from edge_agent.errors import StorageError
-from edge_agent.formats import ClockStatus, InspectedFrame, ModelsChanged
+from edge_agent.errors import Code, RefusedError, StorageError
+from edge_agent.formats import ClockStatus, InspectedFrame, Manifest, ModelsChanged
 from edge_agent.inference import DataPlane, Registry, available_runtimes
 from edge_agent.inspection import Inspector, RecentFrames, ResultCounter
 from edge_agent.jobs import JobsClient, Outbox
@@ -39,6 +40,8 @@ from edge_agent.telemetry import metrics
 from edge_agent.telemetry.events import Events
 from edge_agent.transfer import Downloader, TokenBucket, open_objects
 from edge_agent.trust import TrustClient
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -82,7 +85,7 @@ class Parts:
             durable.write(models_config, default_models_config().read_bytes())
         self.commits = Commits(self.store, self.audit, models_config)
         self.mappings = Mappings(models_config, self._is_known)
-        self.mappings.try_reload()
+        self.reload_mappings()
 
     def _build_inference(self, state_dir: Path) -> None:
         self.registry = Registry()
@@ -227,7 +230,22 @@ class Parts:
         answering = {name: session.manifest.version for name, session in self.registry.active().items()}
         for name, entry in generation.models.items():
             if answering.get(name) == entry.version:
-                self.health.troubles.pop(name, None)
+                self.health.note(name, "")
+
+    def reload_mappings(self) -> None:
+        """Read the mappings again; a file that cannot be taken changes none, and is shown in the status."""
+        self.health.note("models_config.json", self.mappings.try_reload())
+
+    def check_floor(self, manifest: Manifest) -> None:
+        """Check that a version that is gone back to was not revoked.
+
+        Raises:
+            RefusedError: BELOW_FLOOR.
+        """
+        floor = self.trust.floor(manifest.model) if self.trust is not None else 0
+        if manifest.release_seq < floor:
+            message = f"release {manifest.release_seq} was revoked: releases below {floor} may not run"
+            raise RefusedError(Code.BELOW_FLOOR, message)
 
     def show_models(self) -> None:
         """Tell everyone what answers now.
@@ -249,9 +267,11 @@ def rebuilt(kind: Callable[[Path], T], path: Path) -> T:
     """
     try:
         return kind(path)
-    except StorageError:
-        if set_aside(path) is None:
+    except StorageError as exc:
+        # A full disk is no damage: what the file holds is worth waiting for.
+        if exc.code is Code.NO_SPACE or set_aside(path) is None:
             raise
+        _log.error("database begun anew", extra={"action": "database_rebuilt", "reason": exc.message})
         return kind(path)
 
 

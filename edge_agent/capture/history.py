@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from edge_agent.errors import StorageError
+from edge_agent.errors import Code, StorageError
 from edge_agent.formats import CaptureReport
 from edge_agent.storage.database import Database, set_aside
 
@@ -43,6 +43,9 @@ class History:
         try:
             self._database = Database(path, _SCHEMA)
         except StorageError as exc:
+            # A full disk is no damage.
+            if exc.code is Code.NO_SPACE:
+                raise
             log.warning("captures' history damaged", extra={"action": "history_set_aside", "reason": exc.message})
             set_aside(path)
             self._database = Database(path, _SCHEMA)
