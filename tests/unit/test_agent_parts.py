@@ -1,4 +1,4 @@
-"""What the composition root adds to the rooms: one count of a request, no file for an inspection, no data thrown away."""
+"""What the composition root adds: one count of a request, no file for an inspection, no data thrown away."""
 
 from pathlib import Path
 
