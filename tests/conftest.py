@@ -1,6 +1,7 @@
 """What every part of the tests may ask for."""
 
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,9 @@ import pytest
 
 if TYPE_CHECKING:
     from cloud_tools.evaluation.bench import BenchModel
+
+# A shell that starts the tests in the background has them ignore SIGINT, and so would every process they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _DEFAULT = Path(__file__).resolve().parents[1] / "../shared/data"
 
