@@ -11,13 +11,15 @@
 Rules of the room: whatever is fetched is bounded before it is read; python-tuf works
 on a copy, and only what passed every check is written durably; floors stand in two
 checksummed copies, so that torn metadata cannot be used to offer an older repository.
+``StandardClient`` is the same room without our own rules, for the conformance suite of TUF.
 Not done here: downloading artefacts (transfer), deciding what to install (deployment).
 
 On disk: ``metadata/`` (as python-tuf keeps it), ``floors-1.json`` and ``floors-2.json``.
 """
 
 from edge_agent.trust.client import Release, TrustClient
-from edge_agent.trust.metadata import Readable
 from edge_agent.trust.rules import BUILT, MAX_SKEW_S
+from edge_agent.trust.standard import StandardClient
+from edge_agent.trust.working_copy import Readable
 
-__all__ = ["BUILT", "MAX_SKEW_S", "Readable", "Release", "TrustClient"]
+__all__ = ["BUILT", "MAX_SKEW_S", "Readable", "Release", "StandardClient", "TrustClient"]

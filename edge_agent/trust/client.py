@@ -10,6 +10,7 @@ from edge_agent.formats import ClockStatus, Manifest, ModelVersion
 from edge_agent.formats.manifest import LIMIT_BYTES
 from edge_agent.trust import metadata, rules
 from edge_agent.trust.floors import FloorFiles
+from edge_agent.trust.working_copy import Readable
 
 
 class Release(NamedTuple):
@@ -42,7 +43,7 @@ class TrustClient:
         self,
         directory: Path,
         root: Path | None,
-        objects: metadata.Readable,
+        objects: Readable,
         *,
         allow_demo_root: bool,
         now: Callable[[], float],

@@ -1,0 +1,1 @@
+"""The command line that the TUF project's conformance suite drives; see ``docs/conformance.md``."""
