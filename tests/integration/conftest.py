@@ -7,6 +7,8 @@ import pytest
 
 from cloud_tools.aws import Aws
 from cloud_tools.local import Endpoints, LocalCloud, aws_environment
+from tests.fakes.tuf_client import Client, Runner, runner
+from tests.fakes.tuf_simulator import Simulator, served
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +38,23 @@ def aws_settings(local_cloud: Endpoints, monkeypatch: pytest.MonkeyPatch, tmp_pa
 def aws(aws_settings: dict[str, str]) -> Aws:
     """The door to the local AWS."""
     return Aws()
+
+
+@pytest.fixture(scope="session")
+def tuf_runner() -> Iterator[Runner]:
+    """What runs ``tuf-client``, one process for each call."""
+    with runner() as running:
+        yield running
+
+
+@pytest.fixture
+def repo(request: pytest.FixtureRequest) -> Simulator:
+    """A TUF repository in memory; a parameter tells whether its names carry versions (they do)."""
+    return Simulator(consistent=getattr(request, "param", True))
+
+
+@pytest.fixture
+def client(repo: Simulator, tuf_runner: Runner, tmp_path: Path) -> Iterator[Client]:
+    """A client of it that has not been initialised."""
+    with served(repo) as url:
+        yield Client(tmp_path, repo, url, tuf_runner)
