@@ -15,6 +15,7 @@ from edge_agent.inference import available_runtimes, build_engine, open_session,
 from edge_agent.inference.engines import engine_file
 from edge_agent.inference.runtimes import RuntimeInfo
 from tests.fakes.tiny_models import image, write_version
+from tests.fakes.worker_processes import worker_processes
 
 PATIENCE_S = 60.0
 
@@ -62,7 +63,7 @@ def test_a_cancelled_build_ends_its_process_and_leaves_nothing(tmp_path: Path, m
     with pytest.raises(CancelledError) as caught:
         build(tmp_path, manifest, cancelled=lambda: True)
     assert caught.value.code is Code.CANCELLED
-    assert psutil.Process().children() == []
+    assert worker_processes() == []
     assert list((tmp_path / "engines").iterdir()) == []
 
 
@@ -70,12 +71,12 @@ def test_a_build_that_takes_too_long_is_ended(tmp_path: Path, manifest: Manifest
     with pytest.raises(ActivationError) as caught:
         build(tmp_path, manifest, timeout_s=0.0)
     assert caught.value.code is Code.BUILD_FAILED
-    assert psutil.Process().children() == []
+    assert worker_processes() == []
 
 
 def test_a_builder_that_is_killed_is_a_failed_build(tmp_path: Path, manifest: Manifest) -> None:
     def kill() -> bool:
-        for child in psutil.Process().children():
+        for child in worker_processes():
             child.kill()
         return False
 
@@ -88,7 +89,7 @@ def test_the_builder_is_niced_and_the_worker_is_not(tmp_path: Path, manifest: Ma
     seen: set[int] = set()
 
     def look() -> bool:
-        for child in psutil.Process().children():
+        for child in worker_processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 seen.add(child.nice())
         return False
@@ -96,7 +97,7 @@ def test_the_builder_is_niced_and_the_worker_is_not(tmp_path: Path, manifest: Ma
     ours = psutil.Process().nice()
     build(tmp_path, manifest, cancelled=look)
     session = open_session(tmp_path / "v", manifest, Inference(), engines=tmp_path / "engines")
-    (worker,) = psutil.Process().children()
+    (worker,) = worker_processes()
     assert worker.nice() == ours
     session.close()
     # The first look may come before it has niced itself, so both values may be among those seen.

@@ -21,6 +21,7 @@ from edge_agent.inference import open_session
 from edge_agent.inference.isolated import IsolatedSession
 from edge_agent.inference.segments import Endpoint
 from tests.fakes.tiny_models import image, write_version
+from tests.fakes.worker_processes import worker_processes
 
 PATIENCE_S = 60.0
 ROOT = Path(__file__).resolve().parents[2]
@@ -259,7 +260,7 @@ def test_a_model_that_takes_too_long_to_load_is_given_up(tmp_path: Path) -> None
         IsolatedSession(tmp_path / "v", manifest, Inference(), engine=tmp_path / "none", load_timeout_s=0.01)
     assert caught.value.code is Code.LOAD_FAILED
     assert "0.01 s" in caught.value.message
-    assert psutil.Process().children() == []
+    assert worker_processes() == []
 
 
 def descriptors_and_segments() -> tuple[int, int]:
