@@ -23,7 +23,7 @@ from edge_agent.deployment.plan import Machine
 from edge_agent.deployment.record import Deployment, to_report
 from edge_agent.deployment.serving import Serving
 from edge_agent.deployment.steps import Steps
-from edge_agent.errors import Code, RefusedError, StorageError
+from edge_agent.errors import Code, ConfigError, RefusedError, StorageError
 from edge_agent.formats import ClockStatus, InspectedFrame, Manifest, ModelsChanged
 from edge_agent.inference import DataPlane, Registry, available_runtimes
 from edge_agent.inspection import Inspector, RecentFrames, ResultCounter
@@ -91,7 +91,7 @@ class Parts:
         self.registry = Registry()
         self.data_plane = DataPlane(self.registry)
         self.runtimes = Runtimes(self.settings, state_dir / "engines")
-        self.serving = Serving(self.runtimes, self.registry)
+        self.serving = Serving(self.runtimes, self.registry, self.data_plane.watch)
 
     def _build_captures(self, state_dir: Path) -> None:
         capture, device = self.settings.capture, self.settings.device
@@ -113,6 +113,10 @@ class Parts:
         self.trust: TrustClient | None = None
         downloader: Downloader | None = None
         if repository.url:
+            if settings.trust.root is not None and not settings.trust.root.is_file():
+                raise ConfigError(
+                    Code.CONFIG_INVALID, f"trust.root: expected a root.json at {settings.trust.root}, there is none"
+                )
             objects = open_objects(repository.url, repository.credentials)
             self.trust = TrustClient(
                 state_dir / "trust",

@@ -76,10 +76,15 @@ def _show_version(wanted: bool) -> None:
 def _common(
     context: typer.Context,
     config: Annotated[
-        Path | None, typer.Option("--config", help=f"Configuration file.  [default: {DEFAULT_FILE}]")
+        Path | None,
+        typer.Option("--config", envvar="EDGE_AGENT_CONFIG", help=f"Configuration file.  [default: {DEFAULT_FILE}]"),
     ] = None,
-    state_dir: Annotated[Path, typer.Option("--state-dir", help="What must survive.")] = DEFAULT_STATE_DIR,
-    runtime_dir: Annotated[Path, typer.Option("--runtime-dir", help="Where the sockets are.")] = DEFAULT_RUNTIME_DIR,
+    state_dir: Annotated[
+        Path, typer.Option("--state-dir", envvar="EDGE_AGENT_STATE_DIR", help="What must survive.")
+    ] = DEFAULT_STATE_DIR,
+    runtime_dir: Annotated[
+        Path, typer.Option("--runtime-dir", envvar="EDGE_AGENT_RUNTIME_DIR", help="Where the sockets are.")
+    ] = DEFAULT_RUNTIME_DIR,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,

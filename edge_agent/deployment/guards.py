@@ -4,6 +4,8 @@ from edge_agent.deployment.record import Watch
 from edge_agent.errors import ActivationError, Code
 from edge_agent.formats import Policy, StagePolicy
 
+QUIET_LIMIT_S = 3600.0
+
 
 def effective(device: StagePolicy, manifests: list[StagePolicy | None], job: StagePolicy | None) -> StagePolicy:
     """Return the policy that satisfies job, manifests and device; the device's is a lower bound."""
@@ -14,8 +16,24 @@ def effective(device: StagePolicy, manifests: list[StagePolicy | None], job: Sta
 
 
 def watched_enough(watch: Watch, policy: StagePolicy) -> bool:
-    """Tell whether a stage may end well: enough requests and time, or the time alone without traffic."""
-    return watch.seconds >= policy.max_seconds or 0 < policy.min_requests <= watch.requests
+    """Tell whether a stage may end well: it saw enough requests, or its time is over.
+
+    A policy that names requests and no time gets ``QUIET_LIMIT_S``, since a line may stand still for a night.
+    """
+    if 0 < policy.min_requests <= watch.requests:
+        return True
+    limit_s = policy.max_seconds or (QUIET_LIMIT_S if policy.min_requests else 0.0)
+    return watch.seconds >= limit_s
+
+
+def grown(watch: Watch, counted: tuple[int, int], seconds: float, candidates_alive: bool) -> Watch:
+    """Return the watch with what was counted (requests, failures) in some more seconds."""
+    requests, failures = counted
+    return Watch(
+        requests=watch.requests + requests,
+        failures=watch.failures + failures + (not candidates_alive),
+        seconds=watch.seconds + seconds,
+    )
 
 
 def check_probation(watch: Watch) -> None:
@@ -27,7 +45,8 @@ def check_probation(watch: Watch) -> None:
     if watch.failures:
         raise ActivationError(
             Code.PROBATION_REGRESSION,
-            f"expected no failure under probation, came {watch.failures} in {watch.requests} requests",
+            f"expected no failure under probation, came {watch.failures}, workers' deaths among them, "
+            f"in {watch.requests} requests",
         )
 
 

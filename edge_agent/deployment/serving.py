@@ -5,17 +5,21 @@ back is one assignment. Used by the deployer's thread, and at start before it ru
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from edge_agent.errors import AgentError, InferenceError
+from edge_agent.errors import AgentError, Code, InferenceError
 from edge_agent.formats import Manifest, ModelVersion
-from edge_agent.inference import BuildReport, GoldenReport, Registry, Session
+from edge_agent.inference import Answered, BuildReport, GoldenReport, Registry, Session, Watcher
 
 _log = logging.getLogger(__name__)
 
 DRAIN_TIMEOUT_S = 60.0
+# A malformed or late request is its caller's fault, and a full queue nobody's.
+_OWN_FAULTS = frozenset({Code.INTERNAL, Code.UNAVAILABLE})
 
 
 class Runtimes(Protocol):
@@ -41,12 +45,44 @@ class Version(NamedTuple):
     directory: Path
 
 
-class Serving:
-    """Candidates, the registry, and the way back."""
+class Tally:
+    """Counts what some versions answered; told on the requests' own threads."""
 
-    def __init__(self, runtimes: Runtimes, registry: Registry) -> None:
+    def __init__(self, versions: Collection[ModelVersion]) -> None:
+        self._versions = frozenset(versions)
+        self._lock = threading.Lock()
+        self._requests = 0
+        self._failures = 0
+
+    def __call__(self, answered: Answered) -> None:
+        """Count one request, if it was for one of the versions."""
+        if answered.model in self._versions:
+            failed = answered.error is not None and answered.error.code in _OWN_FAULTS
+            with self._lock:
+                self._requests += 1
+                self._failures += failed
+
+    def take(self) -> tuple[int, int]:
+        """Return requests and failures since the last call."""
+        with self._lock:
+            taken = self._requests, self._failures
+            self._requests = self._failures = 0
+        return taken
+
+
+class Serving:
+    """Candidates, the registry, and the way back.
+
+    Args:
+        runtimes: builds and opens versions.
+        registry: which session answers.
+        watch: tells of every live request until its result is called.
+    """
+
+    def __init__(self, runtimes: Runtimes, registry: Registry, watch: Callable[[Watcher], Callable[[], None]]) -> None:
         self._runtimes = runtimes
         self._registry = registry
+        self._watch = watch
         self._candidates: dict[str, Session] = {}
         self._replaced: dict[str, Session | None] = {}
 
@@ -141,6 +177,16 @@ class Serving:
     def prune(self, keep: Sequence[Manifest]) -> None:
         """Delete engines that belong to none of these."""
         self._runtimes.prune(keep)
+
+    @contextmanager
+    def watching(self) -> Iterator[Tally]:
+        """Yield a count of what the candidates answer during the block."""
+        tally = Tally([session.manifest.model_version for session in self._candidates.values()])
+        end = self._watch(tally)
+        try:
+            yield tally
+        finally:
+            end()
 
     def candidates_alive(self) -> bool:
         """Tell whether every candidate is ready and none lost its worker."""

@@ -35,6 +35,7 @@ _T = TypeVar("_T")
 
 PARTIAL_AGE_S = 7 * 86_400.0
 # What a kill may cost of the time under watch; a probation of days must not wear out flash memory.
+LOOK_S = 0.2
 KEEP_WATCH_S = 1.0
 
 
@@ -262,19 +263,19 @@ class Steps:
     def _probation(self, record: Deployment, work: Work) -> Deployment:
         policy = record.policy.probation or self._limits.probation
         kept_at = before = time.monotonic()
-        while not guards.watched_enough(record.probation, policy):
-            work.wait(min(0.2, policy.max_seconds))
-            now = time.monotonic()
-            failures = 0 if self._serving.candidates_alive() else 1
-            seconds = record.probation.seconds + now - before
-            before = now
-            watch = record.probation.model_copy(update={"seconds": seconds, "failures": failures})
-            guards.check_probation(watch)
-            record = record.model_copy(update={"probation": watch})
-            if now - kept_at >= KEEP_WATCH_S:
-                kept_at = now
-                work.keep(record)
-        return note(record, {"seconds_watched": record.probation.seconds})
+        with self._serving.watching() as tally:
+            while not guards.watched_enough(record.probation, policy):
+                work.wait(min(LOOK_S, policy.max_seconds or LOOK_S))
+                now = time.monotonic()
+                watch = guards.grown(record.probation, tally.take(), now - before, self._serving.candidates_alive())
+                before = now
+                guards.check_probation(watch)
+                record = record.model_copy(update={"probation": watch})
+                if now - kept_at >= KEEP_WATCH_S:
+                    kept_at = now
+                    work.keep(record)
+        figures = {"seconds_watched": record.probation.seconds, "requests": float(record.probation.requests)}
+        return note(record, figures)
 
     def _commit(self, record: Deployment, _work: Work) -> Deployment:
         self._commits.make_durable(record)

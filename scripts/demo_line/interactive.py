@@ -109,7 +109,8 @@ def _keep_running(device: Device, processes: Processes) -> None:
 def _write_environment(world: World, cloud: Cloud) -> None:
     lines = [f"export {key}={shlex.quote(value)}" for key, value in aws_environment(cloud.endpoints).items()]
     lines.append(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH")
-    lines.append(f"alias edge-agent='edge-agent --runtime-dir {shlex.quote(str(world.runtime))}'")
+    places = {"CONFIG": world.device / "config.toml", "STATE_DIR": world.state, "RUNTIME_DIR": world.runtime}
+    lines += [f"export EDGE_AGENT_{name}={shlex.quote(str(path))}" for name, path in places.items()]
     (world.directory / "environment").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

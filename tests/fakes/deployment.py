@@ -17,9 +17,9 @@ from edge_agent.deployment.plan import Machine
 from edge_agent.deployment.record import Deployment
 from edge_agent.deployment.serving import Serving, Version
 from edge_agent.deployment.steps import Steps
-from edge_agent.errors import ActivationError, AgentError, Code, RefusedError
+from edge_agent.errors import ActivationError, AgentError, Code, InferenceError, RefusedError
 from edge_agent.formats import JobDocument, Manifest, ModelVersion, parse
-from edge_agent.inference import BuildReport, GoldenReport, Registry
+from edge_agent.inference import Answered, BuildReport, GoldenReport, Registry, Watcher
 from edge_agent.store import AuditLog, Store
 from edge_agent.trust import Release as TrustedRelease
 from tests.fakes.releases import Release
@@ -126,6 +126,7 @@ class Device:
         self, directory: Path, *, limits: Limits | None = None, at_state: Callable[[Deployment], None] | None = None
     ) -> None:
         self.directory = directory
+        self.watchers: list[Watcher] = []
         self.releases, self.blobs, self.runtimes = FakeReleases(), FakeBlobs(), FakeRuntimes()
         self.reports: list[tuple[str, str, bool]] = []
         self.seen: list[Deployment] = []
@@ -139,7 +140,7 @@ class Device:
         self.store.recover()
         self.journal = Journal(self.directory / "journal.db")
         self.registry = Registry()
-        self.serving = Serving(self.runtimes, self.registry)
+        self.serving = Serving(self.runtimes, self.registry, self.watch)
         self.audit = AuditLog(self.directory / "audit.log")
         self.commits = Commits(self.store, self.audit, self.directory / "models_config.json")
         machine = Machine("0.1.0", "x86_64", frozenset({"onnxruntime"}))
@@ -156,6 +157,15 @@ class Device:
             new_id=new_id,
             jitter=lambda _limit: 0.0,
         )
+
+    def watch(self, watcher: Watcher) -> Callable[[], None]:
+        self.watchers.append(watcher)
+        return lambda: self.watchers.remove(watcher)
+
+    def answers(self, model: str, version: str, error: InferenceError | None = None) -> None:
+        """Tell whoever watches of one live request."""
+        for watcher in tuple(self.watchers):
+            watcher(Answered(ModelVersion(model, version), None, None, None, error, 1.0))
 
     def offers(self, *releases: Release) -> None:
         for release in releases:

@@ -1,7 +1,7 @@
 """The deployer on a real store: what is committed, what answers, and what the cloud is told."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,8 +9,9 @@ import pytest
 from edge_agent.config import Deployment as Limits
 from edge_agent.deployment.record import Deployment
 from edge_agent.deployment.states import State
-from edge_agent.errors import Code, TransferError
+from edge_agent.errors import Code, InferenceError, TransferError
 from edge_agent.formats import ModelVersion, StagePolicy
+from edge_agent.inference import Watcher
 from tests.fakes.deployment import Device, install, rollback
 from tests.fakes.releases import make_release
 
@@ -215,3 +216,42 @@ def test_an_agent_stopped_in_good_order_goes_on_with_the_deployment(tmp_path: Pa
     assert ended(again, "job-2").outcome is State.COMMITTED
     assert again.answering() == {"unet": "2"}
     again.stop()
+
+
+class Answering:
+    """A device under probation whose new version is asked as soon as anyone watches."""
+
+    def __init__(self, directory: Path, policy: StagePolicy, error: InferenceError | None) -> None:
+        self.device = Device(directory, limits=Limits(reserve_bytes=0, probation=policy))
+        self.device.offers(make_release("unet", "2", release_seq=2))
+        self.device.already_has(make_release("unet", "1", release_seq=1))
+        watch = self.device.watch
+
+        def asked(watcher: Watcher) -> Callable[[], None]:
+            end = watch(watcher)
+            for _ in range(5):
+                self.device.answers("unet", "1", InferenceError(Code.INTERNAL, "the old version's own"))
+                self.device.answers("unet", "2", error)
+            return end
+
+        self.device.serving._watch = asked
+        self.device.start()
+
+
+def test_probation_ends_when_the_new_version_has_answered_enough(tmp_path: Path) -> None:
+    device = Answering(tmp_path, StagePolicy(min_requests=5), None).device
+    record = run_job(device, "job-2", install(("unet", "2")))
+    assert record.outcome is State.COMMITTED
+    assert record.probation.requests == 5
+    device.stop()
+
+
+@pytest.mark.parametrize(("code", "outcome"), [(Code.INTERNAL, State.FAILED), (Code.INVALID_ARGUMENT, State.COMMITTED)])
+def test_a_failure_of_its_own_takes_the_new_version_back_a_callers_mistake_does_not(
+    tmp_path: Path, code: Code, outcome: State
+) -> None:
+    device = Answering(tmp_path, StagePolicy(min_requests=5), InferenceError(code, "planted")).device
+    record = run_job(device, "job-2", install(("unet", "2")))
+    assert record.outcome is outcome
+    assert device.answering() == {"unet": "1" if outcome is State.FAILED else "2"}
+    device.stop()
