@@ -81,6 +81,8 @@ class LocalCloud:
         """
         record = process.read(self._record)
         if record is None or not record.alive:
+            if self._child is not None and self._child.poll() is not None:  # somebody else ended it
+                self._child = None
             return False
         if not process.terminate(record, STOP_TIMEOUT_S):
             raise CloudError(
