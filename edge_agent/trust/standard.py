@@ -99,7 +99,13 @@ def _download(copy: WorkingCopy, path: str, into: Path) -> Path:
     signed = copy.find(path)
     if signed is None:
         raise RefusedError(Code.RELEASE_UNKNOWN, f"expected a signed target {path}, there is none")
-    file = into / quote(path, safe="")
+    file = into / _file_name(path)
     if not copy.holds(file, signed):
         copy.download(signed, file)
     return file
+
+
+def _file_name(path: str) -> str:
+    name = quote(path, safe="")
+    # Dots need no encoding in a URL; as a file's name two of them would be the directory above.
+    return name if name.strip(".") else name.replace(".", "%2E")

@@ -135,19 +135,18 @@ class Simulator:
 
     def add_target(self, path: str, content: bytes, role: str = "targets") -> None:
         """Put a file into a role's draft, and on the server."""
-        signed = TargetFile.from_data(path, content, ["sha256"])
-        self.draft(role).targets[path] = signed
-        self.serve_target(path, content)
+        self.draft(role).targets[path] = TargetFile.from_data(path, content, ["sha256"])
+        self.serve_target(path, content, role)
 
-    def serve_target(self, path: str, content: bytes) -> None:
-        """Serve ``content`` where a client asks for ``path``, whatever is signed."""
-        self.files[self.target_place(path)] = content
+    def serve_target(self, path: str, content: bytes, role: str = "targets") -> None:
+        """Serve ``content`` where a client asks for ``path`` as the role signed it, whatever is signed."""
+        self.files[self.target_place(path, role)] = content
 
-    def target_place(self, path: str) -> str:
+    def target_place(self, path: str, role: str = "targets") -> str:
+        """Return under which path the server has a target."""
         directory, slash, name = path.rpartition("/")
-        signed = next(t.targets[path] for t in self.drafts.values() if isinstance(t, Targets) and path in t.targets)
-        prefix = f"{signed.hashes['sha256']}." if self.root.consistent_snapshot else ""
-        return f"/targets/{directory}{slash}{prefix}{name}"
+        digest = self.draft(role).targets[path].hashes["sha256"]
+        return f"/targets/{directory}{slash}{f'{digest}.' if self.root.consistent_snapshot else ''}{name}"
 
     def asked_roles(self) -> list[str]:
         """Return the metadata files that were asked for, in order, and forget them."""
