@@ -160,7 +160,9 @@ def describe_models(
     generation: Generation, active: Mapping[str, Session], mappings: Mappings, staged: Mapping[str, str]
 ) -> tuple[ModelStatus, ...]:
     """Return every model that is committed, loaded, mapped or on its way."""
-    names = sorted({*generation.models, *active, *mappings.all().values(), *staged})
+    here = {*generation.models, *active, *staged}
+    # What is only mapped waits for its first version, and stands behind what answers.
+    names = [*sorted(here), *sorted({*mappings.all().values()} - here)]
     return tuple(_describe(name, generation, active.get(name), mappings, staged.get(name)) for name in names)
 
 

@@ -61,7 +61,7 @@ def model_view(model: ModelStatus, words: Words) -> View:
         "has_staged": model.staged or "",
         "applications": ", ".join(model.applications) or words("models.unmapped"),
         "facts": " · ".join(fact for fact in facts if fact),
-        "threshold": words.number(model.threshold, 2),
+        "threshold": words.number(model.threshold, 2) if model.active else NOTHING,
         "roll_back": words("rollback.button", version=model.previous) if model.previous else "",
         "question": words(
             "rollback.question", model=model.name, active=model.active or NOTHING, previous=model.previous

@@ -119,9 +119,7 @@ def test_a_host_header_with_an_address_of_version_6_is_understood() -> None:
     assert [host_name(value) for value in ("[::1]:8080", "[::1]", "::1")] == ["::1"] * 3
 
 
-@pytest.mark.parametrize(
-    "listen", ["0.0.0.0:8080", "192.168.1.5:8080", "[::]:8080", "line.example:80", "127.0.0.1:99999"]
-)
+@pytest.mark.parametrize("listen", ["0.0.0.0:8080", "192.168.1.5:8080", "[::]:8080", "line.example:80"])
 def test_listening_beyond_loopback_is_refused_while_there_are_no_users(listen: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(listen)):
         Room(listen=listen)
