@@ -144,12 +144,13 @@ class CaptureSpool:
         failed = self.shelf.history.count("FAILED")
         metrics.show_captures(len(waiting), failed, self.shelf.size_bytes)
         told = f"{self._dropped} captures dropped: the spool is full" if self._dropped else ""
-        oldest = min((entry.capture.at for entry in waiting), default=self._now())
+        now = self._now()
+        oldest = min((entry.capture.at for entry in waiting), default=now)
         return CaptureStatus(
             pending=len(waiting),
             failed=failed,
             bytes=self.shelf.size_bytes,
-            oldest_s=max(0.0, self._now() - oldest),
+            oldest_s=max(0.0, now - oldest),
             uploaded=self.shelf.history.count("UPLOADED"),
             message="; ".join(filter(None, (told, self._trouble))),
         )
