@@ -40,7 +40,7 @@ class Room(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-def _not_the_word(value: object) -> object:
+def _none_if_empty(value: object) -> object:
     return None if value == "" else value
 
 
@@ -54,7 +54,7 @@ def _port_that_exists(value: str) -> str:
 Address = Annotated[str, Field(pattern=ADDRESS_PATTERN), AfterValidator(_port_that_exists)]
 OptionalAddress = Annotated[str, Field(pattern=OPTIONAL_ADDRESS_PATTERN), AfterValidator(_port_that_exists)]
 RuntimeName = Literal["onnxruntime", "openvino", "tensorrt", "dlr"]
-OptionalPath = Annotated[Path | None, BeforeValidator(_not_the_word)]
+OptionalPath = Annotated[Path | None, BeforeValidator(_none_if_empty)]
 
 
 class Device(Room):

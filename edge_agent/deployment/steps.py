@@ -26,6 +26,7 @@ from edge_agent.deployment.work import Meter, Work, patiently
 from edge_agent.errors import AgentError, BundleError, Code, RefusedError
 from edge_agent.formats import Artefact, Manifest, ModelVersion, Policy, parse
 from edge_agent.store import Store
+from edge_agent.telemetry import metrics
 from edge_agent.transfer import fetch_verified
 from edge_agent.trust import Release
 
@@ -207,6 +208,7 @@ class Steps:
             self._fetch(artefact, meter, record.deadline, work)
         for target in record.targets:
             self._store.install(self._journal.manifest(target.manifest_sha256))
+        metrics.count_download(meter.fetched)
         return note(meter.record, {"kept_bytes": sum(present.values())}, size_bytes=meter.fetched)
 
     def _fetch(self, artefact: Artefact, meter: Meter, deadline: float, work: Work) -> None:
