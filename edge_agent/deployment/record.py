@@ -65,6 +65,11 @@ class Deployment(Document):
     bytes_total: int = 0
 
     @property
+    def versions(self) -> tuple[ModelVersion, ...]:
+        """Return what shall answer."""
+        return tuple(target.version for target in self.targets)
+
+    @property
     def outcome(self) -> State:
         """Return how it ended, or where it stands; a commit that is being undone is no end."""
         ends = [State(entry.state) for entry in self.states if entry.state in ENDS]

@@ -6,7 +6,7 @@ back is one assignment. Used by the deployer's thread, and at start before it ru
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -169,6 +169,10 @@ class Serving:
         """Tell whether this version is what answers for its model."""
         session = self._registry.active().get(version.name)
         return session is not None and session.state != "CLOSED" and session.manifest.model_version == version
+
+    def answer_all(self, versions: Iterable[ModelVersion]) -> bool:
+        """Tell whether each of these versions is what answers for its model."""
+        return all(map(self.answers, versions))
 
     def in_use(self) -> list[Manifest]:
         """Return what is in memory, whoever loaded it: its files must stay, a worker may start again."""

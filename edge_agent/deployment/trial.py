@@ -1,0 +1,62 @@
+"""A candidate that answers nobody yet: BUILDING, TRIED, SHADOW."""
+
+from edge_agent.deployment.contents import Contents
+from edge_agent.deployment.record import Deployment, note
+from edge_agent.deployment.serving import Serving
+from edge_agent.deployment.work import Work
+
+
+class Trial:
+    """The steps between the store and live requests.
+
+    Args:
+        contents: what the targets are on disk.
+        serving: builds, loads and asks.
+    """
+
+    def __init__(self, contents: Contents, serving: Serving) -> None:
+        self._contents = contents
+        self._serving = serving
+
+    def build(self, record: Deployment, work: Work) -> Deployment:
+        """Build the engines in a niced process, or find them in the cache.
+
+        Raises:
+            ActivationError: BUILD_FAILED.
+        """
+        reports = [self._serving.build(self._contents.installed(target), work.cancelled) for target in record.targets]
+        return note(
+            record,
+            {
+                "build_seconds": sum(report.seconds for report in reports),
+                "cached": float(all(report.cached for report in reports)),
+            },
+        )
+
+    def try_golden(self, record: Deployment, _work: Work) -> Deployment:
+        """Let the candidates answer their golden samples; latency and memory are noted.
+
+        Raises:
+            ActivationError: GOLDEN_MISMATCH or LOAD_FAILED.
+        """
+        for target in record.targets:
+            report = self._serving.try_golden(self._contents.installed(target))
+            figures = {
+                f"{target.name}_max_difference": report.max_difference,
+                f"{target.name}_p50_ms": report.p50_ms,
+                f"{target.name}_memory_bytes": float(report.memory_bytes),
+                f"{target.name}_samples": float(report.samples),
+            }
+            record = note(record, figures)
+        return record
+
+    def shadow(self, record: Deployment, _work: Work) -> Deployment:
+        """Watch the candidates beside the live versions.
+
+        Raises:
+            ActivationError: LOAD_FAILED.
+        """
+        # Of zero length so far: the candidate is only made sure to be loaded, which a resume needs.
+        for target in record.targets:
+            self._serving.open(self._contents.installed(target))
+        return record
