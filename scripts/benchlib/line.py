@@ -1,0 +1,106 @@
+"""A line to measure on: a signed repository of tiny versions and one real agent process that takes them."""
+
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from cloud_tools.release.publish import publish, read_bundle
+from tests.fakes.device import AgentDevice
+from tests.fakes.repository import SignedRepository
+from tests.fakes.tiny_models import GREY, write_version
+
+MODEL = "img-classification"
+_BIASES = 8
+_BIAS_STEP = 0.25
+
+
+class Footprint(NamedTuple):
+    """What the agent and its workers hold at one moment."""
+
+    agent_bytes: int
+    worker_bytes: int
+    workers: int
+    descriptors: int
+    segments: int
+    threads: int
+    state_bytes: int
+    state_files: int
+
+
+class Line:
+    """One agent on its own directory.
+
+    Args:
+        directory: short enough that a unix socket fits below it.
+        versions: releases "1" to this number are published before the start.
+        settings: rooms and keys over the defaults.
+    """
+
+    def __init__(self, directory: Path, versions: int, settings: Mapping[str, Mapping[str, object]] | None = None):
+        repository = SignedRepository(directory / "cloud", now=time.time())
+        bundles = []
+        for number in range(1, versions + 1):
+            bundle = repository.home / "bundles" / str(number)
+            write_version(bundle, name=MODEL, version=str(number), bias=bias(str(number)))
+            bundles.append(read_bundle(bundle))
+        publish(repository.open(), bundles)
+        rooms: dict[str, Mapping[str, object]] = {
+            "repository": {"url": repository.directory.as_uri()},
+            "trust": {"root": repository.root, "allow_demo_root": True},
+            **(settings or {}),
+        }
+        self.repository = repository
+        self.device = AgentDevice(directory, rooms)
+
+    def footprint(self) -> Footprint:
+        """Return what agent and workers hold now."""
+        process = self.device.process
+        if process is None:
+            raise RuntimeError("expected a running agent, it was not started")
+        links = [_link(entry) for entry in Path(f"/proc/{process.pid}/fd").iterdir()]
+        workers = _children(process.pid)
+        files = [path for path in self.device.state_dir.rglob("*") if path.is_file()]
+        return Footprint(
+            agent_bytes=_resident(process.pid),
+            worker_bytes=sum(map(_resident, workers)),
+            workers=len(workers),
+            descriptors=len(links),
+            segments=sum("memfd:" in link for link in links),
+            threads=len(list(Path(f"/proc/{process.pid}/task").iterdir())),
+            state_bytes=sum(path.stat().st_size for path in files),
+            state_files=len(files),
+        )
+
+
+def bias(version: str) -> float:
+    """Return what tells this version's score from its neighbours'."""
+    return int(version) % _BIASES * _BIAS_STEP
+
+
+def expected_score(version: str, grey: int = GREY) -> float:
+    """Return what this version answers to a grey picture."""
+    return 1 / (1 + math.exp(-((grey - 128) / 16 + bias(version))))
+
+
+def _resident(pid: int) -> int:
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    except OSError:  # it ended just now
+        return 0
+    return pages * os.sysconf("SC_PAGESIZE")
+
+
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    told = [(task / "children").read_text(encoding="ascii") for task in tasks if (task / "children").exists()]
+    return [int(child) for text in told for child in text.split()]
+
+
+def _link(entry: Path) -> str:
+    try:
+        return str(entry.readlink())
+    except OSError:
+        return ""
