@@ -37,6 +37,9 @@ class Code(str, Enum):
     RUNTIME_MISSING = "RUNTIME_MISSING", "The runtime that the release needs is not installed."
     AGENT_TOO_OLD = "AGENT_TOO_OLD", "The release needs a newer agent."
     QUARANTINED = "QUARANTINED", "This manifest took the device down before and is quarantined."
+    MEMORY_EXCEEDED = "MEMORY_EXCEEDED", "The release needs more memory than this device has for models."
+    MODEL_MAPPED = "MODEL_MAPPED", "An application is mapped to the model, so it cannot be removed."
+    WRONG_VERSION = "WRONG_VERSION", "The order means another version than the one that is committed."
 
     # transfer
     TRANSFER_FAILED = "TRANSFER_FAILED", "The repository could not be reached or answered wrongly."

@@ -75,6 +75,7 @@ class _Process:
         parts = self._parts
         self._finish_commit()
         generation = parts.store.generations.current()
+        parts.serving.use_thresholds(parts.commits.thresholds())
         for name in generation.models:
             # Requests that come before the model is loaded wait for it within their time.
             parts.registry.withdraw(name, returning=True)

@@ -20,7 +20,7 @@ from edge_agent.inference import (
     try_golden,
 )
 from edge_agent.storage import durable
-from edge_agent.store import Generation, Store, read_models_config
+from edge_agent.store import Committed, Generation, Store, read_models_config
 
 _log = logging.getLogger(__name__)
 
@@ -177,9 +177,12 @@ def _describe(
         "applications": mappings.applications(name),
     }
     if session is None:
-        state = "UNAVAILABLE" if committed else "MISSING"
+        # Where memory holds one version only, the old one makes room for what is on its way.
+        waiting = "LOADING" if staged else "UNAVAILABLE"
+        state = waiting if committed else "MISSING"
         return ModelStatus(state=state, active=committed.version if committed else None, **common)
     manifest = session.manifest
+    signed = manifest.decision.threshold
     return ModelStatus(
         active=manifest.version,
         state={"READY": "READY", "LOADING": "LOADING"}.get(session.state, "UNAVAILABLE"),
@@ -187,9 +190,18 @@ def _describe(
         provider=session.provider,
         memory_bytes=session.memory_bytes,
         kind=manifest.kind.value,
-        threshold=manifest.decision.threshold,
+        threshold=_threshold_in_force(manifest.version, committed, signed),
+        signed_threshold=signed,
         **common,
     )
+
+
+def _threshold_in_force(version: str, committed: Committed | None, signed: float) -> float:
+    if committed is None:
+        return signed
+    known = {committed.previous: committed.previous_threshold, committed.version: committed.threshold}
+    set_here = known.get(version)
+    return signed if set_here is None else set_here
 
 
 def _digest(path: Path) -> str:

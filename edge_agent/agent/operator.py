@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any
 
 from edge_agent import __version__
 from edge_agent.agent.models import Mappings, describe_models
@@ -126,7 +127,8 @@ class Operator:
     def models(self) -> tuple[ModelStatus, ...]:
         """Return every model that is committed, loaded, mapped or on its way."""
         running = self._deployer.running()
-        staged = {target.name: target.to or "" for target in running.targets} if running else {}
+        brings = running is not None and running.operation in ("install", "rollback")
+        staged = {target.name: target.to or "" for target in running.targets} if running and brings else {}
         return describe_models(self._store.generations.current(), self._registry.active(), self._mappings, staged)
 
     def deployments(self, deployment_id: str, limit: int) -> Sequence[DeploymentReport]:
@@ -147,12 +149,38 @@ class Operator:
             RefusedError: it cannot go back.
             InferenceError: DEADLINE_EXCEEDED; what was begun goes on.
         """
-        order = self._order("rollback", [{"name": model}], reason=reason, actor=actor)
+        return self._carried_out("rollback", {"name": model}, reason, actor, timeout_s)
+
+    def remove(self, model: str, reason: str, actor: str, *, timeout_s: float) -> DeploymentReport:
+        """Take the model off this device; return when that is durable.
+
+        Raises:
+            RefusedError: NOT_FOUND, or MODEL_MAPPED.
+            InferenceError: DEADLINE_EXCEEDED; what was begun goes on.
+        """
+        return self._carried_out("remove", {"name": model}, reason, actor, timeout_s)
+
+    def configure(
+        self, model: str, threshold: float | None, reason: str, actor: str, *, timeout_s: float
+    ) -> DeploymentReport:
+        """Set the model's threshold, or return to the signed one with None; return when that is durable.
+
+        Raises:
+            DocumentError: the threshold is not one.
+            RefusedError: NOT_FOUND; OUT_OF_RANGE: it lies outside the signed range.
+            InferenceError: DEADLINE_EXCEEDED; what was begun goes on.
+        """
+        return self._carried_out("configure", {"name": model, "threshold": threshold}, reason, actor, timeout_s)
+
+    def _carried_out(
+        self, operation: str, model: dict[str, Any], reason: str, actor: str, timeout_s: float
+    ) -> DeploymentReport:
+        order = self._order(operation, [model], reason=reason, actor=actor)
         self._deployer.offer(order)
         try:
             report = order.result.result(timeout_s)
         except FutureTimeoutError as exc:
-            message = f"the rollback of {model} goes on; it did not end in {timeout_s:g} s"
+            message = f"the {operation} of {model['name']} goes on; it did not end in {timeout_s:g} s"
             raise InferenceError(Code.DEADLINE_EXCEEDED, message) from exc
         if report.state == State.REFUSED.value:
             raise RefusedError(Code[report.code], report.message)
@@ -172,6 +200,6 @@ class Operator:
         """Return captured inspections, newest first."""
         return self._captures.list(limit)
 
-    def _order(self, operation: str, models: list[dict[str, str]], *, reason: str = "", actor: str) -> LocalOrder:
+    def _order(self, operation: str, models: list[dict[str, Any]], *, reason: str = "", actor: str) -> LocalOrder:
         content = {"schema": _SCHEMA, "operation": operation, "models": models}
         return LocalOrder(self._new_id(), parse(JobDocument, content, what="order"), reason, actor, Future())

@@ -83,8 +83,8 @@ class Parts:
         models_config = state_dir / "models_config.json"
         if not models_config.exists():
             durable.write(models_config, default_models_config().read_bytes())
-        self.commits = Commits(self.store, self.audit, models_config)
         self.mappings = Mappings(models_config, self._is_known)
+        self.commits = Commits(self.store, self.audit, models_config, asked_by=self.mappings.applications)
         self.reload_mappings()
 
     def _build_inference(self, state_dir: Path) -> None:

@@ -17,7 +17,7 @@ Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many, 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
-    for verb in (status, models, deployments, events, rollback, captures):
+    for verb in (status, models, deployments, events, rollback, configure, remove, captures):
         app.command(verb.__name__)(verb)
 
 
@@ -85,6 +85,36 @@ def rollback(
     show_json(report) if as_json else show_lines(_deployment_lines(report))
 
 
+def configure(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the record.")],
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", help="From this score on a part is NG; within the signed range.")
+    ] = None,
+    as_signed: Annotated[bool, typer.Option("--as-signed", help="Back to the threshold of the release.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Set a model's threshold; every part from then on is judged by it, until another version answers."""
+    if (threshold is None) != as_signed:
+        raise typer.BadParameter("expected either --threshold X or --as-signed", param_hint="'--threshold'")
+    with _agent(context) as client:
+        report = client.configure(model, threshold, reason, actor=_actor())
+    show_json(report) if as_json else show_lines(_deployment_lines(report))
+
+
+def remove(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the record.")],
+    as_json: AsJson = False,
+) -> None:
+    """Take a model off this device; refused while an application is mapped to it."""
+    with _agent(context) as client:
+        report = client.remove(model, reason, actor=_actor())
+    show_json(report) if as_json else show_lines(_deployment_lines(report))
+
+
 def captures(context: typer.Context, limit: Limit = 20, as_json: AsJson = False) -> None:
     """List captured inspections, newest first."""
     with _agent(context) as client:
@@ -112,7 +142,7 @@ def _actor() -> str:
 
 
 def _show_models(found: tuple[ModelStatus, ...]) -> None:
-    heads = ("MODEL", "ACTIVE", "PREVIOUS", "STAGED", "STATE", "KIND", "RUNTIME", "MEMORY", "APPLICATIONS")
+    heads = ("MODEL", "ACTIVE", "PREVIOUS", "STAGED", "STATE", "KIND", "THRESHOLD", "RUNTIME", "MEMORY", "APPLICATIONS")
     rows = (
         (
             model.name,
@@ -121,6 +151,7 @@ def _show_models(found: tuple[ModelStatus, ...]) -> None:
             model.staged or "-",
             model.state,
             model.kind,
+            _threshold(model),
             f"{model.runtime} {model.provider}".strip(),
             size(model.memory_bytes),
             ", ".join(model.applications),
@@ -156,7 +187,7 @@ def _deployment_lines(report: DeploymentReport) -> Iterator[str]:
     progress = f", {size(report.bytes_done)} of {size(report.bytes_total)}" if report.bytes_total else ""
     code = f" {report.code}" if report.code else ""
     yield f"deployment {report.id}: {report.operation} {_changes(report)}: {report.state}{code}{progress}"
-    for text in (report.message, report.reason):
+    for text in (report.message, report.remark, report.reason):
         if text:
             yield f"  {text}"
     for state in report.states:
@@ -164,7 +195,20 @@ def _deployment_lines(report: DeploymentReport) -> Iterator[str]:
 
 
 def _changes(report: DeploymentReport) -> str:
+    if report.operation == "configure":
+        return ", ".join(f"{m.name} threshold {_or_signed(m.threshold)}" for m in report.models)
     return ", ".join(f"{model.name} {model.from_ or 'none'} -> {model.to or 'none'}" for model in report.models)
+
+
+def _or_signed(threshold: float | None) -> str:
+    return "as signed" if threshold is None else f"{threshold:g}"
+
+
+def _threshold(model: ModelStatus) -> str:
+    if not model.kind:
+        return "-"
+    signed = f" (signed {model.signed_threshold:g})" if model.threshold != model.signed_threshold else ""
+    return f"{model.threshold:g}{signed}"
 
 
 def _event_line(event: Event) -> str:

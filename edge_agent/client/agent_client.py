@@ -144,6 +144,47 @@ class AgentClient:
         answer = self._call("control", self._operator.RollBack, request, timeout_s)
         return reports.deployment_from_proto(answer.deployment)
 
+    def remove(self, model: str, reason: str, *, actor: str, timeout_s: float = 60.0) -> DeploymentReport:
+        """Take ``model`` off the device; return when that is durable.
+
+        Args:
+            model: the model's name; no application may be mapped to it.
+            reason: why, for the record; not empty.
+            actor: who wants it, for the record; not empty.
+            timeout_s: the deadline; the agent goes on with what it began.
+
+        Raises:
+            RefusedError: NOT_FOUND, MODEL_MAPPED.
+            AgentError: anything else that stands in the way.
+        """
+        request = pb.RemoveRequest(model=model, reason=reason, actor=actor)
+        answer = self._call("control", self._operator.Remove, request, timeout_s)
+        return reports.deployment_from_proto(answer.deployment)
+
+    def configure(
+        self, model: str, threshold: float | None, reason: str, *, actor: str, timeout_s: float = 60.0
+    ) -> DeploymentReport:
+        """Set the threshold of ``model``; return when that is durable.
+
+        Args:
+            model: the model's name.
+            threshold: from this score on a part is NG, within the signed range; None: as it was signed.
+            reason: why, for the record; not empty.
+            actor: who wants it, for the record; not empty.
+            timeout_s: the deadline; the agent goes on with what it began.
+
+        Raises:
+            RefusedError: NOT_FOUND, OUT_OF_RANGE.
+            AgentError: anything else that stands in the way.
+        """
+        request = pb.ConfigureRequest(model=model, reason=reason, actor=actor)
+        if threshold is None:
+            request.as_signed = True
+        else:
+            request.threshold = threshold
+        answer = self._call("control", self._operator.Configure, request, timeout_s)
+        return reports.deployment_from_proto(answer.deployment)
+
     def install(self, models: Sequence[ModelVersion], *, timeout_s: float = 10.0) -> str:
         """Order versions from the repository, as a job would; return the deployment's id."""
         wanted = [pb.DeployedModel(name=model.name, to=model.version) for model in models]

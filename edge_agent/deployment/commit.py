@@ -4,10 +4,10 @@ Idempotent, so that a power cut at any point is followed by doing it again.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Collection
 from pathlib import Path
 
-from edge_agent.deployment.plan import already_current
+from edge_agent.deployment.plan import after, is_done
 from edge_agent.deployment.record import Deployment, Target
 from edge_agent.errors import DocumentError, StorageError
 from edge_agent.formats import CommittedModel, ModelVersion
@@ -17,16 +17,50 @@ _log = logging.getLogger(__name__)
 
 
 class Commits:
-    """Generations, the live ``models_config.json`` that follows them, and the audit log."""
+    """Generations, the live ``models_config.json`` that follows them, and the audit log.
 
-    def __init__(self, store: Store, audit: AuditLog, models_config: Path) -> None:
+    Args:
+        store: holds the generations.
+        audit: told of every change.
+        models_config: the live file.
+        asked_by: the applications that are mapped to a model, as the mappings were last read.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        audit: AuditLog,
+        models_config: Path,
+        *,
+        asked_by: Callable[[str], Collection[str]] = lambda _model: (),
+    ) -> None:
         self._store = store
         self._audit = audit
         self._models_config = models_config
+        self._asked_by = asked_by
 
     def models(self) -> dict[str, Committed]:
         """Return what is committed, by model."""
         return dict(self._store.generations.current().models)
+
+    def thresholds(self) -> dict[ModelVersion, float]:
+        """Return what was set on this device, for the committed versions and those that a rollback goes to."""
+        found = {}
+        for name, entry in self.models().items():
+            for version, threshold in ((entry.version, entry.threshold), (entry.previous, entry.previous_threshold)):
+                if version is not None and threshold is not None:
+                    found[ModelVersion(name, version)] = threshold
+        return found
+
+    def asked_by(self, model: str) -> set[str]:
+        """Return the applications that ask for the model now, or will once the live file is read again.
+
+        Raises:
+            StorageError: the file could not be read.
+            DocumentError: what stands there is not a models_config.
+        """
+        mappings = read_models_config(self._models_config).mappings
+        return {*self._asked_by(model), *(application for application, name in mappings.items() if name == model)}
 
     def make_durable(self, record: Deployment) -> None:
         """Commit what the record says, if that is not done yet; needs no session.
@@ -35,9 +69,8 @@ class Commits:
             StorageError: it could not be written; the generation before stays.
         """
         committed = self.models()
-        if not already_current(record.targets, committed):
-            news = {target.name: self._committed(target, record.operation, committed) for target in record.targets}
-            generation = self._store.commit({**committed, **news})
+        if not is_done(record.operation, record.targets, committed):
+            generation = self._store.commit(after(record.operation, record.targets, committed, self._former))
             self._note(record, generation)
         self.follow_up()
 
@@ -49,6 +82,7 @@ class Commits:
             "operation": record.operation,
             "generation": generation.number,
             "models": {target.name: target.to for target in record.targets},
+            "thresholds": {target.name: target.threshold for target in record.targets if record.sets_thresholds},
             "actor": record.actor,
             "reason": record.reason,
         }
@@ -79,26 +113,11 @@ class Commits:
         if config.models != models:
             write_models_config(self._models_config, config.with_models(models))
 
-    def _committed(self, target: Target, operation: str, committed: Mapping[str, Committed]) -> Committed:
-        current = committed.get(target.name)
-        if operation == "rollback":
-            previous = self._previous_of(target)
-        elif current is None:
-            previous = None
-        else:
-            previous = current.version if current.version != target.to else current.previous
-        return Committed(
-            version=target.to or "",
-            manifest_sha256=target.manifest_sha256,
-            release_seq=target.release_seq,
-            previous=previous,
-        )
-
-    def _previous_of(self, target: Target) -> str | None:
-        """Return what stood before the version that is gone back to, if the store still has it."""
+    def _former(self, target: Target) -> Committed | None:
+        """Return how the version that is gone back to was committed; without what the store no longer has."""
         for generation in reversed(self._store.generations.history()):
             entry = generation.models.get(target.name)
             if entry is not None and entry.manifest_sha256 == target.manifest_sha256:
                 kept = entry.previous and ModelVersion(target.name, entry.previous) in self._store.installed()
-                return entry.previous if kept else None
+                return entry if kept else entry.model_copy(update={"previous": None, "previous_threshold": None})
         return None

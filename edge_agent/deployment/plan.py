@@ -3,13 +3,13 @@
 The cloud only asks; what is refused here can never succeed on this device as it stands.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import time
 from typing import Any, NamedTuple
 
 from edge_agent.deployment.record import Target
 from edge_agent.errors import Code, RefusedError, StorageError
-from edge_agent.formats import JobDocument, Manifest, parse, version_key
+from edge_agent.formats import JobDocument, Manifest, Operation, parse, version_key
 from edge_agent.formats.job_document import LIMIT_CHARACTERS
 from edge_agent.store import Committed
 
@@ -27,6 +27,8 @@ class Machine(NamedTuple):
     agent_version: str
     architecture: str
     runtimes: frozenset[str]
+    memory_bytes: int = 0
+    """For all loaded versions together; 0: not known, so nothing is refused for it."""
 
 
 def read_job(document: Mapping[str, Any], *, allow_unsigned_packages: bool = False) -> JobDocument:
@@ -137,6 +139,77 @@ def _take_back(
     )
 
 
+def plan_removal(
+    targets: Sequence[Target], committed: Mapping[str, Committed], asked_by: Callable[[str], Collection[str]]
+) -> tuple[Target, ...]:
+    """Return the targets with what goes.
+
+    Args:
+        targets: the models to remove.
+        committed: what is committed now.
+        asked_by: the applications that are mapped to a model.
+
+    Raises:
+        RefusedError: a model is not installed, is another version than the one meant, or is mapped.
+    """
+    planned = []
+    for target in targets:
+        current = _current(target, committed)
+        applications = sorted(asked_by(target.name))
+        if applications:
+            message = f"expected a model that nothing is mapped to, {target.name} is asked by {', '.join(applications)}"
+            raise RefusedError(Code.MODEL_MAPPED, message)
+        planned.append(_concerning(target, current).model_copy(update={"to": None}))
+    return tuple(planned)
+
+
+def plan_configuration(
+    targets: Sequence[Target], committed: Mapping[str, Committed], stored: Callable[[str, str], Offer]
+) -> tuple[Target, ...]:
+    """Return the targets with the versions that the thresholds are for.
+
+    Args:
+        targets: models and their thresholds.
+        committed: what is committed now.
+        stored: the store's release of a name and version.
+
+    Raises:
+        RefusedError: a model is not installed or another version than the one meant; OUT_OF_RANGE: the
+            threshold lies outside the range that was signed.
+        StorageError: CONTENT_MISSING.
+    """
+    planned = []
+    for target in targets:
+        current = _current(target, committed)
+        low, high = stored(target.name, current.version).manifest.decision.threshold_range
+        if target.threshold is not None and not low <= target.threshold <= high:
+            message = f"{target.name} {current.version}: expected a threshold in the signed range {low:g} to {high:g}"
+            raise RefusedError(Code.OUT_OF_RANGE, f"{message}, came {target.threshold:g}")
+        planned.append(_concerning(target, current))
+    return tuple(planned)
+
+
+def _current(target: Target, committed: Mapping[str, Committed]) -> Committed:
+    current = committed.get(target.name)
+    if current is None:
+        raise RefusedError(Code.NOT_FOUND, f"expected an installed model, {target.name} is not installed")
+    if target.to not in (None, current.version):
+        message = f"the order means {target.name} {target.to}, {current.version} is committed"
+        raise RefusedError(Code.WRONG_VERSION, message)
+    return current
+
+
+def _concerning(target: Target, current: Committed) -> Target:
+    return target.model_copy(
+        update={
+            "from_": current.version,
+            "to": current.version,
+            "manifest_sha256": current.manifest_sha256,
+            "release_seq": current.release_seq,
+        }
+    )
+
+
 def _above_floor(what: str, release_seq: int, floor: int) -> None:
     if release_seq < floor:
         raise RefusedError(Code.BELOW_FLOOR, f"{what} was revoked: releases below {floor} may not run")
@@ -147,6 +220,86 @@ def already_current(targets: Sequence[Target], committed: Mapping[str, Committed
     return all(
         (current := committed.get(target.name)) is not None and current.manifest_sha256 == target.manifest_sha256
         for target in targets
+    )
+
+
+def is_done(operation: Operation, targets: Sequence[Target], committed: Mapping[str, Committed]) -> bool:
+    """Tell whether everything that the operation is to change is already committed so."""
+    if operation == "remove":
+        return not {target.name for target in targets} & committed.keys()
+    same = already_current(targets, committed)
+    if operation == "configure":
+        return same and all(committed[target.name].threshold == target.threshold for target in targets)
+    return same
+
+
+def after(
+    operation: Operation,
+    targets: Sequence[Target],
+    committed: Mapping[str, Committed],
+    former: Callable[[Target], Committed | None],
+) -> dict[str, Committed]:
+    """Return what is committed once the operation is done.
+
+    Args:
+        operation: what is done.
+        targets: complete, as planned.
+        committed: what is committed now.
+        former: how the version that a rollback goes to was committed, when it last was.
+    """
+    if operation == "remove":
+        gone = {target.name for target in targets}
+        return {name: entry for name, entry in committed.items() if name not in gone}
+    news: dict[str, Committed] = {}
+    for target in targets:
+        current = committed.get(target.name)
+        if operation == "configure" and current is not None:
+            news[target.name] = current.model_copy(update={"threshold": target.threshold})
+        elif operation == "rollback":
+            news[target.name] = _as_before(target, current, former(target))
+        else:
+            news[target.name] = _as_new(target, current)
+    return {**committed, **news}
+
+
+def _as_before(target: Target, current: Committed | None, former: Committed | None) -> Committed:
+    return _entry(
+        target,
+        previous=former.previous if former else None,
+        threshold=current.previous_threshold if current else None,
+        previous_threshold=former.previous_threshold if former else None,
+    )
+
+
+def _as_new(target: Target, current: Committed | None) -> Committed:
+    if current is None:
+        return _entry(target)
+    if current.version == target.to:
+        same = current.manifest_sha256 == target.manifest_sha256
+        return _entry(
+            target,
+            previous=current.previous,
+            threshold=current.threshold if same else None,
+            previous_threshold=current.previous_threshold,
+        )
+    # A threshold means something to the version that it was set for, and nothing to another.
+    return _entry(target, previous=current.version, previous_threshold=current.threshold)
+
+
+def _entry(
+    target: Target,
+    *,
+    previous: str | None = None,
+    threshold: float | None = None,
+    previous_threshold: float | None = None,
+) -> Committed:
+    return Committed(
+        version=target.to or "",
+        manifest_sha256=target.manifest_sha256,
+        release_seq=target.release_seq,
+        previous=previous,
+        threshold=threshold,
+        previous_threshold=previous_threshold,
     )
 
 

@@ -4,13 +4,21 @@ A record is immutable; every function here returns the next one. Times are epoch
 """
 
 from collections.abc import Mapping
-from typing import Literal
 
 from pydantic import Field
 
 from edge_agent.deployment.states import ENDS, State
 from edge_agent.errors import Code
-from edge_agent.formats import DeployedModel, DeploymentReport, Document, JobDocument, ModelVersion, Policy, StateReport
+from edge_agent.formats import (
+    DeployedModel,
+    DeploymentReport,
+    Document,
+    JobDocument,
+    ModelVersion,
+    Operation,
+    Policy,
+    StateReport,
+)
 
 # AWS Jobs: a value of statusDetails has 1 to 1024 characters.
 LIMIT_MESSAGE = 900
@@ -24,6 +32,7 @@ class Target(Document):
     to: str | None = None
     manifest_sha256: str = ""
     release_seq: int = 0
+    threshold: float | None = Field(None, description="what a configure sets; None: as it was signed")
 
     @property
     def version(self) -> ModelVersion:
@@ -46,12 +55,13 @@ class Deployment(Document):
     job_id: str = ""
     execution_number: int = 0
     queued_at: int = 0
-    operation: Literal["install", "rollback"]
+    operation: Operation
     targets: tuple[Target, ...]
     policy: Policy = Policy()
     state: State
     code: str = ""
     message: str = ""
+    remark: str = Field("", description="what people should know of it while it goes well: what it waits for, and why")
     reason: str = ""
     actor: str = ""
     started: float
@@ -63,11 +73,17 @@ class Deployment(Document):
     paused: bool = Field(default=False, description="the agent was stopped in good order meanwhile")
     bytes_done: int = 0
     bytes_total: int = 0
+    unload_first: bool = Field(default=False, description="memory holds one version only: no shadow, nothing warm")
 
     @property
     def versions(self) -> tuple[ModelVersion, ...]:
         """Return what shall answer."""
         return tuple(target.version for target in self.targets)
+
+    @property
+    def sets_thresholds(self) -> bool:
+        """Tell whether its targets' thresholds mean anything."""
+        return self.operation == "configure"
 
     @property
     def outcome(self) -> State:
@@ -96,7 +112,9 @@ def begin(
         execution_number=execution_number,
         queued_at=queued_at,
         operation=document.operation,
-        targets=tuple(Target(name=model.name, to=model.version) for model in document.models),
+        targets=tuple(
+            Target(name=model.name, to=model.version, threshold=model.threshold) for model in document.models
+        ),
         policy=document.policy,
         state=State.ACCEPTED,
         reason=reason,
@@ -162,11 +180,13 @@ def to_report(record: Deployment) -> DeploymentReport:
         job_id=record.job_id,
         operation=record.operation,
         models=tuple(
-            DeployedModel.model_validate({"name": t.name, "from": t.from_, "to": t.to}) for t in record.targets
+            DeployedModel.model_validate({"name": t.name, "from": t.from_, "to": t.to, "threshold": t.threshold})
+            for t in record.targets
         ),
         state=record.outcome.value,
         code=record.code,
         message=record.message,
+        remark=record.remark,
         reason=record.reason,
         started=record.started,
         ended=record.ended,
@@ -181,11 +201,22 @@ def status_details(record: Deployment) -> dict[str, str]:
     details = {
         "deployment": record.id,
         "step": record.outcome.value,
-        "models": ", ".join(f"{t.name} {t.from_ or 'none'} -> {t.to or 'previous'}" for t in record.targets)[:1024],
+        "models": ", ".join(_words(record.operation, t) for t in record.targets)[:1024],
         "bytes": f"{record.bytes_done}/{record.bytes_total}",
     }
     if record.code:
         details |= {"code": record.code, "message": record.message}
+    if record.remark:
+        details["remark"] = record.remark[:1024]
     if record.reason:
         details["reason"] = record.reason[:1024]
     return details
+
+
+def _words(operation: Operation, target: Target) -> str:
+    if operation == "remove":
+        return f"{target.name} {target.from_ or ''} removed".replace("  ", " ")
+    if operation == "configure":
+        threshold = "as signed" if target.threshold is None else f"{target.threshold:g}"
+        return f"{target.name} {target.from_ or ''} threshold {threshold}".replace("  ", " ")
+    return f"{target.name} {target.from_ or 'none'} -> {target.to or 'previous'}"

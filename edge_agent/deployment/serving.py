@@ -158,6 +158,17 @@ class Serving:
         for session in candidates.values():
             self._retire(session)
 
+    def dismiss(self, names: Iterable[str]) -> None:
+        """Answer for these models no longer; requests under way are still answered."""
+        for name in names:
+            session = self._registry.withdraw(name)
+            if session is not None:
+                self._retire(session)
+
+    def use_thresholds(self, thresholds: Mapping[ModelVersion, float]) -> None:
+        """Judge by these from now on, and by what was signed where there is none."""
+        self._registry.set_thresholds(thresholds)
+
     def _retire(self, session: Session) -> None:
         """End a session; one that cannot be ended keeps no other one alive, and undoes no commit."""
         try:

@@ -88,7 +88,10 @@ INSTALL: Final = (
 )
 # A rollback needs no network: the version is in the store, and nothing waits for an operator in need.
 ROLLBACK: Final = (S.ACCEPTED, S.CHECKING, S.BUILDING, S.TRIED, S.ACTIVATING, S.COMMITTED, S.REPORTED)
-PATHS: Final = {"install": INSTALL, "rollback": ROLLBACK}
+# Nothing is tried: what answers stays, or goes once its going is durable.
+REMOVE: Final = (S.ACCEPTED, S.CHECKING, S.COMMITTED, S.REPORTED)
+CONFIGURE: Final = REMOVE
+PATHS: Final = {"install": INSTALL, "rollback": ROLLBACK, "remove": REMOVE, "configure": CONFIGURE}
 
 ENDS: Final = frozenset({S.COMMITTED, S.FAILED, S.REFUSED, S.CANCELLED})
 UNDER_WATCH: Final = frozenset({S.SHADOW, S.PROBATION})

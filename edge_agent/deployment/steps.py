@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from edge_agent.config import Deployment as Limits
+from edge_agent.deployment.changes import Changes
 from edge_agent.deployment.commit import Commits
 from edge_agent.deployment.contents import Contents
 from edge_agent.deployment.fetching import AlreadyCurrent, Blobs, Fetching, Releases
@@ -62,6 +63,7 @@ class Steps:
         fetching = Fetching(releases, blobs, store, journal, contents, commits, serving, machine, limits, now=now)
         trial = Trial(contents, serving)
         turn = Turn(contents, serving, commits, limits)
+        changes = Changes(contents, serving, commits)
         self._table: Mapping[State, Callable[[Deployment, Work], Deployment]] = {
             State.ACCEPTED: _nothing,
             State.REFRESHING: fetching.refresh,
@@ -79,6 +81,13 @@ class Steps:
             State.REFUSED: _nothing,
             State.CANCELLED: _nothing,
         }
+        # What an operation does in a state otherwise than an install does.
+        self._own: Mapping[tuple[str, State], Callable[[Deployment, Work], Deployment]] = {
+            ("remove", State.CHECKING): changes.check_removal,
+            ("remove", State.COMMITTED): changes.commit_removal,
+            ("configure", State.CHECKING): changes.check_configuration,
+            ("configure", State.COMMITTED): changes.commit_configuration,
+        }
 
     def run(self, record: Deployment, work: Work) -> Deployment:
         """Do the work of the record's state and return what is known now.
@@ -87,7 +96,8 @@ class Steps:
             AlreadyCurrent: nothing is to be done.
             DeploymentError: as the state's row says, by its kind.
         """
-        return self._table[record.state](record, work)
+        step = self._own.get((record.operation, record.state)) or self._table[record.state]
+        return step(record, work)
 
     def clean_up(self, record: Deployment) -> None:
         """After any end: end candidates that do not answer, delete what nobody needs.

@@ -69,6 +69,7 @@ class Turn:
             StorageError: the generation could not be written.
         """
         self._commits.make_durable(record)
+        self._serving.use_thresholds(self._commits.thresholds())
         if not self._serving.answer_all(record.versions):
             self._answer_late(record)
         self._serving.settle()

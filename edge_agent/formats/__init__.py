@@ -3,7 +3,7 @@
 from edge_agent.formats.document import Document, describe, parse
 from edge_agent.formats.event import KINDS, Event, ModelsChanged, Payload
 from edge_agent.formats.inspection import Counts, InspectedFrame, ModelResult, Verdict
-from edge_agent.formats.job_document import JobDocument, JobModel, Policy, StagePolicy
+from edge_agent.formats.job_document import JobDocument, JobModel, Operation
 from edge_agent.formats.manifest import (
     Artefact,
     Calibration,
@@ -20,6 +20,7 @@ from edge_agent.formats.manifest import (
 from edge_agent.formats.model_version import ModelName, ModelVersion, Version, version_key
 from edge_agent.formats.models_config import CommittedModel, ModelsConfig
 from edge_agent.formats.picture import EncodedPicture, Picture, RawPicture
+from edge_agent.formats.policy import Policy, ProbationPolicy, ShadowPolicy, WatchPolicy
 from edge_agent.formats.status import (
     AgentStatus,
     CaptureReport,
@@ -66,21 +67,24 @@ __all__ = [
     "ModelVersion",
     "ModelsChanged",
     "ModelsConfig",
+    "Operation",
     "Payload",
     "Picture",
     "Policy",
     "Preprocess",
+    "ProbationPolicy",
     "RawPicture",
     "Requirements",
     "Role",
     "RuntimeNeed",
-    "StagePolicy",
+    "ShadowPolicy",
     "StateReport",
     "Status",
     "TensorCapture",
     "TensorSpec",
     "Verdict",
     "Version",
+    "WatchPolicy",
     "describe",
     "parse",
     "version_key",

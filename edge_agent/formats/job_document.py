@@ -1,53 +1,53 @@
 """The job document: what the cloud asks of a device, and may ask."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from edge_agent.formats.document import Document
 from edge_agent.formats.model_version import ModelName, Version
+from edge_agent.formats.policy import Policy
 
 SCHEMA = "edge-agent/job/1"
 # AWS Jobs: a job document has at most 32,768 characters.
 LIMIT_CHARACTERS = 32_768
 
-
-class StagePolicy(Document):
-    """How long a candidate is watched before the next step."""
-
-    min_requests: int = Field(0, ge=0, le=1_000_000, description="answers to see, at least")
-    max_seconds: float = Field(0.0, ge=0, le=604_800, description="after this the stage ends anyway")
-
-    def strictest(self, other: "StagePolicy | None") -> "StagePolicy":
-        """Return the policy that satisfies both."""
-        if other is None:
-            return self
-        return StagePolicy(
-            min_requests=max(self.min_requests, other.min_requests),
-            max_seconds=max(self.max_seconds, other.max_seconds),
-        )
-
-
-class Policy(Document):
-    """What a job or manifest may ask for; a device's own setting is always the strictest."""
-
-    shadow: StagePolicy | None = None
-    probation: StagePolicy | None = None
-    deadline_s: float | None = Field(None, gt=0, le=2_592_000)
+Operation = Literal["install", "rollback", "remove", "configure"]
 
 
 class JobModel(Document):
     """One model of a job; a rollback goes to the device's own previous version."""
 
     name: ModelName
-    version: Version | None = None
+    version: Version | None = Field(
+        None, description="what to install; for the other operations the version that is meant, if it matters"
+    )
+    threshold: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        strict=True,
+        description="configure: from this score on a part is NG, within the signed threshold_range; "
+        "null: as it was signed",
+    )
+
+    @property
+    def names_threshold(self) -> bool:
+        """Tell whether a threshold stands there; null is one: that of the manifest."""
+        return "threshold" in self.model_fields_set
+
+    @model_serializer(mode="wrap")
+    def _with_null(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A null says something here, so it is written even where other nulls are left out.
+        return {**plain(self), **({"threshold": self.threshold} if self.names_threshold else {})}
 
 
 class JobDocument(Document):
-    """Install these versions, or take these models back: all or none."""
+    """Install these versions, take these models back, remove or configure them: all or none."""
 
     schema_: Literal["edge-agent/job/1"] = Field(alias="schema")
-    operation: Literal["install", "rollback"]
+    operation: Operation
     models: tuple[JobModel, ...] = Field(min_length=1, max_length=16)
     policy: Policy = Policy()
 
@@ -58,4 +58,6 @@ class JobDocument(Document):
             raise ValueError("each model may be named once")
         if self.operation == "install" and any(model.version is None for model in self.models):
             raise ValueError("an install names the version of each model")
+        if any(model.names_threshold != (self.operation == "configure") for model in self.models):
+            raise ValueError("configure names a threshold for each model (null: the signed one), nothing else does")
         return self

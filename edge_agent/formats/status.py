@@ -29,7 +29,8 @@ class ModelStatus(Document):
     provider: str = ""
     memory_bytes: int = 0
     kind: str = ""
-    threshold: float = 0.0
+    threshold: float = Field(0.0, description="in force")
+    signed_threshold: float = Field(0.0, description="as the manifest has it")
     applications: tuple[str, ...] = ()
 
 
@@ -58,6 +59,7 @@ class DeployedModel(Document):
     name: str
     from_: str | None = Field(None, alias="from")
     to: str | None = None
+    threshold: float | None = Field(None, description="what a configure sets")
 
 
 class StateReport(Document):
@@ -80,6 +82,7 @@ class DeploymentReport(Document):
     state: str
     code: str = ""
     message: str = ""
+    remark: str = Field("", description="what it waits for, or how it must go about it, and why")
     reason: str = ""
     started: float
     ended: float | None = None

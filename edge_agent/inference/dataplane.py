@@ -80,16 +80,19 @@ class DataPlane:
     ) -> tuple[ModelVersion, Inspected]:
         """Return which version answered, and what it says of the picture.
 
+        Without a ``threshold`` the one counts that was set for the version on this device, else the signed one.
+
         Raises:
             InferenceError: as ``infer``; OUT_OF_RANGE for a threshold outside its signed range.
         """
 
         def ask(session: Session, left_s: float) -> Inspected:
+            set_here = self._registry.threshold(session.manifest.model_version)
             return session.inspect(
                 picture,
                 timeout_s=left_s,
                 with_mask=with_mask,
-                threshold=threshold,
+                threshold=set_here if threshold is None else threshold,
                 priority=priority,
                 keep_decoded=keep_decoded,
             )

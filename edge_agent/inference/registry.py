@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from edge_agent.errors import Code, InferenceError
+from edge_agent.formats import ModelVersion
 from edge_agent.inference.session import Session
 from edge_agent.telemetry import metrics
 
@@ -32,6 +33,7 @@ class Registry:
         self._active: dict[str, _Slot] = {}
         self._slots: list[_Slot] = []
         self._returning: set[str] = set()
+        self._thresholds: dict[ModelVersion, float] = {}
         self._closed = False
 
     @contextmanager
@@ -117,6 +119,14 @@ class Registry:
                 drained = True
         session.close()
         return drained
+
+    def set_thresholds(self, thresholds: Mapping[ModelVersion, float]) -> None:
+        """Judge by these thresholds from now on, in place of those that were signed with the versions."""
+        self._thresholds = dict(thresholds)
+
+    def threshold(self, version: ModelVersion) -> float | None:
+        """Return what was set for a version; None: what was signed holds."""
+        return self._thresholds.get(version)
 
     def active(self) -> dict[str, Session]:
         """Return what answers now, by model name."""

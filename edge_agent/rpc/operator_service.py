@@ -20,6 +20,7 @@ _LIST_DEFAULT = 100
 _LIST_LIMIT = 1000
 _TEXT_LIMIT = 1000
 _ROLL_BACK_S = 60.0
+_SHORT_S = 60.0
 _LAYERS: dict[int, Layer] = {pb.GetFrameRequest.PICTURE: "picture", pb.GetFrameRequest.OVERLAY: "overlay"}
 
 
@@ -70,13 +71,35 @@ class OperatorService(services.OperatorServicer):
 
     def RollBack(self, request: pb.RollBackRequest, context: grpc.ServicerContext) -> pb.RollBackResponse:
         """Take one model back."""
-        for field in ("model", "reason", "actor"):
-            _check_text(field, getattr(request, field))
+        _check_texts(request)
         limit_s = timeout_s(context, _ROLL_BACK_S)
         report = self._operator.roll_back(
             request.model, request.reason.strip(), request.actor.strip(), timeout_s=limit_s
         )
         return pb.RollBackResponse(deployment=reports.deployment_to_proto(report))
+
+    def Remove(self, request: pb.RemoveRequest, context: grpc.ServicerContext) -> pb.RemoveResponse:
+        """Take one model off the device."""
+        _check_texts(request)
+        report = self._operator.remove(
+            request.model, request.reason.strip(), request.actor.strip(), timeout_s=timeout_s(context, _SHORT_S)
+        )
+        return pb.RemoveResponse(deployment=reports.deployment_to_proto(report))
+
+    def Configure(self, request: pb.ConfigureRequest, context: grpc.ServicerContext) -> pb.ConfigureResponse:
+        """Set one model's threshold, or return to the signed one."""
+        _check_texts(request)
+        chosen = request.WhichOneof("setting")
+        if chosen is None or (chosen == "as_signed" and not request.as_signed):
+            raise InferenceError(Code.INVALID_ARGUMENT, "setting: expected threshold or as_signed = true, came neither")
+        report = self._operator.configure(
+            request.model,
+            request.threshold if chosen == "threshold" else None,
+            request.reason.strip(),
+            request.actor.strip(),
+            timeout_s=timeout_s(context, _SHORT_S),
+        )
+        return pb.ConfigureResponse(deployment=reports.deployment_to_proto(report))
 
     def Install(self, request: pb.InstallRequest, context: grpc.ServicerContext) -> pb.InstallResponse:
         """Order versions from the repository."""
@@ -107,6 +130,11 @@ class OperatorService(services.OperatorServicer):
 
 def _limit(limit: int) -> int:
     return min(limit or _LIST_DEFAULT, _LIST_LIMIT)
+
+
+def _check_texts(request: pb.RollBackRequest | pb.RemoveRequest | pb.ConfigureRequest) -> None:
+    for field in ("model", "reason", "actor"):
+        _check_text(field, getattr(request, field))
 
 
 def _check_text(field: str, text: str) -> None:

@@ -117,6 +117,14 @@ class Operator(Protocol):
     def roll_back(self, model: str, reason: str, actor: str, *, timeout_s: float) -> DeploymentReport:
         """Take the model back; return when that is durable."""
 
+    def remove(self, model: str, reason: str, actor: str, *, timeout_s: float) -> DeploymentReport:
+        """Take the model off the device; return when that is durable."""
+
+    def configure(
+        self, model: str, threshold: float | None, reason: str, actor: str, *, timeout_s: float
+    ) -> DeploymentReport:
+        """Set the model's threshold, None: as it was signed; return when that is durable."""
+
     def install(self, models: Sequence[ModelVersion]) -> str:
         """Order versions from the repository; return the deployment's id once it is accepted."""
 

@@ -32,6 +32,8 @@ class Committed(Document):
     manifest_sha256: Sha256
     release_seq: int = Field(ge=1)
     previous: Version | None = Field(None, description="where a rollback goes")
+    threshold: float | None = Field(None, ge=0, le=1, description="set on this device; None: as it was signed")
+    previous_threshold: float | None = Field(None, ge=0, le=1, description="what ``previous`` had")
 
 
 class Generation(Document):

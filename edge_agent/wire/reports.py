@@ -58,6 +58,7 @@ def model_from_proto(message: pb.ModelStatus) -> ModelStatus:
         memory_bytes=message.memory_bytes,
         kind=message.kind,
         threshold=message.threshold,
+        signed_threshold=message.signed_threshold,
         applications=tuple(message.applications),
     )
 
@@ -96,7 +97,12 @@ def deployed_to_proto(model: DeployedModel) -> pb.DeployedModel:
 
 def deployed_from_proto(message: pb.DeployedModel) -> DeployedModel:
     """Return the document."""
-    return DeployedModel(name=message.name, from_=getattr(message, "from") or None, to=message.to or None)
+    return DeployedModel(
+        name=message.name,
+        from_=getattr(message, "from") or None,
+        to=message.to or None,
+        threshold=message.threshold if message.HasField("threshold") else None,
+    )
 
 
 def state_to_proto(state: StateReport) -> pb.DeploymentState:
@@ -125,6 +131,7 @@ def deployment_to_proto(deployment: DeploymentReport) -> pb.Deployment:
         state=deployment.state,
         code=deployment.code,
         message=deployment.message,
+        remark=deployment.remark,
         reason=deployment.reason,
         started=deployment.started,
         ended=deployment.ended or 0.0,
@@ -144,6 +151,7 @@ def deployment_from_proto(message: pb.Deployment) -> DeploymentReport:
         state=message.state,
         code=message.code,
         message=message.message,
+        remark=message.remark,
         reason=message.reason,
         started=message.started,
         ended=message.ended or None,

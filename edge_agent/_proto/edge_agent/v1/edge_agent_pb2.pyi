@@ -132,7 +132,7 @@ class AgentStatus(_message.Message):
     def __init__(self, version: _Optional[str] = ..., thing: _Optional[str] = ..., uptime_s: _Optional[float] = ..., state: _Optional[str] = ..., cloud: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class ModelStatus(_message.Message):
-    __slots__ = ("name", "active", "previous", "state", "runtime", "provider", "memory_bytes", "kind", "threshold", "applications", "staged")
+    __slots__ = ("name", "active", "previous", "state", "runtime", "provider", "memory_bytes", "kind", "threshold", "applications", "staged", "signed_threshold")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
@@ -144,6 +144,7 @@ class ModelStatus(_message.Message):
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     APPLICATIONS_FIELD_NUMBER: _ClassVar[int]
     STAGED_FIELD_NUMBER: _ClassVar[int]
+    SIGNED_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     name: str
     active: str
     previous: str
@@ -155,7 +156,8 @@ class ModelStatus(_message.Message):
     threshold: float
     applications: _containers.RepeatedScalarFieldContainer[str]
     staged: str
-    def __init__(self, name: _Optional[str] = ..., active: _Optional[str] = ..., previous: _Optional[str] = ..., state: _Optional[str] = ..., runtime: _Optional[str] = ..., provider: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., kind: _Optional[str] = ..., threshold: _Optional[float] = ..., applications: _Optional[_Iterable[str]] = ..., staged: _Optional[str] = ...) -> None: ...
+    signed_threshold: float
+    def __init__(self, name: _Optional[str] = ..., active: _Optional[str] = ..., previous: _Optional[str] = ..., state: _Optional[str] = ..., runtime: _Optional[str] = ..., provider: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., kind: _Optional[str] = ..., threshold: _Optional[float] = ..., applications: _Optional[_Iterable[str]] = ..., staged: _Optional[str] = ..., signed_threshold: _Optional[float] = ...) -> None: ...
 
 class CaptureStatus(_message.Message):
     __slots__ = ("pending", "failed", "bytes", "oldest_s", "uploaded", "message")
@@ -212,13 +214,15 @@ class GetStatusResponse(_message.Message):
     def __init__(self, agent: _Optional[_Union[AgentStatus, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., deployment: _Optional[_Union[Deployment, _Mapping]] = ..., captures: _Optional[_Union[CaptureStatus, _Mapping]] = ..., clock: _Optional[_Union[ClockStatus, _Mapping]] = ..., counts: _Optional[_Union[Counts, _Mapping]] = ..., last_frame: _Optional[_Union[Frame, _Mapping]] = ...) -> None: ...
 
 class DeployedModel(_message.Message):
-    __slots__ = ("name", "to")
+    __slots__ = ("name", "to", "threshold")
     NAME_FIELD_NUMBER: _ClassVar[int]
     FROM_FIELD_NUMBER: _ClassVar[int]
     TO_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     name: str
     to: str
-    def __init__(self, name: _Optional[str] = ..., to: _Optional[str] = ..., **kwargs) -> None: ...
+    threshold: float
+    def __init__(self, name: _Optional[str] = ..., to: _Optional[str] = ..., threshold: _Optional[float] = ..., **kwargs) -> None: ...
 
 class DeploymentState(_message.Message):
     __slots__ = ("state", "at", "seconds", "bytes", "figures")
@@ -242,7 +246,7 @@ class DeploymentState(_message.Message):
     def __init__(self, state: _Optional[str] = ..., at: _Optional[float] = ..., seconds: _Optional[float] = ..., bytes: _Optional[int] = ..., figures: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class Deployment(_message.Message):
-    __slots__ = ("id", "job_id", "models", "operation", "state", "code", "message", "started", "ended", "states", "bytes_done", "bytes_total", "reason")
+    __slots__ = ("id", "job_id", "models", "operation", "state", "code", "message", "started", "ended", "states", "bytes_done", "bytes_total", "reason", "remark")
     ID_FIELD_NUMBER: _ClassVar[int]
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
@@ -256,6 +260,7 @@ class Deployment(_message.Message):
     BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
     BYTES_TOTAL_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    REMARK_FIELD_NUMBER: _ClassVar[int]
     id: str
     job_id: str
     models: _containers.RepeatedCompositeFieldContainer[DeployedModel]
@@ -269,7 +274,8 @@ class Deployment(_message.Message):
     bytes_done: int
     bytes_total: int
     reason: str
-    def __init__(self, id: _Optional[str] = ..., job_id: _Optional[str] = ..., models: _Optional[_Iterable[_Union[DeployedModel, _Mapping]]] = ..., operation: _Optional[str] = ..., state: _Optional[str] = ..., code: _Optional[str] = ..., message: _Optional[str] = ..., started: _Optional[float] = ..., ended: _Optional[float] = ..., states: _Optional[_Iterable[_Union[DeploymentState, _Mapping]]] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    remark: str
+    def __init__(self, id: _Optional[str] = ..., job_id: _Optional[str] = ..., models: _Optional[_Iterable[_Union[DeployedModel, _Mapping]]] = ..., operation: _Optional[str] = ..., state: _Optional[str] = ..., code: _Optional[str] = ..., message: _Optional[str] = ..., started: _Optional[float] = ..., ended: _Optional[float] = ..., states: _Optional[_Iterable[_Union[DeploymentState, _Mapping]]] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., reason: _Optional[str] = ..., remark: _Optional[str] = ...) -> None: ...
 
 class ListDeploymentsRequest(_message.Message):
     __slots__ = ("id", "limit")
@@ -296,6 +302,42 @@ class RollBackRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., reason: _Optional[str] = ..., actor: _Optional[str] = ...) -> None: ...
 
 class RollBackResponse(_message.Message):
+    __slots__ = ("deployment",)
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    deployment: Deployment
+    def __init__(self, deployment: _Optional[_Union[Deployment, _Mapping]] = ...) -> None: ...
+
+class RemoveRequest(_message.Message):
+    __slots__ = ("model", "reason", "actor")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    reason: str
+    actor: str
+    def __init__(self, model: _Optional[str] = ..., reason: _Optional[str] = ..., actor: _Optional[str] = ...) -> None: ...
+
+class RemoveResponse(_message.Message):
+    __slots__ = ("deployment",)
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    deployment: Deployment
+    def __init__(self, deployment: _Optional[_Union[Deployment, _Mapping]] = ...) -> None: ...
+
+class ConfigureRequest(_message.Message):
+    __slots__ = ("model", "reason", "actor", "threshold", "as_signed")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    AS_SIGNED_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    reason: str
+    actor: str
+    threshold: float
+    as_signed: bool
+    def __init__(self, model: _Optional[str] = ..., reason: _Optional[str] = ..., actor: _Optional[str] = ..., threshold: _Optional[float] = ..., as_signed: bool = ...) -> None: ...
+
+class ConfigureResponse(_message.Message):
     __slots__ = ("deployment",)
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     deployment: Deployment

@@ -131,6 +131,16 @@ class OperatorStub(object):
                 request_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.RollBackRequest.SerializeToString,
                 response_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.RollBackResponse.FromString,
                 _registered_method=True)
+        self.Remove = channel.unary_unary(
+                '/edge_agent.v1.Operator/Remove',
+                request_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.RemoveRequest.SerializeToString,
+                response_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.RemoveResponse.FromString,
+                _registered_method=True)
+        self.Configure = channel.unary_unary(
+                '/edge_agent.v1.Operator/Configure',
+                request_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.ConfigureRequest.SerializeToString,
+                response_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.ConfigureResponse.FromString,
+                _registered_method=True)
         self.Install = channel.unary_unary(
                 '/edge_agent.v1.Operator/Install',
                 request_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.InstallRequest.SerializeToString,
@@ -178,6 +188,20 @@ class OperatorServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Remove(self, request, context):
+        """Takes one model off the device; refused while an application is mapped to it. Answers when that is durable.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Configure(self, request, context):
+        """Sets one model's threshold within the signed range, or returns to the signed one; answers when that is durable.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Install(self, request, context):
         """Installs from the repository by a local call, as a job would; answers when it is accepted.
         """
@@ -220,6 +244,16 @@ def add_OperatorServicer_to_server(servicer, server):
                     servicer.RollBack,
                     request_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.RollBackRequest.FromString,
                     response_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.RollBackResponse.SerializeToString,
+            ),
+            'Remove': grpc.unary_unary_rpc_method_handler(
+                    servicer.Remove,
+                    request_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.RemoveRequest.FromString,
+                    response_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.RemoveResponse.SerializeToString,
+            ),
+            'Configure': grpc.unary_unary_rpc_method_handler(
+                    servicer.Configure,
+                    request_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.ConfigureRequest.FromString,
+                    response_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.ConfigureResponse.SerializeToString,
             ),
             'Install': grpc.unary_unary_rpc_method_handler(
                     servicer.Install,
@@ -346,6 +380,60 @@ class Operator(object):
             '/edge_agent.v1.Operator/RollBack',
             edge__agent_dot_v1_dot_edge__agent__pb2.RollBackRequest.SerializeToString,
             edge__agent_dot_v1_dot_edge__agent__pb2.RollBackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Remove(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edge_agent.v1.Operator/Remove',
+            edge__agent_dot_v1_dot_edge__agent__pb2.RemoveRequest.SerializeToString,
+            edge__agent_dot_v1_dot_edge__agent__pb2.RemoveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Configure(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edge_agent.v1.Operator/Configure',
+            edge__agent_dot_v1_dot_edge__agent__pb2.ConfigureRequest.SerializeToString,
+            edge__agent_dot_v1_dot_edge__agent__pb2.ConfigureResponse.FromString,
             options,
             channel_credentials,
             insecure,
