@@ -1,6 +1,6 @@
 """Objects in and out: bounded, resumable, cancellable.
 
-Rules of the room: obstore has one door (``objects``); its own retries are off and ours
+Rules of the room: obstore has one door (``stores``); its own retries are off and ours
 are counted and bounded by a deadline; every request has a time-out; memory holds one
 range at a time. Not done here: verifying bytes (the store hashes what it admits) and
 signatures (trust).
@@ -10,8 +10,9 @@ from edge_agent.transfer.addresses import Timeouts
 from edge_agent.transfer.bandwidth import TokenBucket
 from edge_agent.transfer.credentials import AwsCredentials, CredentialProvider
 from edge_agent.transfer.downloader import Downloader, fetch_verified
-from edge_agent.transfer.objects import Head, ObjectStore, open_objects
+from edge_agent.transfer.objects import ObjectStore, open_objects
 from edge_agent.transfer.pauses import FullJitter, pause
+from edge_agent.transfer.ranges import Head
 
 __all__ = [
     "AwsCredentials",

@@ -14,8 +14,9 @@ from pathlib import Path
 from edge_agent.errors import BundleError, CancelledError, Code, TransferError
 from edge_agent.storage import durable
 from edge_agent.transfer.bandwidth import TokenBucket
-from edge_agent.transfer.objects import Head, ObjectChangedError, ObjectStore
+from edge_agent.transfer.objects import ObjectStore
 from edge_agent.transfer.pauses import FullJitter, pause
+from edge_agent.transfer.ranges import Head, ObjectChangedError
 
 _log = logging.getLogger(__name__)
 

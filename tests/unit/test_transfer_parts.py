@@ -19,7 +19,7 @@ from edge_agent.transfer import (
     pause,
 )
 from edge_agent.transfer.credentials import credential_provider, read_credentials
-from edge_agent.transfer.objects import ObjectChangedError
+from edge_agent.transfer.ranges import ObjectChangedError
 from tests.fakes.faulty_os import faults
 
 MIB = 1 << 20
