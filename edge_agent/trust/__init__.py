@@ -11,6 +11,8 @@
 Rules of the room: whatever is fetched is bounded before it is read; python-tuf works
 on a copy, and only what passed every check is written durably; floors stand in two
 checksummed copies, so that torn metadata cannot be used to offer an older repository.
+A model may be signed by a role of its own that targets delegates to; what is wrong with
+one such role stops its models and no other's.
 ``StandardClient`` is the same room without our own rules, for the conformance suite of TUF.
 Not done here: downloading artefacts (transfer), deciding what to install (deployment).
 

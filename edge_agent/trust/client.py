@@ -72,7 +72,7 @@ class TrustClient:
             self._chain = None
             now = self._now()
             chain = self._verified(now)
-            self._accept(chain)
+            chain = self._accept(chain)
             rules.check_clock(self._judged(now))
             self._chain = chain
 
@@ -82,11 +82,13 @@ class TrustClient:
         Raises:
             RefusedError: RELEASE_UNKNOWN, nobody signed a release of this name and version.
             BundleError: MANIFEST_INVALID or DIGEST_MISMATCH.
-            TrustError, TransferError, StorageError: as ``refresh``, which is done first when there was none.
+            TrustError, TransferError, StorageError: as ``refresh``, which is done first when there was none;
+                TrustError also where the role that signs this model alone is not believed.
         """
         file = self._current().find(f"{version.name}/{version.version}/manifest.json")
         if file is None:
             raise RefusedError(Code.RELEASE_UNKNOWN, f"expected a signed release of {version}, there is none")
+        self._check_fresh(file.expires)
         facts = rules.read_facts(file.custom, version)
         if file.size_bytes > LIMIT_BYTES:
             raise BundleError(
@@ -118,14 +120,20 @@ class TrustClient:
         rules.check_demo(chain.root.unrecognized_fields, allowed=self._allow_demo_root)
         return chain
 
-    def _accept(self, chain: metadata.Chain) -> None:
-        seen = chain.observed()
-        self._floors.check(seen)
-        raised = self._floors.raised(seen)
+    def _accept(self, chain: metadata.Chain) -> metadata.Chain:
+        sunk = self._floors.sunk(chain.observed())
+        delegated = {role.name for role, _ in chain.delegated}
+        for role, refusal in sunk.items():
+            if role not in delegated:
+                raise refusal
+            metadata.drop(self._directory, role)
+        chain = chain.refusing(sunk)
+        raised = self._floors.raised(chain.observed())
         if raised != self._floors or not self._files.complete(raised):
             self._files.save(raised)
         self._floors = raised
         metadata.keep(self._directory)
+        return chain
 
     def _current(self) -> metadata.Chain:
         chain = self._chain
@@ -133,9 +141,12 @@ class TrustClient:
             self.refresh()
             chain = self._chain
         assert chain is not None
-        if self._now() >= chain.expires:
-            raise TrustError(Code.METADATA_EXPIRED, "the metadata expired after it was fetched")
+        self._check_fresh(chain.expires)
         return chain
+
+    def _check_fresh(self, expires: float) -> None:
+        if self._now() >= expires:
+            raise TrustError(Code.METADATA_EXPIRED, "the metadata expired after it was fetched")
 
     def _pinned(self) -> bytes:
         if self._root is None:

@@ -2,8 +2,9 @@
 
 Two copies, each with a checksum over its content. Reading takes what is highest in
 those that are whole. A role's version is kept together with the keys that signed it:
-when root gives the role other keys its count may begin anew (TUF 1.0 §5.3.11), so a
-stolen timestamp key cannot lock a device out for ever by a version of 2^31.
+when root (for a delegated role: targets) gives it other keys its count may begin anew
+(TUF 1.0 §5.3.11), so a stolen timestamp key cannot lock a device out for ever by a
+version of 2^31.
 """
 
 import json
@@ -38,20 +39,18 @@ class Floors(Document):
     issued: float = Field(0.0, ge=0, allow_inf_nan=False, description="when the timestamp was signed")
     models: dict[str, int] = Field(default_factory=dict, description="lowest release_seq of each model")
 
-    def check(self, seen: "Floors") -> None:
-        """Compare what a repository offers with what was accepted before.
-
-        Raises:
-            TrustError: METADATA_ROLLBACK.
-        """
-        for role, floor in self.roles.items():
-            offered = seen.roles.get(role, RoleFloor(version=0))
-            if offered.keys == floor.keys and offered.version < floor.version:
-                raise TrustError(
-                    Code.METADATA_ROLLBACK,
-                    f"{role}: expected version {floor.version} or later, which this device has seen; "
-                    f"came {offered.version}",
-                )
+    def sunk(self, seen: "Floors") -> dict[str, TrustError]:
+        """Return a refusal, METADATA_ROLLBACK, for each role that a repository offers older than was accepted."""
+        return {
+            role: TrustError(
+                Code.METADATA_ROLLBACK,
+                f"{role}: expected version {floor.version} or later, which this device has seen; "
+                f"came {offered.version}",
+            )
+            for role, offered in seen.roles.items()
+            if (floor := self.roles.get(role, RoleFloor(version=0))).version > offered.version
+            and floor.keys == offered.keys
+        }
 
     def raised(self, seen: "Floors") -> "Floors":
         """Return the floors after ``seen`` was accepted; only a role with other keys may sink."""

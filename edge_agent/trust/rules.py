@@ -1,7 +1,7 @@
 """Decisions about what was verified, without I/O: facts beside a target, the demo flag, the clock."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any, Final
 
@@ -16,6 +16,12 @@ BUILT: Final = 1_767_225_600.0
 MAX_SKEW_S: Final = 3600.0
 
 
+# A floor never sinks, so whoever steals a key could raise it for ever: above the highest there is room for new releases.
+MAX_FLOOR: Final = 2**31 - 1
+# What every reader of JSON can tell exactly.
+MAX_RELEASE_SEQ: Final = 2**53 - 1
+
+
 class Facts(BaseModel):
     """What is signed beside a manifest; newer publishers may say more."""
 
@@ -23,8 +29,8 @@ class Facts(BaseModel):
 
     model: ModelName
     version: Version
-    release_seq: int = Field(ge=1)
-    min_release_seq: int = Field(0, ge=0)
+    release_seq: int = Field(ge=1, le=MAX_RELEASE_SEQ)
+    min_release_seq: int = Field(0, ge=0, le=MAX_FLOOR)
 
 
 def read_facts(custom: Any, version: ModelVersion) -> Facts:
@@ -72,20 +78,23 @@ def check_digest(content: bytes, digest: str, what: str) -> None:
         raise BundleError(Code.DIGEST_MISMATCH, f"{what}: expected SHA-256 {digest}, came {came}")
 
 
-def release_floors(customs: Mapping[str, Any]) -> dict[str, int]:
-    """Return each model's signed floor: the highest that any of its targets carries.
+def release_floors(signers: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Return each model's signed floor: the highest that any of its releases carries.
 
     Args:
-        customs: what is signed beside each target. A malformed one says nothing of its
-            model; whoever asks for that very release is told so.
+        signers: for each role what it signed beside the targets that it may sign, by path. A malformed
+            one says nothing of its model; whoever asks for that very release is told so. One that
+            speaks of another model than its path names says nothing of either: the path is what a
+            delegation allows.
     """
     floors: dict[str, int] = {}
-    for custom in customs.values():
+    for path, custom in (entry for customs in signers for entry in customs.items()):
         try:
             facts = parse(Facts, custom if isinstance(custom, dict) else {}, what="custom")
         except DocumentError:
             continue
-        floors[facts.model] = max(floors.get(facts.model, 0), facts.min_release_seq)
+        if path == f"{facts.model}/{facts.version}/manifest.json":
+            floors[facts.model] = max(floors.get(facts.model, 0), facts.min_release_seq)
     return floors
 
 

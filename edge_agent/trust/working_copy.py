@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Protocol
+from urllib.parse import quote
 
 from tuf.api.exceptions import (
     BadVersionNumberError,
@@ -82,6 +83,16 @@ class WorkingCopy:
         trusted = self._trusted
         return trusted.root, trusted.timestamp, trusted.snapshot, trusted.targets
 
+    def load(self, role: str) -> Targets:
+        """Fetch what is new of a role that targets delegates to, verify and return it; after ``refresh``.
+
+        Raises:
+            TrustError, TransferError, StorageError: as ``refresh``.
+        """
+        with self._translated(f"repository: {role}"):
+            # python-tuf fetches delegated roles only on the way to a target; floors need them all.
+            return self._updater._load_targets(role, Targets.type)  # noqa: SLF001
+
     def find(self, path: str) -> TargetFile | None:
         """Return what is signed of ``path`` after ``refresh``, by targets or those it delegates to.
 
@@ -137,6 +148,16 @@ def keep(kept: Path, scratch: Path) -> None:
                 durable.make_directory(target.parent)
                 durable.write(target, content)
         shutil.rmtree(scratch)
+
+
+def drop(scratch: Path, role: str) -> None:
+    """Forget what was verified of a delegated role.
+
+    Raises:
+        StorageError: STORAGE_FAILED.
+    """
+    with durable.translated(scratch):
+        (scratch / f"{quote(role, safe='')}.json").unlink(missing_ok=True)
 
 
 def check_root(content: bytes) -> None:
