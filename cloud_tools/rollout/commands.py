@@ -1,8 +1,8 @@
-"""``edge-cloud deploy``, ``rollback``, ``status``, ``cancel``, ``jobs``."""
+"""``edge-cloud deploy``, ``rollback``, ``remove``, ``configure``, ``status``, ``cancel``, ``jobs``."""
 
 import json
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -24,7 +24,7 @@ JobId = Annotated[str, typer.Option("--job-id", help="The job's name; empty: one
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to ``app``."""
-    for verb in (deploy, rollback, status, cancel, jobs):
+    for verb in (deploy, rollback, remove, configure, status, cancel, jobs):
         app.command()(verb)
 
 
@@ -43,12 +43,7 @@ def deploy(
     from cloud_tools.rollout.jobs import form_document, pairs
 
     document = form_document("install", pairs(models), _policy(policy))
-    if dry_run:
-        emit(document.model_dump(mode="json", by_alias=True, exclude_none=True), as_json=True)
-        return
-    created = _create(document, to, job_id, as_json=as_json)
-    if watch:
-        _follow(created, interval_s, timeout_s, as_json=as_json)
+    _ask(document, to, job_id, _Watching(watch, interval_s, timeout_s), dry_run=dry_run, as_json=as_json)
 
 
 def rollback(
@@ -65,12 +60,49 @@ def rollback(
     from cloud_tools.rollout.jobs import form_document
 
     document = form_document("rollback", [{"name": name} for name in models])
-    if dry_run:
-        emit(document.model_dump(mode="json", by_alias=True, exclude_none=True), as_json=True)
-        return
-    created = _create(document, to, job_id, as_json=as_json)
-    if watch:
-        _follow(created, interval_s, timeout_s, as_json=as_json)
+    _ask(document, to, job_id, _Watching(watch, interval_s, timeout_s), dry_run=dry_run, as_json=as_json)
+
+
+def remove(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...")],
+    to: To,
+    job_id: JobId = "",
+    watch: Watch = False,
+    interval_s: Interval = 1.0,
+    timeout_s: Patience = 0.0,
+    dry_run: DryRun = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Ask devices to remove models; a device refuses while an application is mapped to one."""
+    from cloud_tools.rollout.jobs import form_document
+
+    document = form_document("remove", [{"name": name} for name in models])
+    _ask(document, to, job_id, _Watching(watch, interval_s, timeout_s), dry_run=dry_run, as_json=as_json)
+
+
+def configure(
+    model: Annotated[str, typer.Argument(metavar="MODEL")],
+    to: To,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", help="From this score on a part is NG; within the signed range.")
+    ] = None,
+    as_signed: Annotated[bool, typer.Option("--as-signed", help="Back to the threshold of the release.")] = False,
+    version: Annotated[str, typer.Option("--version", help="Only where this version is committed.")] = "",
+    job_id: JobId = "",
+    watch: Watch = False,
+    interval_s: Interval = 1.0,
+    timeout_s: Patience = 0.0,
+    dry_run: DryRun = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Ask devices to judge by another threshold; each refuses one outside the range that was signed."""
+    from cloud_tools.rollout.jobs import form_document
+
+    if (threshold is None) != as_signed:
+        raise CloudError(Code.INVALID_ARGUMENT, "expected either --threshold X or --as-signed")
+    meant = {"version": version} if version else {}
+    document = form_document("configure", [{"name": model, "threshold": threshold, **meant}])
+    _ask(document, to, job_id, _Watching(watch, interval_s, timeout_s), dry_run=dry_run, as_json=as_json)
 
 
 def status(
@@ -125,13 +157,29 @@ def _policy(text: str) -> dict[str, Any]:
     return found
 
 
-def _create(document: JobDocument, to: list[str], job_id: str, *, as_json: bool) -> str:
+class _Watching(NamedTuple):
+    """Whether and how a job is followed once it was created."""
+
+    wanted: bool
+    interval_s: float
+    timeout_s: float
+
+
+def _ask(
+    document: JobDocument, to: list[str], job_id: str, watching: _Watching, *, dry_run: bool, as_json: bool
+) -> None:
     from cloud_tools.aws import Aws
     from cloud_tools.rollout.jobs import create_job
+    from cloud_tools.rollout.targets import check_targets
 
+    check_targets(to)
+    if dry_run:
+        emit(document.model_dump(mode="json", by_alias=True, exclude_none=True), as_json=True)
+        return
     job = create_job(Aws(), document, to, job_id=job_id)
     emit(job._asdict(), as_json=as_json, text=f"{job.job_id} asks {', '.join(job.targets)}")
-    return job.job_id
+    if watching.wanted:
+        _follow(job.job_id, watching.interval_s, watching.timeout_s, as_json=as_json)
 
 
 def _follow(job_id: str, interval_s: float, timeout_s: float, *, as_json: bool) -> None:

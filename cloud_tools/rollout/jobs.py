@@ -1,7 +1,7 @@
 """Creates, cancels and reads AWS IoT jobs whose document is ours."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from cloud_tools.aws import Aws
 from cloud_tools.errors import CloudError
 from cloud_tools.rollout.targets import find_targets
 from edge_agent.errors import Code
-from edge_agent.formats import JobDocument, ModelVersion, parse
+from edge_agent.formats import JobDocument, JobModel, ModelVersion, parse
 from edge_agent.formats.job_document import SCHEMA
 
 _JOB_ID_LIMIT = 64  # AWS IoT Jobs: jobId is [a-zA-Z0-9_-]{1,64}
@@ -70,7 +70,7 @@ def pairs(words: Sequence[str]) -> list[dict[str, str]]:
 
 
 def form_document(
-    operation: str, models: Sequence[dict[str, str]], policy: dict[str, Any] | None = None
+    operation: str, models: Sequence[Mapping[str, object]], policy: dict[str, Any] | None = None
 ) -> JobDocument:
     """Return a validated job document.
 
@@ -166,5 +166,14 @@ def _name(document: JobDocument) -> str:
 
 
 def _describe(document: JobDocument) -> str:
-    models = ", ".join(f"{model.name} {model.version or 'to its previous version'}" for model in document.models)
+    models = ", ".join(_words(document, model) for model in document.models)
     return f"{document.operation} {models}"[:2028]  # AWS IoT Jobs: description is at most 2,028 characters
+
+
+def _words(document: JobDocument, model: JobModel) -> str:
+    if document.operation == "configure":
+        threshold = "as signed" if model.threshold is None else f"{model.threshold:g}"
+        return f"{model.name} threshold {threshold}"
+    if document.operation == "rollback":
+        return f"{model.name} {model.version or 'to its previous version'}"
+    return f"{model.name} {model.version or ''}".strip()
