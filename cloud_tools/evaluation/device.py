@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edge_agent.formats import Decision, Manifest, TensorSpec
 from edge_agent.inference.runtimes import load_engine
+from edge_agent.inference.source import Source
 from edge_agent.vision import RGB, Outcome, calibrate, form_outcome, prepare
 
 _WARM_UPS = 5
@@ -27,7 +28,7 @@ class DeviceModel:
     """
 
     def __init__(self, path: Path, *, threads: int = 1) -> None:
-        self._engine = load_engine("onnxruntime", path, threads=threads, optimised=False)
+        self._engine = load_engine("onnxruntime", Source(path.read_bytes(), path.parent), threads=threads)
         self.size_bytes = path.stat().st_size
 
     @property

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from edge_agent.errors import ActivationError, CancelledError, Code
+from edge_agent.errors import ActivationError, BundleError, CancelledError, Code
 from edge_agent.formats import Manifest
 from edge_agent.inference.engines import EngineFile, engine_file
 from edge_agent.inference.runtimes import PACKAGE_ROOT
@@ -53,6 +53,7 @@ def build_engine(
 
     Raises:
         ActivationError: BUILD_FAILED; LOAD_FAILED where the runtime is missing.
+        BundleError: FORMAT_FORBIDDEN, a file of the version is none that a runtime may be given.
         CancelledError: CANCELLED.
     """
     started = time.monotonic()
@@ -79,8 +80,12 @@ def _start() -> "subprocess.Popen[bytes]":
 
 
 def _order(process: "subprocess.Popen[bytes]", manifest: Manifest, directory: Path, target: EngineFile) -> None:
-    model = directory.absolute() / manifest.model_artefact.path
-    order = {"runtime": manifest.runtime.name, "model": str(model), "target": str(target.path)}
+    order = {
+        "directory": str(directory.absolute()),
+        "manifest": manifest.model_dump(mode="json", by_alias=True),
+        "target": str(target.path),
+        "key": target.key.hex(),
+    }
     if process.stdin is None:
         raise ActivationError(Code.BUILD_FAILED, "expected a pipe to the builder, came none")
     try:
@@ -124,4 +129,6 @@ def _check(status: int, answer: bytes) -> None:
     except ValueError as exc:
         raise ActivationError(Code.BUILD_FAILED, f"expected the builder's answer, {exc}") from exc
     if fault:
-        raise ActivationError(Code[fault["code"]], fault["message"])
+        code = Code[fault["code"]]
+        kind = BundleError if code is Code.FORMAT_FORBIDDEN else ActivationError
+        raise kind(code, fault["message"])

@@ -1,60 +1,84 @@
 """The engine cache: what was compiled once for this machine, by what it was compiled from.
 
-An entry is a file and its SHA-256 beside it. The key covers the model's digest, the
-runtime's version, the processor and the flags, so an entry never needs to be judged: it
-fits or has another name. A wrong digest means that it is built again.
+An engine is as good as native code, so it is believed only where this device itself made it:
+an entry is a file and, beside it, its HMAC-SHA256 with the device's key. The entry's name
+covers the model's digest, the runtime's version, the processor and the flags, and the MAC
+covers the name, so an engine of another model, machine or library fits nowhere. What does
+not fit is never loaded; it is built again.
+
+A reader gets the very bytes that were judged: they are read once, and the runtime loads
+them from memory, so nobody can change the file in between.
 """
 
 import hashlib
+import hmac
 import platform
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 from edge_agent.errors import ActivationError
 from edge_agent.formats import Manifest
 from edge_agent.inference.runtimes import require_runtime
+from edge_agent.storage.device_key import device_key
 
-_CHUNK_BYTES = 1 << 20
 # Raise it when the way of building changes.
-_RECIPE = "1"
+_RECIPE = "2"
 
 
-class EngineFile(NamedTuple):
+@dataclass(frozen=True)
+class EngineFile:
     """Where an engine lies, or will."""
 
     path: Path
+    key: bytes = field(repr=False)
 
     @property
-    def digest_path(self) -> Path:
-        """Return the file that holds its SHA-256."""
-        return self.path.with_name(self.path.name + ".sha256")
+    def mac_path(self) -> Path:
+        """Return the file that holds its MAC."""
+        return self.path.with_name(self.path.name + ".mac")
+
+    def read(self) -> bytes | None:
+        """Return the engine's bytes as this device made them; None where they are not that."""
+        try:
+            content = self.path.read_bytes()
+            mac = self.mac_path.read_bytes()
+        except OSError:
+            return None
+        return content if hmac.compare_digest(mac, self._mac(content)) else None
 
     def is_sound(self) -> bool:
         """Tell whether it is there, as it was built."""
-        try:
-            return self.digest_path.read_text(encoding="ascii").strip() == sha256_of(self.path)
-        except (OSError, UnicodeDecodeError):
-            return False
+        return self.read() is not None
 
     def seal(self, staged: Path) -> None:
         """Put a built file in place. A power cut in between leaves a pair that does not fit, and is built again."""
-        digest = sha256_of(staged)
-        self.digest_path.unlink(missing_ok=True)
+        mac = self._mac(staged.read_bytes())
+        self.mac_path.unlink(missing_ok=True)
         staged.replace(self.path)
-        self.digest_path.write_text(digest + "\n", encoding="ascii")
+        self.mac_path.write_bytes(mac)
 
     def discard(self) -> None:
         """Delete it."""
-        self.digest_path.unlink(missing_ok=True)
+        self.mac_path.unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
+
+    def _mac(self, content: bytes) -> bytes:
+        mac = hmac.new(self.key, f"engine {self.path.name}\n".encode(), hashlib.sha256)
+        mac.update(content)
+        return mac.hexdigest().encode() + b"\n"
 
 
 def engine_file(manifest: Manifest, engines: Path) -> EngineFile:
     """Return where the engine of this model belongs on this machine.
 
+    Args:
+        manifest: of the model.
+        engines: the cache's directory; the device's key lies beside it, in the state directory.
+
     Raises:
         ActivationError: LOAD_FAILED: the runtime is not usable here.
+        StorageError: there is no key, and none can be made.
     """
     runtime = manifest.runtime
     parts = (
@@ -65,7 +89,7 @@ def engine_file(manifest: Manifest, engines: Path) -> EngineFile:
         _processor(),
     )
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    return EngineFile(engines / f"{key}.onnx")
+    return EngineFile(engines / f"{key}.onnx", device_key(engines.parent))
 
 
 def prune_engines(engines: Path, keep: list[Manifest]) -> int:
@@ -85,21 +109,22 @@ def _stem(manifest: Manifest, engines: Path) -> str:
         return ""
 
 
-def sha256_of(path: Path) -> str:
-    """Return a file's SHA-256 in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 @lru_cache(maxsize=1)
 def _processor() -> str:
-    """Return what an optimised graph depends on: the layout of its weights follows the vector width."""
+    """Return what an optimised graph depends on: the layout of its weights follows the vector width, or the GPU."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
     told = {line.split(":")[0].strip(): line for line in lines}
-    return "\n".join([platform.machine(), *(told[key] for key in ("model name", "flags", "Features") if key in told)])
+    return "\n".join(
+        [platform.machine(), *(told[key] for key in ("model name", "flags", "Features") if key in told), *_gpus()]
+    )
+
+
+def _gpus() -> list[str]:
+    """Return the driver and the models of the GPUs, as NVIDIA's driver tells them; none elsewhere."""
+    driver = Path("/proc/driver/nvidia")
+    files = [driver / "version", *sorted(driver.glob("gpus/*/information"))]
+    lines = [line for path in files if path.is_file() for line in path.read_text(errors="replace").splitlines()]
+    return [line for line in lines if line.startswith(("NVRM", "Model"))]

@@ -5,7 +5,6 @@ the agent. It decodes once, letterboxes, runs the graph, and ``vision`` forms th
 """
 
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from edge_agent.errors import ActivationError, Code, InferenceError
 from edge_agent.formats import EncodedPicture, Manifest, Picture, RawPicture, TensorSpec
 from edge_agent.inference.runtimes import Engine, load_engine
 from edge_agent.inference.session import Inspected, Tensors
+from edge_agent.inference.source import Source
 from edge_agent.inference.tensors import check_outputs
 from edge_agent.vision import RGB, decode, encode_png, form_outcome, from_raw, prepare
 
@@ -94,13 +94,13 @@ class Execution:
         return np.zeros(shape, spec.dtype.value)
 
 
-def load(manifest: Manifest, model: Path, *, threads: int, optimised: bool) -> Execution:
+def load(manifest: Manifest, source: Source, *, threads: int) -> Execution:
     """Load a graph, check it against its manifest and warm it up.
 
     Raises:
         ActivationError: LOAD_FAILED.
     """
-    return Execution(load_engine(manifest.runtime.name, model, threads=threads, optimised=optimised), manifest)
+    return Execution(load_engine(manifest.runtime.name, source, threads=threads), manifest)
 
 
 def _decoded(picture: Picture) -> RGB:

@@ -15,6 +15,7 @@ from edge_agent.formats import Manifest, Picture
 from edge_agent.inference.engines import EngineFile
 from edge_agent.inference.lanes import Lanes
 from edge_agent.inference.session import Inspected, Priority, SessionState, Tensors
+from edge_agent.inference.source import choose
 from edge_agent.inference.tensors import check_inputs
 
 if TYPE_CHECKING:
@@ -39,17 +40,15 @@ class InlineSession:
 
     restarts = 0
 
-    def __init__(self, directory: Path, manifest: Manifest, options: "Inference", *, engine: Path) -> None:
+    def __init__(self, directory: Path, manifest: Manifest, options: "Inference", *, engine: EngineFile) -> None:
         # Imported with the first model, as it brings the runtime along.
         from edge_agent.inference.execution import load  # noqa: PLC0415
 
         self._manifest = manifest
-        file = EngineFile(engine)
-        sound = file.is_sound()
-        model = engine if sound else directory / manifest.model_artefact.path
-        self._execution: Execution | None = load(manifest, model, threads=options.threads, optimised=sound)
+        source = choose(engine, directory, manifest)
+        self._execution: Execution | None = load(manifest, source, threads=options.threads)
         self._provider = self._execution.provider
-        self._memory_bytes = model.stat().st_size
+        self._memory_bytes = len(source.content)
         self._lanes = Lanes[int](options.queue)
         self._lanes.add([*range(options.lanes)])
 

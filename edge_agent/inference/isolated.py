@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import EncodedPicture, Manifest, Picture, RawPicture, Verdict
+from edge_agent.inference.engines import EngineFile
 from edge_agent.inference.lanes import Lanes
 from edge_agent.inference.process import Order
 from edge_agent.inference.segments import Blob, Endpoint, Parcel
@@ -58,7 +59,7 @@ class IsolatedSession:
         manifest: Manifest,
         options: "Inference",
         *,
-        engine: Path,
+        engine: EngineFile,
         on_restart: Callable[[str], None] | None = None,
         load_timeout_s: float = _LOAD_TIMEOUT_S,
     ) -> None:
@@ -75,7 +76,7 @@ class IsolatedSession:
         order = Order(
             directory.absolute(),
             document,
-            engine.absolute(),
+            engine,
             options.threads,
             options.lanes,
             load_timeout_s,

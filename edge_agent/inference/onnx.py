@@ -14,6 +14,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from edge_agent.errors import ActivationError, Code, InferenceError
 from edge_agent.formats import DType, TensorSpec
+from edge_agent.inference.source import Source
 
 CPU = "CPUExecutionProvider"
 _PREFERRED = ("CUDAExecutionProvider",)
@@ -31,21 +32,20 @@ _DTYPES = {"float": "float32", "double": "float64"}
 class OnnxEngine:
     """One graph in memory."""
 
-    def __init__(self, model: Path, *, threads: int, optimised: bool) -> None:
+    def __init__(self, source: Source, *, threads: int) -> None:
         """Load it.
 
         Args:
-            model: the ONNX file.
+            source: the ONNX file's bytes.
             threads: inside one inference.
-            optimised: ONNX Runtime wrote the file itself, nothing is left to optimise.
 
         Raises:
             ActivationError: LOAD_FAILED: the runtime refuses the file, or fell back to the CPU.
         """
         options = _options(threads)
-        if optimised:
+        if source.optimised:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self._session = _load(model, options, Code.LOAD_FAILED)
+        self._session = _load(source, options, Code.LOAD_FAILED)
         self.provider = str(self._session.get_providers()[0])
         self._names = [output.name for output in self._session.get_outputs()]
 
@@ -72,7 +72,7 @@ class OnnxEngine:
         return {name: np.asarray(value) for name, value in zip(self._names, values, strict=True)}
 
 
-def build(model: Path, target: Path) -> None:
+def build(source: Source, target: Path) -> None:
     """Write the graph, optimised for this machine, to ``target``.
 
     Raises:
@@ -80,7 +80,7 @@ def build(model: Path, target: Path) -> None:
     """
     options = _options(1)
     options.optimized_model_filepath = str(target)
-    _load(model, options, Code.BUILD_FAILED)
+    _load(source, options, Code.BUILD_FAILED)
 
 
 def providers() -> tuple[str, ...]:
@@ -101,10 +101,12 @@ def _options(threads: int) -> ort.SessionOptions:
     return options
 
 
-def _load(model: Path, options: ort.SessionOptions, code: Code) -> ort.InferenceSession:
+def _load(source: Source, options: ort.SessionOptions, code: Code) -> ort.InferenceSession:
     wanted = [name for name in _PREFERRED if name in ort.get_available_providers()] + [CPU]
+    # Read from memory, the graph has no directory of its own that its external data could lie in.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(source.folder))
     try:
-        session = ort.InferenceSession(str(model), sess_options=options, providers=wanted)
+        session = ort.InferenceSession(source.content, sess_options=options, providers=wanted)
     except _ERRORS as exc:
         raise ActivationError(code, f"ONNX Runtime: {exc}") from exc
     if session.get_providers()[0] != wanted[0]:

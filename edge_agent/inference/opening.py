@@ -38,13 +38,14 @@ def open_session(
 
     Raises:
         ActivationError: LOAD_FAILED; BUILD_FAILED where there was no engine and none could be made.
+        BundleError: FORMAT_FORBIDDEN.
     """
     model = directory / manifest.model_artefact.path
     if not model.is_file():
         raise ActivationError(Code.LOAD_FAILED, f"expected the model at {model}, there is none")
     raise_thresholds()
     build_engine(directory, manifest, options, engines=engines, timeout_s=_BUILD_TIMEOUT_S)
-    engine = engine_file(manifest, engines.absolute()).path
+    engine = engine_file(manifest, engines.absolute())
     if options.isolation == "inline":
         return InlineSession(directory, manifest, options, engine=engine)
     return IsolatedSession(directory, manifest, options, engine=engine, on_restart=on_restart)

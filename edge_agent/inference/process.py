@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edge_agent.errors import ActivationError, Code
+from edge_agent.inference.engines import EngineFile
 from edge_agent.inference.runtimes import PACKAGE_ROOT
 from edge_agent.inference.segments import Endpoint
 
@@ -21,7 +22,7 @@ class Order(NamedTuple):
 
     directory: Path
     manifest: dict[str, Any]
-    engine: Path
+    engine: EngineFile
     threads: int
     lanes: int
     load_timeout_s: float
@@ -65,7 +66,8 @@ class WorkerProcess:
             {
                 "directory": str(order.directory),
                 "manifest": order.manifest,
-                "engine": str(order.engine),
+                "engine": str(order.engine.path),
+                "key": order.engine.key.hex(),
                 "threads": order.threads,
             }
         ).encode()

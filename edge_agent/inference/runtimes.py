@@ -11,13 +11,16 @@ from functools import lru_cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
 import edge_agent
 from edge_agent.errors import ActivationError, Code
 from edge_agent.formats import TensorSpec
+
+if TYPE_CHECKING:
+    from edge_agent.inference.source import Source
 
 PACKAGE_ROOT = Path(edge_agent.__file__).resolve().parents[1]
 _PROBE_TIMEOUT_S = 60.0
@@ -82,7 +85,7 @@ def require_runtime(name: str) -> str:
     return _version(name)
 
 
-def load_engine(name: str, model: Path, *, threads: int, optimised: bool) -> Engine:
+def load_engine(name: str, source: "Source", *, threads: int) -> Engine:
     """Return the graph in memory; imports the runtime.
 
     Raises:
@@ -91,11 +94,11 @@ def load_engine(name: str, model: Path, *, threads: int, optimised: bool) -> Eng
     require_runtime(name)
     from edge_agent.inference import onnx  # noqa: PLC0415 - only a process that executes models pays for it
 
-    return onnx.OnnxEngine(model, threads=threads, optimised=optimised)
+    return onnx.OnnxEngine(source, threads=threads)
 
 
-def write_engine(name: str, model: Path, target: Path) -> None:
-    """Compile ``model`` for this machine; imports the runtime.
+def write_engine(name: str, source: "Source", target: Path) -> None:
+    """Compile a model for this machine; imports the runtime.
 
     Raises:
         ActivationError: BUILD_FAILED, LOAD_FAILED.
@@ -103,7 +106,7 @@ def write_engine(name: str, model: Path, target: Path) -> None:
     require_runtime(name)
     from edge_agent.inference import onnx  # noqa: PLC0415 - as above
 
-    onnx.build(model, target)
+    onnx.build(source, target)
 
 
 def _describe(name: str) -> RuntimeInfo:

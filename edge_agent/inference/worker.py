@@ -28,6 +28,7 @@ from edge_agent.inference.engines import EngineFile
 from edge_agent.inference.execution import Execution, load
 from edge_agent.inference.runtimes import write_engine
 from edge_agent.inference.segments import Blob, Endpoint, Parcel
+from edge_agent.inference.source import check_others, choose, read_model
 
 _PR_SET_PDEATHSIG = 1
 _NICENESS = 19
@@ -61,10 +62,13 @@ def _build() -> int:
     """Compile one engine, niced; the order comes as JSON on stdin, the result goes to stdout."""
     os.nice(_NICENESS)
     order = json.load(sys.stdin)
-    target = EngineFile(Path(order["target"]))
+    target = EngineFile(Path(order["target"]), bytes.fromhex(order["key"]))
+    directory, manifest = Path(order["directory"]), parse(Manifest, order["manifest"], what="manifest")
     staged = target.path.with_name(f"{target.path.name}.{os.getpid()}.staged")
     try:
-        write_engine(order["runtime"], Path(order["model"]), staged)
+        source = read_model(directory, manifest)
+        check_others(directory, manifest, source)
+        write_engine(manifest.runtime.name, source, staged)
         target.seal(staged)
     except AgentError as exc:
         print(json.dumps({"code": exc.code.value, "message": exc.message}))  # noqa: T201 - its answer
@@ -111,11 +115,8 @@ def _receive_all(control: socket.socket, size_bytes: int) -> bytes:
 
 def _load(order: dict[str, Any]) -> Execution:
     manifest = parse(Manifest, order["manifest"], what="manifest")
-    engine = EngineFile(Path(order["engine"]))
-    sound = engine.is_sound()
-    # Without a sound engine the model itself is taken: slower to load, the same answers.
-    model = engine.path if sound else Path(order["directory"]) / manifest.model_artefact.path
-    return load(manifest, model, threads=order["threads"], optimised=sound)
+    engine = EngineFile(Path(order["engine"]), bytes.fromhex(order["key"]))
+    return load(manifest, choose(engine, Path(order["directory"]), manifest), threads=order["threads"])
 
 
 def _answer_lane(lane: Endpoint, execution: Execution) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from edge_agent.formats import EncodedPicture, Manifest, parse
 from edge_agent.inference.execution import load
+from edge_agent.inference.source import read_model
 from scripts.demo_line.line_client import Answer, Picture, Said
 
 TOLERANCE = 1e-5
@@ -24,7 +25,7 @@ class ExpectedAnswers:
     def add(self, bundle: Path) -> None:
         """Work out what the version in ``bundle`` says of every picture."""
         manifest = parse(Manifest, (bundle / "manifest.json").read_bytes(), what="manifest")
-        execution = load(manifest, bundle / manifest.model_artefact.path, threads=1, optimised=False)
+        execution = load(manifest, read_model(bundle, manifest), threads=1)
         for picture in self._pictures:
             outcome = execution.inspect(EncodedPicture(picture.content), with_mask=False).outcome
             said = Said(manifest.model, manifest.version, outcome.verdict.value, outcome.label, outcome.score)

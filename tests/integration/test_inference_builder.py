@@ -1,17 +1,23 @@
-"""Engines are built once, aside, and trusted only while their digest fits."""
+"""Engines are built once, aside, and believed only where this device itself made them."""
 
 import contextlib
+import hashlib
+import random
+import shutil
+import stat
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import psutil
 import pytest
 
 from edge_agent.config import Inference
-from edge_agent.errors import ActivationError, CancelledError, Code
+from edge_agent.errors import ActivationError, BundleError, CancelledError, Code
 from edge_agent.formats import Manifest
-from edge_agent.inference import available_runtimes, build_engine, open_session, prune_engines
+from edge_agent.inference import BuildReport, available_runtimes, build_engine, open_session, prune_engines
 from edge_agent.inference.engines import engine_file
 from edge_agent.inference.runtimes import RuntimeInfo
 from tests.fakes.tiny_models import image, write_version
@@ -25,6 +31,15 @@ def manifest(tmp_path: Path) -> Manifest:
     return write_version(tmp_path / "v")
 
 
+def rewritten(directory: Path, manifest: Manifest, content: bytes) -> Manifest:
+    """Put other bytes in the model's place, and have the manifest tell of them."""
+    model = manifest.model_artefact
+    (directory / model.path).write_bytes(content)
+    changed = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+    others = [artefact for artefact in manifest.artefacts if artefact is not model]
+    return manifest.model_copy(update={"artefacts": (model.model_copy(update=changed), *others)})
+
+
 def build(tmp_path: Path, manifest: Manifest, **arguments: object) -> bool:
     settings: dict[str, object] = {"engines": tmp_path / "engines", "timeout_s": PATIENCE_S} | arguments
     return build_engine(tmp_path / "v", manifest, Inference(), **settings).cached  # type: ignore[arg-type]
@@ -36,7 +51,7 @@ def test_the_second_build_finds_the_first(tmp_path: Path, manifest: Manifest) ->
     assert len(list((tmp_path / "engines").iterdir())) == 2
 
 
-@pytest.mark.parametrize("suffix", ["", ".sha256"])
+@pytest.mark.parametrize("suffix", ["", ".mac"])
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
 def test_a_damaged_engine_is_built_again(tmp_path: Path, manifest: Manifest, suffix: str, damage: str) -> None:
     build(tmp_path, manifest)
@@ -50,6 +65,95 @@ def test_a_damaged_engine_is_built_again(tmp_path: Path, manifest: Manifest, suf
         victim.write_bytes(content if damage == "flipped" else content[: len(content) // 2])
     assert not build(tmp_path, manifest)
     assert build(tmp_path, manifest)
+
+
+def flip_each_bit_of(path: Path, places: Sequence[int]) -> Iterator[None]:
+    """Yield with one bit after the other changed."""
+    whole = path.read_bytes()
+    for place in places:
+        changed = bytearray(whole)
+        changed[place % len(whole)] ^= 1 << (place % 8)
+        path.write_bytes(changed)
+        yield
+    path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("suffix", ["", ".mac"])
+def test_one_flipped_bit_in_an_engine_or_its_mac_is_noticed_wherever_it_is(
+    tmp_path: Path, manifest: Manifest, suffix: str
+) -> None:
+    build(tmp_path, manifest)
+    engine = engine_file(manifest, tmp_path / "engines")
+    victim = engine.path.with_name(engine.path.name + suffix)
+    flips = 0
+    for _ in flip_each_bit_of(victim, random.Random(3).sample(range(victim.stat().st_size * 8), 200)):
+        flips += 1
+        assert engine.read() is None
+    assert flips == 200
+    assert engine.is_sound()
+
+
+def test_an_engine_of_another_model_is_not_believed_though_this_device_made_it(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    other = write_version(tmp_path / "other", version="2", bias=1.0)
+    build(tmp_path, manifest)
+    build_engine(tmp_path / "other", other, Inference(), engines=tmp_path / "engines", timeout_s=PATIENCE_S)
+    ours, theirs = (engine_file(each, tmp_path / "engines") for each in (manifest, other))
+    shutil.copy(theirs.path, ours.path)
+    shutil.copy(theirs.mac_path, ours.mac_path)
+    assert not ours.is_sound()
+    assert not build(tmp_path, manifest)
+
+
+@pytest.mark.parametrize("change", ["missing", "another", "short", "open to others"])
+def test_without_the_key_that_sealed_it_an_engine_is_built_again(
+    tmp_path: Path, manifest: Manifest, change: str
+) -> None:
+    build(tmp_path, manifest)
+    key = tmp_path / "device.key"
+    before = key.read_bytes()
+    assert (stat.S_IMODE(key.stat().st_mode), len(before)) == (0o600, 32)
+    if change == "missing":
+        key.unlink()
+    elif change == "open to others":
+        key.chmod(0o644)
+    else:
+        key.write_bytes(bytes(32 if change == "another" else 31))
+    assert not build(tmp_path, manifest)
+    assert (stat.S_IMODE(key.stat().st_mode), key.read_bytes() == before) == (0o600, False)
+    assert build(tmp_path, manifest)
+
+
+@pytest.mark.parametrize("isolation", ["process", "inline"])
+def test_an_engine_that_changed_since_it_was_built_is_not_loaded_and_the_model_answers(
+    tmp_path: Path, manifest: Manifest, isolation: Literal["process", "inline"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever can write into the cache would make the device say what he likes."""
+    other = write_version(tmp_path / "other", version="2", bias=99.0)
+    build(tmp_path, manifest)
+    engine = engine_file(manifest, tmp_path / "engines")
+
+    def swap(*_arguments: object, **_more: object) -> BuildReport:
+        engine.path.write_bytes((tmp_path / "other" / other.model_artefact.path).read_bytes())
+        return BuildReport(0.0, cached=True)
+
+    monkeypatch.setattr("edge_agent.inference.opening.build_engine", swap)
+    session = open_session(tmp_path / "v", manifest, Inference(isolation=isolation), engines=tmp_path / "engines")
+    assert not engine.is_sound()
+    assert session.infer(image(0), timeout_s=PATIENCE_S)["score"] == pytest.approx([-8.0])
+    session.close()
+
+
+def test_a_model_whose_bytes_are_not_the_signed_ones_is_neither_built_nor_loaded(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    model = tmp_path / "v" / "model.onnx"
+    model.write_bytes(model.read_bytes() + b"\x00")
+    with pytest.raises(ActivationError) as caught:
+        build(tmp_path, manifest)
+    assert "SHA-256" in caught.value.message
+    assert list((tmp_path / "engines").iterdir()) == []
 
 
 def test_an_engine_answers_as_its_model_does(tmp_path: Path, manifest: Manifest) -> None:
@@ -105,8 +209,16 @@ def test_the_builder_is_niced_and_the_worker_is_not(tmp_path: Path, manifest: Ma
     assert 19 in seen
 
 
-def test_a_file_that_is_no_model_fails_with_the_runtimes_reason(tmp_path: Path) -> None:
+def test_a_file_that_is_no_model_is_refused_before_a_runtime_sees_it(tmp_path: Path) -> None:
     manifest = write_version(tmp_path / "v", fault="garbage")
+    with pytest.raises(BundleError) as caught:
+        build(tmp_path, manifest)
+    assert caught.value.code is Code.FORMAT_FORBIDDEN
+    assert "an ONNX file" in caught.value.message
+
+
+def test_a_graph_that_the_runtime_refuses_fails_with_its_reason(tmp_path: Path) -> None:
+    manifest = rewritten(tmp_path / "v", write_version(tmp_path / "v"), b"\x08\x09\x3a\x02\x0a\x00")
     with pytest.raises(ActivationError) as caught:
         build(tmp_path, manifest)
     assert caught.value.code is Code.BUILD_FAILED

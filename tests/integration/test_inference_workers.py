@@ -18,6 +18,7 @@ import pytest
 from edge_agent.config import Inference
 from edge_agent.errors import ActivationError, Code, InferenceError
 from edge_agent.inference import open_session
+from edge_agent.inference.engines import EngineFile
 from edge_agent.inference.isolated import IsolatedSession
 from edge_agent.inference.segments import Endpoint
 from tests.fakes.tiny_models import image, write_version
@@ -285,7 +286,7 @@ def test_neither_descriptors_nor_segments_are_left_behind(tmp_path: Path) -> Non
     manifest = write_version(tmp_path / "broken", fault="garbage")
     for _ in range(3):
         with pytest.raises(ActivationError):
-            IsolatedSession(tmp_path / "broken", manifest, Inference(), engine=tmp_path / "none")
+            IsolatedSession(tmp_path / "broken", manifest, Inference(), engine=EngineFile(tmp_path / "none", bytes(32)))
     assert descriptors_and_segments() == before
 
 

@@ -1,0 +1,98 @@
+"""A model's bytes as a runtime gets them: those that were signed, of a format that is allowed.
+
+They are read once, compared with the manifest, and loaded from memory. Tensors in files of
+their own (ONNX's external data) the runtime reads itself; their bytes are compared just
+before, and none may lie outside what the manifest lists.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+from edge_agent.errors import ActivationError, BundleError, Code
+from edge_agent.formats import Artefact, Manifest, Role
+from edge_agent.formats.contents import check_model, check_other, external_files
+from edge_agent.inference.engines import EngineFile
+
+
+class Source(NamedTuple):
+    """What a runtime loads."""
+
+    content: bytes
+    folder: Path
+    """Where the files of external data lie."""
+    optimised: bool = False
+    """The runtime wrote it itself, for this machine: nothing is left to do."""
+
+
+def read_model(directory: Path, manifest: Manifest) -> Source:
+    """Return the version's model, verified.
+
+    Args:
+        directory: the installed version.
+        manifest: of that version.
+
+    Raises:
+        BundleError: FORMAT_FORBIDDEN.
+        ActivationError: LOAD_FAILED, a file is not there or has other bytes.
+    """
+    artefact = manifest.model_artefact
+    content = _verified(directory, artefact)
+    check_model(content, manifest.runtime.name)
+    _check_external(content, directory, manifest)
+    return Source(content, (directory / artefact.path).parent)
+
+
+def choose(engine: EngineFile, directory: Path, manifest: Manifest) -> Source:
+    """Return the engine if it is the one that this device made, else the model: slower to load, the same answers.
+
+    Raises:
+        BundleError: FORMAT_FORBIDDEN.
+        ActivationError: LOAD_FAILED, a file is not there or has other bytes.
+    """
+    content = engine.read()
+    if content is None:
+        return read_model(directory, manifest)
+    _check_external(content, directory, manifest)
+    return Source(content, (directory / manifest.model_artefact.path).parent, optimised=True)
+
+
+def check_others(directory: Path, manifest: Manifest, source: Source) -> None:
+    """Check the formats of the files beside the model; what a tensor lies in may look like anything.
+
+    Raises:
+        BundleError: FORMAT_FORBIDDEN.
+        ActivationError: LOAD_FAILED, a file is not there or has other bytes.
+    """
+    artefact = manifest.model_artefact
+    tensors = _external(source.content, manifest)
+    for other in manifest.artefacts:
+        if other is not artefact and other.path not in tensors:
+            check_other(_verified(directory, other), other.path)
+
+
+def _check_external(content: bytes, directory: Path, manifest: Manifest) -> None:
+    files = {artefact.path: artefact for artefact in manifest.artefacts if artefact.role is not Role.MODEL}
+    for path in sorted(_external(content, manifest)):
+        if path not in files:
+            message = f"expected external data in a file that the manifest lists, came {path[:200]!r}"
+            raise BundleError(Code.FORMAT_FORBIDDEN, f"{manifest.model_artefact.path}: {message}")
+        _verified(directory, files[path])
+
+
+def _external(content: bytes, manifest: Manifest) -> frozenset[str]:
+    # OpenVINO's IR has one file of weights beside it, of its own name.
+    return frozenset() if manifest.runtime.name == "openvino" else external_files(content, manifest.model_artefact.path)
+
+
+def _verified(directory: Path, artefact: Artefact) -> bytes:
+    path = directory / artefact.path
+    try:
+        content = path.read_bytes()
+    except OSError as exc:
+        raise ActivationError(Code.LOAD_FAILED, f"expected {artefact.path} at {path}, {exc.strerror}") from exc
+    came = hashlib.sha256(content).hexdigest()
+    if came != artefact.sha256:
+        message = f"{artefact.path}: expected content with SHA-256 {artefact.sha256}, came {came}"
+        raise ActivationError(Code.LOAD_FAILED, message)
+    return content
