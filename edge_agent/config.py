@@ -18,7 +18,7 @@ from pydantic_settings import (
 )
 
 from edge_agent.errors import Code, ConfigError
-from edge_agent.formats import StagePolicy, describe
+from edge_agent.formats import ProbationPolicy, ShadowPolicy, describe
 
 PREFIX = "EDGE_AGENT__"
 DEFAULT_FILE = Path("/etc/edge-agent/config.toml")
@@ -82,7 +82,7 @@ class Mqtt(Room):
     keep_alive_s: int = Field(30, ge=5, le=1200)
     """Seconds between signs of life on the connection."""
     reconnect_max_s: float = Field(120.0, ge=1, le=3600)
-    """Longest wait before the next try to connect; each wait is drawn from the whole range (full jitter)."""
+    """Longest wait before the next try to connect; the first is drawn from 0 to half of it (full jitter)."""
 
 
 class Repository(Room):
@@ -92,6 +92,14 @@ class Repository(Room):
     """The TUF repository: s3://, https://, http://127.0.0.1 or file://."""
     credentials: str = Field("none", pattern=CREDENTIALS_PATTERN)
     """none, aws-iot, environment or file:PATH (JSON, mode 0600)."""
+    credentials_endpoint: str = ""
+    """For aws-iot: host name of the account's credentials provider."""
+    role_alias: str = ""
+    """For aws-iot: the role alias whose role may read the bucket."""
+    ca: OptionalPath = None
+    """Authorities (PEM) that are trusted beside the system's, for a repository behind a private one."""
+    proxy: str = ""
+    """URL of the HTTP proxy; empty: none. Proxy variables of the environment are not followed."""
 
 
 class Trust(Room):
@@ -107,23 +115,47 @@ class Trust(Room):
     """Directories from which LoadModel may take models that nobody signed."""
 
 
+class Shadow(ShadowPolicy):
+    """Least watching of a candidate beside the live version; its defaults hold wherever it is watched."""
+
+    min_agreement: float | None = Field(
+        0.9, ge=0, le=1, allow_inf_nan=False, description="least share of copies with the live verdict and label"
+    )
+
+
+class Probation(ProbationPolicy):
+    """Least watching of the new version while the old one stays warm; its defaults hold wherever it is watched."""
+
+    max_error_rate: float | None = Field(
+        0.0, ge=0, le=1, allow_inf_nan=False, description="share of requests that it fails by its own fault"
+    )
+
+
 class Deployment(Room):
     """How carefully a new version is brought in."""
 
-    shadow: StagePolicy = StagePolicy(min_requests=0, max_seconds=0)
+    shadow: Shadow = Shadow()
     """Least watching of a candidate beside the live version."""
-    probation: StagePolicy = StagePolicy(min_requests=0, max_seconds=0)
+    probation: Probation = Probation()
     """Least watching of the new version while the old one stays warm."""
     window: str = Field("", pattern=rf"^(|{HOUR}-{HOUR})$")
     """Local time in which installs may start, as 22:00-05:00; empty: always."""
     reserve_bytes: int = Field(256 << 20, ge=0)
     """Disk space that a download must leave free."""
     bandwidth_bytes_per_s: int = Field(0, ge=0)
-    """Cap for downloads; 0: none."""
+    """Cap for all downloads together; 0: none."""
+    parallel_downloads: int = Field(3, ge=1, le=16)
+    """Artefacts fetched at a time."""
+    slowest_bytes_per_s: int = Field(1024, ge=0)
+    """A download whose mean speed stays below this is dropped and tried again; 0: never."""
+    slowest_window_s: float = Field(30.0, gt=0)
+    """Seconds of a request over which that mean is taken."""
     deadline_s: float = Field(86_400, gt=0)
     """A deployment that lasts longer fails."""
     build_timeout_s: float = Field(1800, gt=0)
     """Time limit of the builder process."""
+    build_memory_bytes: int = Field(0, ge=0)
+    """Memory that the builder process may take for itself; 0: what the machine has."""
 
 
 class Inference(Room):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from edge_agent.deployment.states import ENDS, State
+from edge_agent.deployment.watches import Beside, Watch
 from edge_agent.errors import Code
 from edge_agent.formats import (
     DeployedModel,
@@ -40,12 +41,12 @@ class Target(Document):
         return ModelVersion(self.name, self.to or "")
 
 
-class Watch(Document):
-    """What was seen so far of a candidate under watch; kept across restarts."""
+class JobIdentity(Document):
+    """Which execution of which job: ids can be used again, so the time of queueing belongs to it."""
 
-    requests: int = 0
-    failures: int = 0
-    seconds: float = 0.0
+    job_id: str
+    execution_number: int = 0
+    queued_at: int = 0
 
 
 class Deployment(Document):
@@ -68,12 +69,16 @@ class Deployment(Document):
     deadline: float
     ended: float | None = None
     states: tuple[StateReport, ...] = ()
+    shadow: Beside = Beside()
     probation: Watch = Watch()
     unclean_ends: int = 0
     paused: bool = Field(default=False, description="the agent was stopped in good order meanwhile")
     bytes_done: int = 0
     bytes_total: int = 0
     unload_first: bool = Field(default=False, description="memory holds one version only: no shadow, nothing warm")
+    superseded_by: JobIdentity | None = Field(None, description="the rollback job that ended its watch")
+    fulfilled_by: str = Field("", description="the deployment whose end did all that this one's job asks for")
+    refusal: str = Field("", description="why the cloud will never take the last report")
 
     @property
     def versions(self) -> tuple[ModelVersion, ...]:
@@ -155,6 +160,39 @@ def refused(
         deadline=now,
         states=(StateReport(state=State.REFUSED.value, at=now),),
     )
+
+
+def fulfilled(
+    identity: str, ended: Deployment, *, job_id: str, execution_number: int, queued_at: int, now: float
+) -> Deployment:
+    """Return the record of a rollback job whose work the end of ``ended`` has done: what stood before it answers."""
+    targets = tuple(target.model_copy(update={"from_": target.to, "to": target.from_}) for target in ended.targets)
+    answers = ", ".join(f"{target.name} {target.to or 'none'}" for target in targets)
+    return Deployment(
+        id=identity,
+        job_id=job_id,
+        execution_number=execution_number,
+        queued_at=queued_at,
+        operation="rollback",
+        targets=targets,
+        state=State.COMMITTED,
+        remark=f"done by the end of deployment {ended.id}; what answers: {answers}"[:LIMIT_MESSAGE],
+        started=now,
+        deadline=now,
+        states=(StateReport(state=State.COMMITTED.value, at=now),),
+        fulfilled_by=ended.id,
+    )
+
+
+def postponed(record: Deployment, now: float) -> Deployment:
+    """Return an accepted record whose turn comes now; the time it waited for others is not its own."""
+    return record.model_copy(update={"deadline": now + record.deadline - record.started})
+
+
+def reported(record: Deployment, now: float, refusal: str = "") -> Deployment:
+    """Return the record with the cloud through with its last report; ``refusal``: why it did not take it."""
+    said = f"{Code.UPDATE_REJECTED.value}: {refusal}" if refusal else ""
+    return enter(record, State.REPORTED, now).model_copy(update={"refusal": said})
 
 
 def note(record: Deployment, figures: Mapping[str, float], *, size_bytes: int | None = None) -> Deployment:

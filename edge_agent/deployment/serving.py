@@ -5,21 +5,20 @@ back is one assignment. Used by the deployer's thread, and at start before it ru
 """
 
 import logging
-import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from edge_agent.errors import AgentError, Code, InferenceError
-from edge_agent.formats import Manifest, ModelVersion
-from edge_agent.inference import Answered, BuildReport, GoldenReport, Registry, Session, Watcher
+from edge_agent.deployment.requests import History, Pair
+from edge_agent.deployment.watches import Answers
+from edge_agent.errors import AgentError, InferenceError
+from edge_agent.formats import Manifest, ModelVersion, Picture
+from edge_agent.inference import BuildReport, GoldenReport, Registry, Session, Watcher
 
 _log = logging.getLogger(__name__)
 
 DRAIN_TIMEOUT_S = 60.0
-# A malformed or late request is its caller's fault, and a full queue nobody's.
-_OWN_FAULTS = frozenset({Code.INTERNAL, Code.UNAVAILABLE})
 
 
 class Runtimes(Protocol):
@@ -45,31 +44,6 @@ class Version(NamedTuple):
     directory: Path
 
 
-class Tally:
-    """Counts what some versions answered; told on the requests' own threads."""
-
-    def __init__(self, versions: Collection[ModelVersion]) -> None:
-        self._versions = frozenset(versions)
-        self._lock = threading.Lock()
-        self._requests = 0
-        self._failures = 0
-
-    def __call__(self, answered: Answered) -> None:
-        """Count one request, if it was for one of the versions."""
-        if answered.model in self._versions:
-            failed = answered.error is not None and answered.error.code in _OWN_FAULTS
-            with self._lock:
-                self._requests += 1
-                self._failures += failed
-
-    def take(self) -> tuple[int, int]:
-        """Return requests and failures since the last call."""
-        with self._lock:
-            taken = self._requests, self._failures
-            self._requests = self._failures = 0
-        return taken
-
-
 class Serving:
     """Candidates, the registry, and the way back.
 
@@ -77,14 +51,25 @@ class Serving:
         runtimes: builds and opens versions.
         registry: which session answers.
         watch: tells of every live request until its result is called.
+        recent: the last pictures that a model was asked for, newest first.
     """
 
-    def __init__(self, runtimes: Runtimes, registry: Registry, watch: Callable[[Watcher], Callable[[], None]]) -> None:
+    def __init__(
+        self,
+        runtimes: Runtimes,
+        registry: Registry,
+        watch: Callable[[Watcher], Callable[[], None]],
+        recent: Callable[[str], Sequence[Picture]] = lambda _model: (),
+    ) -> None:
         self._runtimes = runtimes
         self._registry = registry
         self._watch = watch
+        self.recent = recent
+        self._history = History()
+        watch(self._history)
         self._candidates: dict[str, Session] = {}
         self._replaced: dict[str, Session | None] = {}
+        self._unloaded: dict[str, ModelVersion] = {}
 
     def load(self, versions: Mapping[str, Version]) -> dict[str, AgentError]:
         """Load and activate committed versions at start; return what could not be loaded, and why."""
@@ -129,6 +114,43 @@ class Serving:
         """
         return self._runtimes.try_golden(self.open(version), version.directory)
 
+    def make_room(self, names: Iterable[str]) -> None:
+        """End what answers for these models, once its requests are answered; new ones wait within their time."""
+        for name in names:
+            session = self._registry.active().get(name)
+            if session is not None and name not in self._candidates:
+                self._registry.withdraw(name, returning=True)
+                self._unloaded[name] = session.manifest.model_version
+                self._retire(session)
+
+    def unloaded(self) -> list[ModelVersion]:
+        """Return what made room, and has no successor that answers."""
+        return list(self._unloaded.values())
+
+    def bring_back(self, version: Version) -> AgentError | None:
+        """Load and activate again what made room; return what is wrong if that fails."""
+        trouble = self.load({version.manifest.model: version}).get(version.manifest.model)
+        if trouble is None:
+            del self._unloaded[version.manifest.model]
+        return trouble
+
+    def give_up(self, name: str) -> None:
+        """Let nobody wait any longer for a model that does not come back."""
+        self._unloaded.pop(name, None)
+        self._registry.withdraw(name)
+
+    def memory_by_model(self) -> dict[str, int]:
+        """Return the bytes that loaded versions take, active and warm ones, by model."""
+        taken: dict[str, int] = {}
+        for session in self._registry.loaded():
+            taken[session.manifest.model] = taken.get(session.manifest.model, 0) + session.memory_bytes
+        return taken
+
+    def memory_bytes(self) -> int:
+        """Return the bytes that all loaded versions take, candidates included."""
+        sessions = {id(session): session for session in (*self._registry.loaded(), *self._candidates.values())}
+        return sum(session.memory_bytes for session in sessions.values())
+
     def activate(self) -> None:
         """Turn new leases to the candidates, all in one assignment; the old ones stay open."""
         active = self._registry.active()
@@ -141,12 +163,13 @@ class Serving:
         open_still = {name: old for name, old in replaced.items() if old is not None and old.state != "CLOSED"}
         self._registry.activate(open_still)
         for name in replaced.keys() - open_still.keys():
-            self._registry.withdraw(name)
+            self._registry.withdraw(name, returning=name in self._unloaded)
         self.abandon()
 
     def settle(self) -> None:
         """Drain and end what was replaced; there is no way back from here."""
         replaced, self._replaced = self._replaced, {}
+        self._unloaded = {name: version for name, version in self._unloaded.items() if name not in self._candidates}
         self._candidates = {}
         for session in replaced.values():
             if session is not None:
@@ -194,15 +217,26 @@ class Serving:
         self._runtimes.prune(keep)
 
     @contextmanager
-    def watching(self) -> Iterator[Tally]:
-        """Yield a count of what the candidates answer during the block."""
-        tally = Tally([session.manifest.model_version for session in self._candidates.values()])
-        end = self._watch(tally)
+    def watched_by(self, watcher: Watcher) -> Iterator[None]:
+        """Tell a watcher of every live request during the block."""
+        end = self._watch(watcher)
         try:
-            yield tally
+            yield
         finally:
             end()
 
-    def candidates_alive(self) -> bool:
-        """Tell whether every candidate is ready and none lost its worker."""
-        return all(session.state == "READY" and session.restarts == 0 for session in self._candidates.values())
+    def beside(self) -> dict[str, Pair]:
+        """Return the candidates, which answer nobody yet, and what answers now."""
+        active = self._registry.active()
+        return {name: Pair(candidate, active.get(name)) for name, candidate in self._candidates.items()}
+
+    def replaced(self) -> dict[str, Pair]:
+        """Return the candidates, which answer, and what answered before and is still warm."""
+        return {name: Pair(candidate, self._replaced.get(name)) for name, candidate in self._candidates.items()}
+
+    def lately(self) -> dict[str, Answers]:
+        """Return how what answers now for the candidates' models answered lately."""
+        active = self._registry.active()
+        return {
+            name: self._history.of(active[name].manifest.model_version) for name in self._candidates if name in active
+        }

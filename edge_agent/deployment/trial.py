@@ -1,9 +1,11 @@
-"""A candidate that answers nobody yet: BUILDING, TRIED, SHADOW."""
+"""A candidate before anyone asks it anything: BUILDING, TRIED."""
 
+from edge_agent.deployment import guards
 from edge_agent.deployment.contents import Contents
 from edge_agent.deployment.record import Deployment, note
 from edge_agent.deployment.serving import Serving
 from edge_agent.deployment.work import Work
+from edge_agent.errors import Code
 
 
 class Trial:
@@ -37,10 +39,12 @@ class Trial:
         """Let the candidates answer their golden samples; latency and memory are noted.
 
         Raises:
-            ActivationError: GOLDEN_MISMATCH or LOAD_FAILED.
+            ActivationError: GOLDEN_MISMATCH; LOAD_FAILED, also where it takes far more memory than it says.
         """
         for target in record.targets:
-            report = self._serving.try_golden(self._contents.installed(target))
+            version = self._contents.installed(target)
+            report = self._serving.try_golden(version)
+            guards.check_memory(version.manifest, report.memory_bytes, Code.LOAD_FAILED)
             figures = {
                 f"{target.name}_max_difference": report.max_difference,
                 f"{target.name}_p50_ms": report.p50_ms,
@@ -48,15 +52,4 @@ class Trial:
                 f"{target.name}_samples": float(report.samples),
             }
             record = note(record, figures)
-        return record
-
-    def shadow(self, record: Deployment, _work: Work) -> Deployment:
-        """Watch the candidates beside the live versions.
-
-        Raises:
-            ActivationError: LOAD_FAILED.
-        """
-        # Of zero length so far: the candidate is only made sure to be loaded, which a resume needs.
-        for target in record.targets:
-            self._serving.open(self._contents.installed(target))
         return record

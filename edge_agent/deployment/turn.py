@@ -1,22 +1,15 @@
-"""The candidate answers, for good or not: ACTIVATING, PROBATION, COMMITTED, ROLLING_BACK."""
+"""What answers changes, for good or not: ACTIVATING, COMMITTED, ROLLING_BACK."""
 
 import logging
-import time
 
-from edge_agent.config import Deployment as Limits
-from edge_agent.deployment import guards
 from edge_agent.deployment.commit import Commits
 from edge_agent.deployment.contents import Contents
-from edge_agent.deployment.record import Deployment, note
+from edge_agent.deployment.record import Deployment
 from edge_agent.deployment.serving import Serving
 from edge_agent.deployment.work import Work
 from edge_agent.errors import AgentError
 
 _log = logging.getLogger(__name__)
-
-# What a kill may cost of the time under watch; a probation of days must not wear out flash memory.
-LOOK_S = 0.2
-KEEP_WATCH_S = 1.0
 
 
 class Turn:
@@ -26,41 +19,20 @@ class Turn:
         contents: what the targets are on disk.
         serving: sessions in memory.
         commits: what is committed.
-        limits: the device's own policy.
     """
 
-    def __init__(self, contents: Contents, serving: Serving, commits: Commits, limits: Limits) -> None:
+    def __init__(self, contents: Contents, serving: Serving, commits: Commits) -> None:
         self._contents = contents
         self._serving = serving
         self._commits = commits
-        self._limits = limits
 
     def activate(self, record: Deployment, _work: Work) -> Deployment:
-        """Turn new leases to the candidates, all in one assignment."""
+        """Note how the versions before have answered lately, and turn new leases to the candidates at once."""
+        lately = {name: answers for name, answers in self._serving.lately().items() if answers.requests}
+        # After a restart there is nothing to remember: what was noted before it still holds.
+        before = {**record.probation.before, **lately}
         self._serving.activate()
-        return record
-
-    def probation(self, record: Deployment, work: Work) -> Deployment:
-        """Watch the candidates while they answer.
-
-        Raises:
-            ActivationError: PROBATION_REGRESSION.
-        """
-        policy = record.policy.probation or self._limits.probation
-        kept_at = before = time.monotonic()
-        with self._serving.watching() as tally:
-            while not guards.watched_enough(record.probation, policy):
-                work.wait(min(LOOK_S, policy.max_seconds or LOOK_S))
-                now = time.monotonic()
-                watch = guards.grown(record.probation, tally.take(), now - before, self._serving.candidates_alive())
-                before = now
-                guards.check_probation(watch)
-                record = record.model_copy(update={"probation": watch})
-                if now - kept_at >= KEEP_WATCH_S:
-                    kept_at = now
-                    work.keep(record)
-        figures = {"seconds_watched": record.probation.seconds, "requests": float(record.probation.requests)}
-        return note(record, figures)
+        return record.model_copy(update={"probation": record.probation.model_copy(update={"before": before})})
 
     def commit(self, record: Deployment, _work: Work) -> Deployment:
         """Make the new versions durable and drain the old ones.

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from edge_agent.formats.document import Document
-from edge_agent.formats.job_document import Policy
 from edge_agent.formats.model_version import ModelName, ModelVersion, Version
+from edge_agent.formats.policy import Policy
 from edge_agent.formats.tensor_spec import TensorSpec
 
 SCHEMA = "edge-agent/manifest/1"

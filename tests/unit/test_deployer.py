@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config import Deployment as Limits
+from edge_agent.config import Probation
 from edge_agent.deployment.record import Deployment
 from edge_agent.deployment.states import State
 from edge_agent.errors import Code, InferenceError, TransferError
-from edge_agent.formats import ModelVersion, StagePolicy
+from edge_agent.formats import ModelVersion
 from edge_agent.inference import Watcher
 from tests.fakes.deployment import Device, install, rollback
 from tests.fakes.releases import make_release
@@ -142,7 +143,7 @@ class Halted:
     def __init__(self, directory: Path, state: State, *, probation_s: float = 0.0) -> None:
         self.there, self.go_on = threading.Event(), threading.Event()
         self._state = state
-        limits = Limits(reserve_bytes=0, probation=StagePolicy(max_seconds=probation_s))
+        limits = Limits(reserve_bytes=0, probation=Probation(max_seconds=probation_s))
         self.device = Device(directory, limits=limits, at_state=self._halt)
         self.device.offers(make_release("unet", "1", release_seq=1), make_release("unet", "2", release_seq=2))
         self.device.already_has(make_release("unet", "1", release_seq=1))
@@ -176,8 +177,8 @@ def test_a_rollback_under_probation_returns_to_the_old_version_at_once(tmp_path:
     assert device.answering() == {"unet": "2"}
     halted.go_on.set()
     record = device.call(rollback("unet"))
-    assert (record.job_id, record.outcome, record.code) == ("job-2", State.FAILED, "ROLLED_BACK")
-    assert "SUPERSEDED" in record.message
+    assert (record.job_id, record.outcome, record.code) == ("job-2", State.FAILED, "SUPERSEDED")
+    assert "taken back by a test" in record.message
     assert device.committed() == device.answering() == {"unet": "1"}
     device.stop()
 
@@ -221,7 +222,7 @@ def test_an_agent_stopped_in_good_order_goes_on_with_the_deployment(tmp_path: Pa
 class Answering:
     """A device under probation whose new version is asked as soon as anyone watches."""
 
-    def __init__(self, directory: Path, policy: StagePolicy, error: InferenceError | None) -> None:
+    def __init__(self, directory: Path, policy: Probation, error: InferenceError | None) -> None:
         self.device = Device(directory, limits=Limits(reserve_bytes=0, probation=policy))
         self.device.offers(make_release("unet", "2", release_seq=2))
         self.device.already_has(make_release("unet", "1", release_seq=1))
@@ -239,7 +240,7 @@ class Answering:
 
 
 def test_probation_ends_when_the_new_version_has_answered_enough(tmp_path: Path) -> None:
-    device = Answering(tmp_path, StagePolicy(min_requests=5), None).device
+    device = Answering(tmp_path, Probation(min_requests=5), None).device
     record = run_job(device, "job-2", install(("unet", "2")))
     assert record.outcome is State.COMMITTED
     assert record.probation.requests == 5
@@ -250,7 +251,7 @@ def test_probation_ends_when_the_new_version_has_answered_enough(tmp_path: Path)
 def test_a_failure_of_its_own_takes_the_new_version_back_a_callers_mistake_does_not(
     tmp_path: Path, code: Code, outcome: State
 ) -> None:
-    device = Answering(tmp_path, StagePolicy(min_requests=5), InferenceError(code, "planted")).device
+    device = Answering(tmp_path, Probation(min_requests=5), InferenceError(code, "planted")).device
     record = run_job(device, "job-2", install(("unet", "2")))
     assert record.outcome is outcome
     assert device.answering() == {"unet": "1" if outcome is State.FAILED else "2"}

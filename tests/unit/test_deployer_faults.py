@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config import Deployment as Limits
-from edge_agent.deployment import deployer as deployer_module
+from edge_agent.config import Probation
 from edge_agent.deployment.orders import LocalOrder
 from edge_agent.deployment.record import Deployment
 from edge_agent.deployment.states import State
 from edge_agent.errors import AgentError, Code, InferenceError, StorageError
-from edge_agent.formats import DeploymentReport, JobDocument, ModelVersion, StagePolicy, parse
+from edge_agent.formats import DeploymentReport, JobDocument, ModelVersion, parse
 from tests.fakes.deployment import Device, install, new_id, rollback
 from tests.fakes.releases import install as install_into
 from tests.fakes.releases import make_release
@@ -24,12 +24,13 @@ FULL = StorageError(Code.NO_SPACE, "the disk is full")
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that takes nothing is tried again at once."""
-    monkeypatch.setattr(deployer_module, "RETRY_S", 0.01)
+    for module in ("deployer", "ledger"):
+        monkeypatch.setattr(f"edge_agent.deployment.{module}.RETRY_S", 0.01)
 
 
 def make_device(directory: Path, *, probation_s: float = 0.0) -> Device:
     """A device with version 1 committed and answering, which is offered version 2."""
-    device = Device(directory, limits=Limits(reserve_bytes=0, probation=StagePolicy(max_seconds=probation_s)))
+    device = Device(directory, limits=Limits(reserve_bytes=0, probation=Probation(max_seconds=probation_s)))
     device.offers(make_release("unet", "1", release_seq=1), make_release("unet", "2", release_seq=2))
     device.already_has(make_release("unet", "1", release_seq=1))
     return device
@@ -151,7 +152,7 @@ def test_a_last_report_that_cannot_be_kept_is_tried_until_it_can(
             raise refusals.pop()
         told.append(f"{record.outcome.value} {final}")
 
-    monkeypatch.setattr(device.deployer, "_report", report)
+    monkeypatch.setattr(device.deployer._ledger, "_report", report)
     device.start()
     device.job("job-2", install(("unet", "2")))
     assert ended(device, "job-2").outcome is State.COMMITTED
@@ -166,8 +167,8 @@ def test_progress_that_cannot_be_told_stops_nothing(device: Device, monkeypatch:
     def blind(_record: Deployment) -> None:
         raise StorageError(Code.STORAGE_FAILED, "nothing can be read")
 
-    monkeypatch.setattr(device.deployer, "_report", deaf)
-    monkeypatch.setattr(device.deployer, "_observe", blind)
+    monkeypatch.setattr(device.deployer._ledger, "_report", deaf)
+    monkeypatch.setattr(device.deployer._ledger, "_observe", blind)
     device.start()
     device.job("job-2", install(("unet", "2")))
     assert ended(device, "job-2").outcome is State.COMMITTED
@@ -308,7 +309,7 @@ def test_another_job_of_the_same_id_is_another_job(device: Device) -> None:
 def test_a_stop_under_probation_keeps_the_time_that_was_watched(
     watched: Device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("edge_agent.deployment.turn.KEEP_WATCH_S", 0.0)
+    monkeypatch.setattr("edge_agent.deployment.probation.KEEP_S", 0.0)
     device, seen = watched, threading.Event()
 
     def look(record: Deployment) -> None:
