@@ -14,7 +14,7 @@ from edge_agent.errors import AgentError, StorageError
 from edge_agent.formats import ModelVersion
 from edge_agent.inference import raise_thresholds
 from edge_agent.storage.lock import StateLock
-from edge_agent.store import Committed, Generation
+from edge_agent.store import Committed, Generation, check_layout
 from edge_agent.telemetry import logs
 from edge_agent.telemetry.metrics import MetricsServer
 from edge_agent.telemetry.notify import Notifier, watchdog
@@ -43,6 +43,8 @@ def run(settings: Settings, state_dir: Path, runtime_dir: Path, *, observer: Obs
     logs.configure(settings.telemetry.level)
     raise_thresholds()
     state_dir.mkdir(parents=True, exist_ok=True)
+    # Before the lock, which is a file too: a newer agent's directory is left as it is.
+    check_layout(state_dir)
     with StateLock(state_dir / "lock"):
         process = _Process(Parts(settings, state_dir, runtime_dir, observer))
         process.install_signals()
@@ -137,7 +139,7 @@ class _Process:
     def _finish_commit(self) -> None:
         """Make a commit durable that a power cut found between its intent and its act: the new version answers."""
         record = self._parts.journal.running()
-        if record is not None and record.state is State.COMMITTED:
+        if record is not None and record.state is State.COMMITTED and not record.fulfilled_by:
             try:
                 self._parts.commits.make_durable(record)
             except StorageError as exc:

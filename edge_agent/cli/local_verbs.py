@@ -1,5 +1,6 @@
 """Verbs that look at this machine and need no running agent: doctor, config, audit, quarantine."""
 
+import getpass
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from edge_agent.cli.output import AsJson, note, show_json, show_lines, show_tabl
 from edge_agent.errors import Code, StorageError
 
 if TYPE_CHECKING:
+    from edge_agent.store.audit import AuditLog
     from edge_agent.store.quarantine import Quarantine
 
 
@@ -50,10 +52,8 @@ def config_check(context: typer.Context, as_json: AsJson = False) -> None:
 
 def audit_verify(context: typer.Context, as_json: AsJson = False) -> None:
     """Follow the chain of the audit log; exit 1 if it is broken."""
-    from edge_agent.store.audit import AuditLog  # noqa: PLC0415 - only this verb pays for it
-
+    lines = _audit(context).verify()
     path = places(context).state_dir / "audit.log"
-    lines = AuditLog(path).verify()
     show_json({"ok": True, "lines": lines}) if as_json else show_lines([f"{path}: {lines} lines, unbroken"])
 
 
@@ -80,12 +80,21 @@ def quarantine_clear(
     unknown = [digest for digest in wanted if digest not in held]
     if unknown:
         raise StorageError(Code.NOT_FOUND, f"expected quarantined manifests, came {unknown[0]}")
+    if wanted:
+        # The line comes first: what is not noted is not done.
+        _audit(context).append("quarantine_cleared", manifests=wanted, actor=getpass.getuser())
     for digest in wanted:
         quarantine.clear(digest)
     if as_json:
         show_json({"cleared": wanted})
     else:
         note(f"{len(wanted)} manifest(s) may be tried again")
+
+
+def _audit(context: typer.Context) -> "AuditLog":
+    from edge_agent.store.audit import AuditLog  # noqa: PLC0415 - only these verbs pay for it
+
+    return AuditLog(places(context).state_dir / "audit.log")
 
 
 def _quarantine(context: typer.Context) -> "Quarantine":

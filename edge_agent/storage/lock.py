@@ -1,12 +1,33 @@
-"""One agent per state directory."""
+"""One agent per state directory, one writer at a time of a file that several processes may change."""
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 from edge_agent.errors import Code, StorageError
 from edge_agent.storage.durable import make_directory, translated
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path`` for the block, after whoever holds it now.
+
+    For blocks that end at once; nothing is written into the file.
+
+    Raises:
+        StorageError: NO_SPACE or STORAGE_FAILED.
+    """
+    with translated(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+    try:
+        with translated(path):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class StateLock:

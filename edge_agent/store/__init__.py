@@ -8,6 +8,7 @@ install or when to prune.
 
 from edge_agent.store.audit import AuditLog
 from edge_agent.store.generations import Committed, Generation, Generations
+from edge_agent.store.layout import check_version as check_layout
 from edge_agent.store.models_file import read_models_config, write_models_config
 from edge_agent.store.quarantine import Quarantine
 from edge_agent.store.store import Store
@@ -19,6 +20,7 @@ __all__ = [
     "Generations",
     "Quarantine",
     "Store",
+    "check_layout",
     "read_models_config",
     "write_models_config",
 ]

@@ -1,8 +1,9 @@
 """The state directory's layout and how an older one becomes today's.
 
 ``layout_version`` holds one number. Each migration takes the directory from its
-number to the next and may be repeated, since a power cut can fall between it and
-the new number.
+number to the next and may be repeated, since a power cut can fall anywhere in it and
+between it and the new number. There is no way down: an older agent refuses the
+directory, and says so, without touching it.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,8 +11,9 @@ from pathlib import Path
 
 from edge_agent.errors import Code, StorageError
 from edge_agent.storage import durable
+from edge_agent.storage.device_key import device_key
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 DIRECTORIES = ("blobs", "partial", "versions", "generations", "quarantine")
 
 Migration = Callable[[Path], None]
@@ -22,7 +24,17 @@ def _make_directories(root: Path) -> None:
         durable.make_directory(root / name)
 
 
-MIGRATIONS: Mapping[int, Migration] = {0: _make_directories}
+def _begin_sealing(root: Path) -> None:
+    """Engines were believed by a digest that anyone can compute; now only those that the device's key sealed."""
+    engines = root / "engines"
+    with durable.translated(engines):
+        unsealed = sorted(engines.iterdir()) if engines.is_dir() else []
+    for engine in unsealed:
+        durable.remove(engine)
+    device_key(root)
+
+
+MIGRATIONS: Mapping[int, Migration] = {0: _make_directories, 1: _begin_sealing}
 
 
 def prepare(root: Path, *, migrations: Mapping[int, Migration] = MIGRATIONS, target: int = LAYOUT_VERSION) -> int:
@@ -31,10 +43,7 @@ def prepare(root: Path, *, migrations: Mapping[int, Migration] = MIGRATIONS, tar
     Raises:
         StorageError: STORAGE_FAILED, the directory is of a newer agent or cannot be written; NO_SPACE.
     """
-    before = version = read_version(root)
-    if version > target:
-        message = f"{root}: expected layout {target} or older, came {version} of a newer agent"
-        raise StorageError(Code.STORAGE_FAILED, message)
+    before = version = check_version(root, target=target)
     if version == 0:
         durable.make_directory(root)
     while version < target:
@@ -42,6 +51,22 @@ def prepare(root: Path, *, migrations: Mapping[int, Migration] = MIGRATIONS, tar
         version += 1
         durable.write(root / "layout_version", f"{version}\n".encode())
     return before
+
+
+def check_version(root: Path, *, target: int = LAYOUT_VERSION) -> int:
+    """Return the layout version of ``root`` if this agent can use it; nothing is written.
+
+    Raises:
+        StorageError: STORAGE_FAILED, the directory is of a newer agent, or its version cannot be read.
+    """
+    version = read_version(root)
+    if version > target:
+        message = (
+            f"{root}: expected layout {target} or older, came {version} of a newer agent; nothing was changed: "
+            "install that agent again, or begin anew in another state directory"
+        )
+        raise StorageError(Code.STORAGE_FAILED, message)
+    return version
 
 
 def read_version(root: Path) -> int:

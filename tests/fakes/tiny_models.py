@@ -75,6 +75,17 @@ def write_version(
     return manifest
 
 
+def replace_model(directory: Path, manifest: Manifest, content: bytes) -> Manifest:
+    """Put other bytes in the model's place, and have the manifest tell of them."""
+    model = manifest.model_artefact
+    (directory / model.path).write_bytes(content)
+    changed = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+    others = [artefact for artefact in manifest.artefacts if artefact is not model]
+    manifest = manifest.model_copy(update={"artefacts": (model.model_copy(update=changed), *others)})
+    (directory / "manifest.json").write_bytes(manifest.to_json())
+    return manifest
+
+
 def _manifest(directory: Path, name: str, version: str, kind: str) -> dict[str, Any]:
     second = (
         {"name": "probabilities", "dtype": "float32", "shape": [-1, 2]}

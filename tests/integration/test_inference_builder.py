@@ -1,7 +1,6 @@
 """Engines are built once, aside, and believed only where this device itself made them."""
 
 import contextlib
-import hashlib
 import random
 import shutil
 import stat
@@ -20,7 +19,7 @@ from edge_agent.formats import Manifest
 from edge_agent.inference import BuildReport, available_runtimes, build_engine, open_session, prune_engines
 from edge_agent.inference.engines import engine_file
 from edge_agent.inference.runtimes import RuntimeInfo
-from tests.fakes.tiny_models import image, write_version
+from tests.fakes.tiny_models import image, replace_model, write_version
 from tests.fakes.worker_processes import worker_processes
 
 PATIENCE_S = 60.0
@@ -29,15 +28,6 @@ PATIENCE_S = 60.0
 @pytest.fixture
 def manifest(tmp_path: Path) -> Manifest:
     return write_version(tmp_path / "v")
-
-
-def rewritten(directory: Path, manifest: Manifest, content: bytes) -> Manifest:
-    """Put other bytes in the model's place, and have the manifest tell of them."""
-    model = manifest.model_artefact
-    (directory / model.path).write_bytes(content)
-    changed = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
-    others = [artefact for artefact in manifest.artefacts if artefact is not model]
-    return manifest.model_copy(update={"artefacts": (model.model_copy(update=changed), *others)})
 
 
 def build(tmp_path: Path, manifest: Manifest, **arguments: object) -> bool:
@@ -218,7 +208,7 @@ def test_a_file_that_is_no_model_is_refused_before_a_runtime_sees_it(tmp_path: P
 
 
 def test_a_graph_that_the_runtime_refuses_fails_with_its_reason(tmp_path: Path) -> None:
-    manifest = rewritten(tmp_path / "v", write_version(tmp_path / "v"), b"\x08\x09\x3a\x02\x0a\x00")
+    manifest = replace_model(tmp_path / "v", write_version(tmp_path / "v"), b"\x08\x09\x3a\x02\x0a\x00")
     with pytest.raises(ActivationError) as caught:
         build(tmp_path, manifest)
     assert caught.value.code is Code.BUILD_FAILED

@@ -16,12 +16,12 @@ import psutil
 import pytest
 
 from edge_agent.config import Inference
-from edge_agent.errors import ActivationError, Code, InferenceError
+from edge_agent.errors import ActivationError, BundleError, Code, InferenceError
 from edge_agent.inference import open_session
 from edge_agent.inference.engines import EngineFile
 from edge_agent.inference.isolated import IsolatedSession
 from edge_agent.inference.segments import Endpoint
-from tests.fakes.tiny_models import image, write_version
+from tests.fakes.tiny_models import image, replace_model, write_version
 from tests.fakes.worker_processes import worker_processes
 
 PATIENCE_S = 60.0
@@ -247,18 +247,20 @@ def test_workers_end_with_an_agent_that_is_killed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", [0, 1, 100, -1])
 def test_a_truncated_model_ends_only_its_worker(tmp_path: Path, cut: int) -> None:
     manifest = write_version(tmp_path / "v")
-    model = tmp_path / "v" / "model.onnx"
-    model.write_bytes(model.read_bytes()[:cut])
-    with pytest.raises(ActivationError) as caught:
+    content = (tmp_path / "v" / "model.onnx").read_bytes()[:cut]
+    manifest = replace_model(tmp_path / "v", manifest, content)
+    with pytest.raises((ActivationError, BundleError)) as caught:
         open_session(tmp_path / "v", manifest, Inference(), engines=tmp_path / "engines")
-    assert caught.value.code in (Code.BUILD_FAILED, Code.LOAD_FAILED)
+    assert caught.value.code in (Code.FORMAT_FORBIDDEN, Code.BUILD_FAILED, Code.LOAD_FAILED)
     assert list((tmp_path / "engines").glob("*.staged")) == []
 
 
 def test_a_model_that_takes_too_long_to_load_is_given_up(tmp_path: Path) -> None:
     manifest = write_version(tmp_path / "v")
     with pytest.raises(ActivationError) as caught:
-        IsolatedSession(tmp_path / "v", manifest, Inference(), engine=tmp_path / "none", load_timeout_s=0.01)
+        IsolatedSession(
+            tmp_path / "v", manifest, Inference(), engine=EngineFile(tmp_path / "none", bytes(32)), load_timeout_s=0.01
+        )
     assert caught.value.code is Code.LOAD_FAILED
     assert "0.01 s" in caught.value.message
     assert worker_processes() == []

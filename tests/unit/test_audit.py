@@ -1,5 +1,7 @@
 import itertools
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,3 +102,76 @@ def test_fields_that_cannot_stand_in_a_line_are_refused(
     with pytest.raises(ValueError, match=r"expected|JSON"):
         log.append("committed", **fields)
     assert not (tmp_path / "audit.log").exists()
+
+
+def _aside(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.glob("audit.*.log"))
+
+
+def test_a_large_file_is_set_aside_and_the_chain_goes_on_in_a_new_one(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit.log", now=lambda: 1.0, limit_bytes=600)
+    _fill(log, 12)
+    assert len(_aside(tmp_path)) >= 3
+    assert log.verify() == AuditLog(tmp_path / "audit.log").verify() == 12
+    assert all(path.stat().st_size < 1000 for path in tmp_path.glob("audit*.log"))
+
+
+def test_files_set_aside_are_read_by_their_numbers(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit.log", now=lambda: 1.0, limit_bytes=1)
+    _fill(log, 12)
+    assert len(_aside(tmp_path)) == 11
+    assert log.verify() == 12
+
+
+@pytest.mark.parametrize("tamper", ["gone", "first gone", "swapped", "line changed", "torn"])
+def test_a_file_set_aside_that_was_changed_or_taken_out_breaks_the_chain(tmp_path: Path, tamper: str) -> None:
+    log = AuditLog(tmp_path / "audit.log", now=lambda: 1.0, limit_bytes=600)
+    _fill(log, 12)
+    first, second = (tmp_path / f"audit.{number}.log" for number in (1, 2))
+    if tamper == "gone":
+        second.unlink()
+    elif tamper == "first gone":
+        first.unlink()
+    elif tamper == "swapped":
+        content = first.read_bytes()
+        first.write_bytes(second.read_bytes())
+        second.write_bytes(content)
+    elif tamper == "torn":
+        first.write_bytes(first.read_bytes()[:-5])
+    else:
+        first.write_bytes(first.read_bytes().replace(b"reason 1", b"reason 9"))
+    with pytest.raises(StorageError, match="was changed"):
+        log.verify()
+
+
+def test_a_log_whose_file_was_just_set_aside_goes_on_from_there(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit.log", now=lambda: 1.0)
+    _fill(log, 3)
+    # As a power cut leaves it between the rename and the first line of the new file.
+    (tmp_path / "audit.log").rename(tmp_path / "audit.1.log")
+    assert log.verify() == 3
+    _fill(log, 2)
+    assert log.verify() == 5
+
+
+def test_a_torn_line_is_not_set_aside(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit.log", now=lambda: 1.0, limit_bytes=100)
+    _fill(log, 1)
+    with (tmp_path / "audit.log").open("ab") as file:
+        file.write(b'{"torn": ')
+    _fill(log, 1)
+    assert _aside(tmp_path) == ["audit.1.log"]
+    assert log.verify() == 2
+
+
+def test_several_processes_append_without_breaking_the_chain(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from edge_agent.store import AuditLog\n"
+        "log = AuditLog(Path(sys.argv[1]), limit_bytes=2000)\n"
+        "for number in range(25): log.append('tried', number=number)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "audit.log")]
+    writers = [subprocess.Popen(command) for _ in range(4)]
+    assert [writer.wait(60) for writer in writers] == [0] * 4
+    assert AuditLog(tmp_path / "audit.log").verify() == 100
+    assert len(_aside(tmp_path)) > 2

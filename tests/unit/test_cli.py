@@ -156,6 +156,20 @@ def test_quarantined_manifests_are_listed_and_let_go(run: Any, tmp_path: Path) -
     assert "took the device down" in run("quarantine", "list").out
     assert run("quarantine", "clear").code == 0
     assert run("quarantine", "list").out == "nothing is quarantined\n"
+    lines = [json.loads(line) for line in (tmp_path / "state" / "audit.log").read_text().splitlines()]
+    assert [(line["action"], line["manifests"]) for line in lines] == [
+        ("quarantine_cleared", [first]),
+        ("quarantine_cleared", [second]),
+    ]
+    assert all(line["actor"] for line in lines)
+    assert run("audit", "verify", "--json").json() == {"ok": True, "lines": 2}
+
+
+def test_what_cannot_be_noted_in_the_audit_log_is_not_let_out_of_quarantine(run: Any, tmp_path: Path) -> None:
+    Quarantine(tmp_path / "state" / "quarantine").add("a" * 64, "took the device down")
+    (tmp_path / "state" / "audit.log").write_text("changed by hand\n")
+    assert run("quarantine", "clear").code == 1
+    assert [entry["sha256"] for entry in run("quarantine", "list", "--json").json()] == ["a" * 64]
 
 
 def test_doctor_names_what_is_wrong_and_ends_with_1(run: Any, tmp_path: Path) -> None:

@@ -316,7 +316,7 @@ def test_a_new_directory_gets_todays_layout_and_a_newer_one_is_refused(tmp_path:
 
 
 def test_migrations_run_once_in_order_and_again_only_if_they_failed(tmp_path: Path) -> None:
-    layout.prepare(tmp_path)
+    layout.prepare(tmp_path, target=1)
     ran: list[int] = []
 
     def fail_once(_: Path) -> None:
