@@ -13,6 +13,7 @@ from edge_agent.deployment.states import State
 from edge_agent.errors import AgentError, StorageError
 from edge_agent.formats import ModelVersion
 from edge_agent.inference import raise_thresholds
+from edge_agent.storage import durable
 from edge_agent.storage.lock import StateLock
 from edge_agent.store import Committed, Generation, check_layout
 from edge_agent.telemetry import logs
@@ -42,7 +43,7 @@ def run(settings: Settings, state_dir: Path, runtime_dir: Path, *, observer: Obs
     """
     logs.configure(settings.telemetry.level)
     raise_thresholds()
-    state_dir.mkdir(parents=True, exist_ok=True)
+    durable.make_directory(state_dir)
     # Before the lock, which is a file too: a newer agent's directory is left as it is.
     check_layout(state_dir)
     with StateLock(state_dir / "lock"):
