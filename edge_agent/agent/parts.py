@@ -6,6 +6,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -269,10 +270,13 @@ def rebuilt(kind: Callable[[Path], T], path: Path) -> T:
     Raises:
         StorageError: a new one cannot be made either.
     """
+    # One failure of the disk is no damage: what the file holds is worth a second look.
+    with suppress(StorageError):
+        return kind(path)
     try:
         return kind(path)
     except StorageError as exc:
-        # A full disk is no damage: what the file holds is worth waiting for.
+        # Nor is a full disk.
         if exc.code is Code.NO_SPACE or set_aside(path) is None:
             raise
         _log.error("database begun anew", extra={"action": "database_rebuilt", "reason": exc.message})
