@@ -15,6 +15,8 @@ AUTHORITY = "ca.pem"
 CREDENTIALS = "credentials.json"
 ROOT = "root.json"
 
+LOCAL_RECONNECT_S = 4
+
 HEADER = "# Written by edge-cloud device provision; the agent's other settings may be added below.\n"
 
 
@@ -77,6 +79,8 @@ def configuration(thing: str, fleet: str, mqtt: Mqtt, wishes: Wishes, *, directo
                 "certificate": str(directory / CERTIFICATE),
                 "private_key": str(directory / KEY),
                 "ca": str(directory / AUTHORITY) if mqtt.ca else "",
+                # Who tries things at a desk has no fleet to spread.
+                "reconnect_max_s": LOCAL_RECONNECT_S if local else "",
             },
             "repository": {"url": repository, "credentials": credentials if repository.startswith("s3:") else ""},
             "trust": {

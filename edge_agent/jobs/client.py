@@ -25,6 +25,7 @@ from edge_agent.jobs.messages import (
 )
 from edge_agent.jobs.mqtt import Connected, Disconnected, Happening, MqttConnection, Received, Subscribed
 from edge_agent.jobs.outbox import Outbox
+from edge_agent.jobs.reconnect import first_wait_s
 from edge_agent.jobs.session import Session
 from edge_agent.jobs.topics import Topics
 from edge_agent.telemetry.threads import Watched
@@ -80,6 +81,7 @@ class JobsClient:
         outbox: keeps reports until they are settled.
         events: told of everything that happens, on this client's own thread: it only hands over.
         connect: makes the connection, which is told where to hand over what happens.
+        uptime: how long ago this machine was started, seconds; a whole site may have been started with it.
 
     Raises:
         ConfigError: the endpoint, certificate, key or authority is missing.
@@ -93,6 +95,7 @@ class JobsClient:
         *,
         events: Callable[[Event], None],
         connect: Callable[[Callable[[Happening], None]], Link] | None = None,
+        uptime: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
     ) -> None:
         self._outbox = outbox
         self._events = events
@@ -106,18 +109,24 @@ class JobsClient:
         self._connected = threading.Event()
         self._connection = 0
         self._subscribe_at: float | None = None
+        self._first_wait_s = first_wait_s(settings.reconnect_max_s, uptime(), self._rng.random())
+        self._start_at: float | None = None
+        self._linked = False
+        self._link_lock = threading.Lock()
         self._queued: tuple[QueuedJob, ...] = ()
 
     def start(self) -> None:
         """Connect, and keep connected until stopped; returns at once."""
+        self._start_at = time.monotonic() + self._first_wait_s
         self._thread.start()
-        self._link.start()
 
     def stop(self, *, timeout_s: float = 10.0) -> None:
         """Disconnect and end the thread; reports that wait stay in the outbox."""
         if not self._thread.is_alive():
             return
-        if not self._link.stop(timeout_s):
+        with self._link_lock:
+            self._start_at = None
+        if self._linked and not self._link.stop(timeout_s):
             _log.warning("the connection did not end in time", extra={"action": "jobs_stop"})
         self._inputs.put(_Stop())
         if not self._thread.stop(timeout_s):
@@ -214,10 +223,17 @@ class JobsClient:
             self._carry_out([*effects, *self._due(now)], now)
 
     def _wait_s(self) -> float:
-        dues = [due for due in (self._session.next_due(), self._subscribe_at) if due is not None]
+        dues = [due for due in (self._session.next_due(), self._subscribe_at, self._start_at) if due is not None]
         return min([BEAT_S, *(max(0.0, due - time.monotonic()) for due in dues)])
 
+    def _start_link(self, now: float) -> None:
+        with self._link_lock:
+            if self._start_at is not None and now >= self._start_at:
+                self._start_at, self._linked = None, True
+                self._link.start()
+
     def _due(self, now: float) -> list[Effect]:
+        self._start_link(now)
         if self._subscribe_at is not None and now >= self._subscribe_at:
             self._subscribe_at = None
             self._link.subscribe(self._topics.subscriptions())

@@ -18,10 +18,10 @@ from awsiot import mqtt5_client_builder
 
 from edge_agent.config import Mqtt
 from edge_agent.errors import Code, ConfigError
+from edge_agent.jobs.reconnect import policy
 
 _ANSWER_TIMEOUT_S: Final = 10
 _LONGEST_PING_TIMEOUT_S: Final = 10.0
-_FIRST_RECONNECT_MS: Final = 1000
 # The broker keeps notifications for so long; older ones are made up for by asking.
 _SESSION_EXPIRY_S: Final = 3600
 _FIRST_FAILURE: Final = 128
@@ -97,6 +97,7 @@ class MqttConnection:
 
     def _build(self, settings: Mqtt, client_id: str) -> Any:
         certificate, private_key, authority = check_settings(settings)
+        waits = policy(settings.reconnect_max_s)
         ping_timeout_s = min(_LONGEST_PING_TIMEOUT_S, settings.keep_alive_s / 2)
         try:
             return mqtt5_client_builder.mtls_from_path(
@@ -116,8 +117,8 @@ class MqttConnection:
                 # What was not sent on this connection is asked anew on the next one.
                 offline_queue_behavior=mqtt5.ClientOperationQueueBehaviorType.FAIL_ALL_ON_DISCONNECT,
                 retry_jitter_mode=mqtt5.ExponentialBackoffJitterMode.FULL,
-                min_reconnect_delay_ms=_FIRST_RECONNECT_MS,
-                max_reconnect_delay_ms=int(settings.reconnect_max_s * 1000),
+                min_reconnect_delay_ms=int(waits.least_s * 1000),
+                max_reconnect_delay_ms=int(waits.most_s * 1000),
                 enable_metrics_collection=False,
                 on_publish_received=self._on_publish,
                 on_lifecycle_connection_success=self._on_connected,

@@ -39,7 +39,9 @@ class Line:
         settings: rooms and keys over the defaults.
     """
 
-    def __init__(self, directory: Path, versions: int, settings: Mapping[str, Mapping[str, object]] | None = None):
+    def __init__(
+        self, directory: Path, versions: int, settings: Mapping[str, Mapping[str, object]] | None = None
+    ) -> None:
         repository = SignedRepository(directory / "cloud", now=time.time())
         bundles = []
         for number in range(1, versions + 1):
