@@ -2,8 +2,6 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from datetime import time as time_of_day
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -15,12 +13,13 @@ from edge_agent.deployment.journal import Journal
 from edge_agent.deployment.plan import Machine, Offer
 from edge_agent.deployment.record import Deployment, note
 from edge_agent.deployment.serving import Serving
+from edge_agent.deployment.space import Space
 from edge_agent.deployment.work import Meter, Work, patiently
-from edge_agent.errors import Code, RefusedError
+from edge_agent.errors import Code, RefusedError, StorageError
 from edge_agent.formats import Artefact, ModelVersion, Policy
 from edge_agent.store import Store
 from edge_agent.telemetry import metrics
-from edge_agent.transfer import fetch_verified
+from edge_agent.transfer import fetch_verified, side_by_side
 from edge_agent.trust import Release
 
 _T = TypeVar("_T")
@@ -52,10 +51,10 @@ class Releases(Protocol):
         """Return the lowest release_seq that may run."""
 
 
-class Blobs(Protocol):
-    """Where the bytes come from."""
+class Fetch(Protocol):
+    """Brings one object."""
 
-    def fetch(
+    def __call__(
         self,
         key: str,
         target: Path,
@@ -66,6 +65,14 @@ class Blobs(Protocol):
         progress: Callable[[int], None],
     ) -> None:
         """Append what is missing of an object to ``target``."""
+
+
+class Blobs(Protocol):
+    """Where the bytes come from."""
+
+    @property
+    def fetch(self) -> Fetch:
+        """Return what brings one object; called from several threads."""
 
 
 class Fetching:
@@ -107,6 +114,7 @@ class Fetching:
         self._machine = machine
         self._limits = limits
         self._now = now
+        self._space = Space(store, contents, serving, limits.reserve_bytes, now)
 
     def refresh(self, record: Deployment, work: Work) -> Deployment:
         """Fetch metadata and manifests, and say what exactly is to be installed.
@@ -126,8 +134,8 @@ class Fetching:
         )
         return record.model_copy(update={"targets": targets, "policy": self._policy(record.policy, offers)})
 
-    def check(self, record: Deployment, work: Work) -> Deployment:
-        """Check machine, disk and window before a byte is downloaded; find out where a rollback goes.
+    def check(self, record: Deployment, _work: Work) -> Deployment:
+        """Check machine and disk before a byte is downloaded; find out where a rollback goes.
 
         Raises:
             AlreadyCurrent: nothing is to be done.
@@ -142,16 +150,12 @@ class Fetching:
             raise AlreadyCurrent(record)
         for manifest in manifests:
             plan.check_machine(manifest, self._machine)
-        # An optimised graph is about as large as the model it was made from.
-        engines = sum(manifest.model_artefact.size_bytes for manifest in manifests)
-        free = self._store.free_bytes()
-        plan.check_space(missing, engines, self._limits.reserve_bytes if missing else 0, free)
-        while record.operation == "install" and not plan.in_window(self._limits.window, _local_time(self._now())):
-            work.wait(1.0)
-        return note(record.model_copy(update={"bytes_total": missing}), {"free_bytes": free, "missing_bytes": missing})
+        # A rollback brings nothing, and an operator in need is not kept waiting by a full disk.
+        figures = self._space.check(manifests) if record.operation == "install" else {}
+        return note(record.model_copy(update={"bytes_total": missing}), figures)
 
     def download(self, record: Deployment, work: Work) -> Deployment:
-        """Fetch what lacks and install the versions.
+        """Fetch what lacks, several artefacts at a time, and install the versions.
 
         Raises:
             TransferError, BundleError, StorageError: the bytes did not come, are wrong or could not be kept.
@@ -160,26 +164,43 @@ class Fetching:
         present = {sha256: size_of(self._store.partial_path(sha256)) for sha256 in missing}
         total = sum(artefact.size_bytes for artefact in missing.values())
         meter = Meter(record.model_copy(update={"bytes_total": total}), present, work)
-        for artefact in missing.values():
-            self._fetch(artefact, meter, record.deadline, work)
+        try:
+            self._fetch_all(list(missing.values()), meter, record.deadline, work)
+        except StorageError as exc:
+            raise self._space.told(exc, missing) from exc
         for target in record.targets:
             self._store.install(self._journal.manifest(target.manifest_sha256))
         metrics.count_download(meter.fetched)
         return note(meter.record, {"kept_bytes": sum(present.values())}, size_bytes=meter.fetched)
 
-    def _fetch(self, artefact: Artefact, meter: Meter, deadline: float, work: Work) -> None:
+    def _fetch_all(self, missing: list[Artefact], meter: Meter, deadline: float, work: Work) -> None:
+        if not missing:
+            return
+        # The largest first: begun last, it would go on alone.
+        missing.sort(key=lambda artefact: -artefact.size_bytes)
+        fetch = self._required(self._blobs).fetch
+        side_by_side(
+            [functools.partial(self._fetch, fetch, artefact, meter, deadline) for artefact in missing],
+            lanes=self._limits.parallel_downloads,
+            cancelled=work.cancelled,
+            tell=meter.tell,
+        )
+
+    def _fetch(
+        self, fetch: Fetch, artefact: Artefact, meter: Meter, deadline: float, cancelled: Callable[[], bool]
+    ) -> None:
         sha256 = artefact.sha256
         partial = self._store.partial_path(sha256)
-        fetch = functools.partial(
-            self._required(self._blobs).fetch,
+        begin = functools.partial(
+            fetch,
             f"blobs/sha256/{sha256}",
             partial,
             artefact.size_bytes,
             deadline=deadline,
-            cancelled=work.cancelled,
+            cancelled=cancelled,
             progress=functools.partial(meter.at, sha256),
         )
-        fetch_verified(fetch, partial, functools.partial(self._store.admit, sha256))
+        fetch_verified(begin, partial, functools.partial(self._store.admit, sha256))
 
     def verify(self, record: Deployment, _work: Work) -> Deployment:
         """Hash everything that was installed once more, from the disk.
@@ -210,7 +231,3 @@ class Fetching:
     def _policy(self, job: Policy, offers: Mapping[str, Offer]) -> Policy:
         manifests = [offer.manifest.policy for offer in offers.values()]
         return guards.merged(job, manifests, probation=self._limits.probation, shadow=self._limits.shadow)
-
-
-def _local_time(now: float) -> time_of_day:
-    return datetime.fromtimestamp(now).astimezone().time()

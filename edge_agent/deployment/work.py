@@ -1,6 +1,7 @@
 """How a step waits, hears that it is no longer wanted, and tells how far it is."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
@@ -31,7 +32,7 @@ class Work(NamedTuple):
 
 
 class Meter:
-    """Adds up how much of each blob is there and tells of it, but not too often.
+    """Adds up how much of each blob is there, told by whoever fetches it, and passes it on, but not too often.
 
     Args:
         record: as it entered DOWNLOADING.
@@ -40,11 +41,19 @@ class Meter:
     """
 
     def __init__(self, record: Deployment, present: Mapping[str, int], work: Work) -> None:
+        self._lock = threading.Lock()
         self._present = dict(present)
         self._at_start = sum(present.values())
+        self._record = record
         self._work = work
-        self._told = 0.0
-        self.record = record.model_copy(update={"bytes_done": self._at_start})
+        self._told_at = 0.0
+        self._told_bytes = -1
+
+    @property
+    def record(self) -> Deployment:
+        """Return the record with the bytes that are there."""
+        with self._lock:
+            return self._record.model_copy(update={"bytes_done": sum(self._present.values())})
 
     @property
     def fetched(self) -> int:
@@ -52,12 +61,16 @@ class Meter:
         return max(0, self.record.bytes_done - self._at_start)
 
     def at(self, sha256: str, size_bytes: int) -> None:
-        """Note that so much of a blob is there now."""
-        self._present[sha256] = size_bytes
-        self.record = self.record.model_copy(update={"bytes_done": sum(self._present.values())})
-        if time.monotonic() - self._told >= PROGRESS_INTERVAL_S:
-            self._told = time.monotonic()
-            self._work.progress(self.record)
+        """Note, on any thread, that so much of a blob is there now."""
+        with self._lock:
+            self._present[sha256] = size_bytes
+
+    def tell(self) -> None:
+        """Tell of the bytes, if more came and it is time; on the deployer's thread."""
+        record = self.record
+        if record.bytes_done != self._told_bytes and time.monotonic() - self._told_at >= PROGRESS_INTERVAL_S:
+            self._told_at, self._told_bytes = time.monotonic(), record.bytes_done
+            self._work.progress(record)
 
 
 def patiently(call: Callable[[], T], work: Work) -> T:

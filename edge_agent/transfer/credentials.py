@@ -59,7 +59,9 @@ def credential_provider(
         provider = lambda: read_credentials(Path(path))  # noqa: E731
     elif credentials == "aws-iot":
         if aws_iot is None:
-            message = "credentials aws-iot: expected mqtt.endpoint, mqtt.certificate and mqtt.private_key to be set"
+            message = (
+                "credentials aws-iot: expected repository.credentials_endpoint and repository.role_alias to be set"
+            )
             raise ConfigError(Code.CONFIG_INVALID, message)
         # It asks the network, so it is not tried while the configuration is read.
         return aws_iot

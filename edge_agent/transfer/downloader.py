@@ -8,17 +8,21 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from edge_agent.errors import BundleError, CancelledError, Code, TransferError
 from edge_agent.storage import durable
 from edge_agent.transfer.bandwidth import TokenBucket
 from edge_agent.transfer.objects import ObjectStore
+from edge_agent.transfer.pace import Pace, SpeedFloor
 from edge_agent.transfer.pauses import FullJitter, pause
 from edge_agent.transfer.ranges import Head, ObjectChangedError
 
 _log = logging.getLogger(__name__)
+
+# A try that brought so much was worth it: the pause after it is a short one again.
+_WORTH_BYTES = 64 << 10
 
 
 class Downloader:
@@ -30,6 +34,7 @@ class Downloader:
         clock: seconds that only grow; deadlines are its values.
         sleep: waits so many seconds.
         rng: chance for the pauses between tries.
+        floor: a request that is slower than this is dropped and tried again.
     """
 
     def __init__(
@@ -40,12 +45,14 @@ class Downloader:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         rng: random.Random | None = None,
+        floor: SpeedFloor = SpeedFloor(),  # noqa: B008  (immutable)
     ) -> None:
         """Keep the parts; nothing is asked of the network yet."""
         self._objects = objects
         self._bandwidth = bandwidth
         self._clock = clock
         self._sleep = sleep
+        self._floor = floor
         self._rng = rng or random.Random()  # noqa: S311  (spreads tries, guards nothing)
 
     def fetch(
@@ -61,8 +68,8 @@ class Downloader:
         """Append to ``target`` from its present length until it has ``size_bytes``.
 
         Ranges of 4 MiB or less, each synced before the next; later ones carry If-Match. An
-        object that changes meanwhile is begun again. Temporary errors are retried after
-        full-jitter pauses.
+        object that changes meanwhile is begun again. Temporary errors, and a mean speed below
+        the floor, are retried after full-jitter pauses. Thread-safe, one target at a time.
 
         Args:
             key: the object.
@@ -79,58 +86,86 @@ class Downloader:
             StorageError: NO_SPACE or STORAGE_FAILED.
         """
         durable.make_directory(target.parent)
-        troubles = _Troubles(deadline, self._clock, cancelled)
+        order = _Order(key, target, size_bytes)
+        course = _Course(deadline, self._clock, cancelled, self._floor.watch())
         delays = FullJitter(self._rng)
         have, etag = _present(target, size_bytes), None
         progress(have)
         while have < size_bytes:
+            before = have
             try:
-                etag = self._fetch_range(key, target, have, size_bytes, etag, troubles.check)
+                etag = self._fetch_range(order, have, etag, course)
                 delays.reset()
             except ObjectChangedError as exc:
                 durable.remove(target)
                 etag = None
-                self._pause_after(exc, delays, troubles)
+                self._pause_after(exc, delays, course)
             except TransferError as exc:
                 if exc.permanent:
                     raise
-                self._pause_after(exc, delays, troubles)
+                if _length(target) - before >= _WORTH_BYTES:
+                    delays.reset()
+                self._pause_after(exc, delays, course)
             have = _length(target)
             progress(have)
 
-    def _fetch_range(
-        self, key: str, target: Path, start: int, size_bytes: int, etag: str | None, check: Callable[[], None]
-    ) -> str | None:
-        end = min(size_bytes, start + self._bandwidth.range_bytes)
+    def _fetch_range(self, order: "_Order", start: int, etag: str | None, course: "_Course") -> str | None:
+        end = min(order.size_bytes, start + self._bandwidth.range_bytes)
         received = bytearray()
-        accept = partial(_expect_size, key, size_bytes)
+
+        def take(chunk: bytes) -> None:
+            received.extend(chunk)
+            course.pace.came(len(chunk))
+
         try:
-            pause(self._bandwidth.reserve(end - start), sleep=self._sleep, check=check)
-            head = self._objects.stream(key, start, end, etag=etag, accept=accept, sink=received.extend, check=check)
+            pause(self._bandwidth.reserve(end - start), sleep=self._sleep, check=course.check)
+            with course.pace.request():
+                head = self._objects.stream(
+                    order.key, start, end, etag=etag, accept=order.vet, sink=take, check=course.check_request
+                )
         finally:
             self._bandwidth.give_back(end - start - len(received))
             if received:
-                durable.append(target, received)
+                durable.append(order.target, received)
         return head.etag
 
-    def _pause_after(self, exc: TransferError, delays: FullJitter, troubles: "_Troubles") -> None:
-        troubles.last = exc
+    def _pause_after(self, exc: TransferError, delays: FullJitter, course: "_Course") -> None:
+        course.last = exc
         seconds = delays.next_s()
         _log.warning(
             "transfer is tried again",
             extra={"action": "transfer_retried", "reason": exc.message, "pause_s": round(seconds, 3)},
         )
-        pause(seconds, sleep=self._sleep, check=troubles.check)
+        pause(seconds, sleep=self._sleep, check=course.check)
 
 
-class _Troubles:
+class _Order(NamedTuple):
+    """What is wanted, and where it goes."""
+
+    key: str
+    target: Path
+    size_bytes: int
+
+    def vet(self, head: Head) -> None:
+        if head.size != self.size_bytes:
+            message = f"{self.key}: expected an object of {self.size_bytes} bytes as signed, came one of {head.size}"
+            raise TransferError(Code.TRANSFER_FAILED, message, permanent=True)
+
+
+class _Course:
     """What may end a download at any moment, and the error to tell then."""
 
-    def __init__(self, deadline: float, clock: Callable[[], float], cancelled: Callable[[], bool]) -> None:
+    def __init__(self, deadline: float, clock: Callable[[], float], cancelled: Callable[[], bool], pace: Pace) -> None:
         self._deadline = deadline
         self._clock = clock
         self._cancelled = cancelled
+        self.pace = pace
         self.last: TransferError | None = None
+
+    def check_request(self) -> None:
+        """Check also the speed of the request under way."""
+        self.check()
+        self.pace.check()
 
     def check(self) -> None:
         if self._cancelled():
@@ -168,12 +203,6 @@ def fetch_verified(fetch: Callable[[], None], partial_path: Path, admit: Callabl
         _log.warning("download begun again", extra={"action": "transfer_restarted", "reason": exc.message})
         fetch()
         admit(partial_path)
-
-
-def _expect_size(key: str, size_bytes: int, head: Head) -> None:
-    if head.size != size_bytes:
-        message = f"{key}: expected an object of {size_bytes} bytes as signed, came one of {head.size}"
-        raise TransferError(Code.TRANSFER_FAILED, message, permanent=True)
 
 
 def _present(target: Path, size_bytes: int) -> int:

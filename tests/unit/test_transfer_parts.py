@@ -336,7 +336,7 @@ def test_credentials_never_show_their_secrets() -> None:
 
 
 def test_the_word_aws_iot_needs_the_devices_connection() -> None:
-    with pytest.raises(ConfigError, match=r"mqtt\.endpoint"):
+    with pytest.raises(ConfigError, match=r"repository\.credentials_endpoint"):
         open_objects("s3://bucket/x", "aws-iot")
     assert isinstance(open_objects("s3://bucket/x", "aws-iot", aws_iot=lambda: AwsCredentials("a", "b")), ObjectStore)
 
