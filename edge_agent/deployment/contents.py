@@ -49,6 +49,14 @@ class Contents:
             raise BundleError(Code.CONTENT_MISSING, f"expected {version} of this deployment in the store, came another")
         return Version(self._store.manifest(version), self._store.directory(version))
 
+    def stored(self, version: ModelVersion) -> Version:
+        """Return an installed version, whatever deployment brought it.
+
+        Raises:
+            StorageError: CONTENT_MISSING, it is not there.
+        """
+        return Version(self._store.manifest(version), self._store.directory(version))
+
     def offer(self, name: str, version: str) -> Offer:
         """Return an installed version as something that can be gone back to.
 

@@ -9,14 +9,18 @@ import time
 from collections.abc import Callable, Mapping
 
 from edge_agent.config import Deployment as Limits
+from edge_agent.deployment.admission import Admission
 from edge_agent.deployment.changes import Changes
 from edge_agent.deployment.commit import Commits
 from edge_agent.deployment.contents import Contents
 from edge_agent.deployment.fetching import AlreadyCurrent, Blobs, Fetching, Releases
 from edge_agent.deployment.journal import Journal
 from edge_agent.deployment.plan import Machine
+from edge_agent.deployment.probation import Probation
 from edge_agent.deployment.record import Deployment
+from edge_agent.deployment.room import Room
 from edge_agent.deployment.serving import Serving
+from edge_agent.deployment.shadow import Shadow
 from edge_agent.deployment.states import State
 from edge_agent.deployment.trial import Trial
 from edge_agent.deployment.turn import Turn
@@ -61,20 +65,22 @@ class Steps:
         self._now = now
         contents = Contents(store, journal)
         fetching = Fetching(releases, blobs, store, journal, contents, commits, serving, machine, limits, now=now)
+        self._room = Room(contents, serving, machine.memory_bytes)
+        admission = Admission(fetching.check, contents, serving, machine, limits.window, now=now)
         trial = Trial(contents, serving)
-        turn = Turn(contents, serving, commits, limits)
+        turn = Turn(contents, serving, commits)
         changes = Changes(contents, serving, commits)
         self._table: Mapping[State, Callable[[Deployment, Work], Deployment]] = {
             State.ACCEPTED: _nothing,
             State.REFRESHING: fetching.refresh,
-            State.CHECKING: fetching.check,
+            State.CHECKING: admission.check,
             State.DOWNLOADING: fetching.download,
             State.VERIFIED: fetching.verify,
             State.BUILDING: trial.build,
             State.TRIED: trial.try_golden,
-            State.SHADOW: trial.shadow,
+            State.SHADOW: Shadow(contents, serving, limits).run,
             State.ACTIVATING: turn.activate,
-            State.PROBATION: turn.probation,
+            State.PROBATION: Probation(contents, serving, limits).run,
             State.COMMITTED: turn.commit,
             State.ROLLING_BACK: turn.roll_back,
             State.FAILED: _nothing,
@@ -96,8 +102,15 @@ class Steps:
             AlreadyCurrent: nothing is to be done.
             DeploymentError: as the state's row says, by its kind.
         """
+        if record.unload_first and record.state in (State.TRIED, State.SHADOW):
+            self._room.make(record)
+        if record.unload_first and record.state is State.SHADOW:
+            return self._room.load_unwatched(record)
         step = self._own.get((record.operation, record.state)) or self._table[record.state]
-        return step(record, work)
+        record = step(record, work)
+        if record.state is State.TRIED and record.operation == "install":
+            self._room.check()
+        return record
 
     def clean_up(self, record: Deployment) -> None:
         """After any end: end candidates that do not answer, delete what nobody needs.
@@ -106,6 +119,7 @@ class Steps:
             StorageError: something could not be deleted; the next end tries again.
         """
         self._serving.abandon()
+        self._room.bring_back()
         in_use = self._serving.in_use()
         if record.code in {Code.SIGNATURE_INVALID.value, Code.DIGEST_MISMATCH.value, Code.MANIFEST_INVALID.value}:
             age_s = 0.0
