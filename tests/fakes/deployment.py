@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -81,7 +83,7 @@ class FakeSession:
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
         self.provider = "FakeProvider"
-        self.memory_bytes = 1
+        self.memory_bytes = manifest.requires.memory_bytes or 1
         self.state = "READY"
         self.restarts = 0
 
@@ -123,7 +125,13 @@ class Device:
     """A deployer on a real store, and everything around it."""
 
     def __init__(
-        self, directory: Path, *, limits: Limits | None = None, at_state: Callable[[Deployment], None] | None = None
+        self,
+        directory: Path,
+        *,
+        limits: Limits | None = None,
+        at_state: Callable[[Deployment], None] | None = None,
+        memory_bytes: int = 0,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.directory = directory
         self.watchers: list[Watcher] = []
@@ -132,6 +140,8 @@ class Device:
         self.seen: list[Deployment] = []
         self._at_state = at_state or (lambda _record: None)
         self._limits = limits or Limits(reserve_bytes=0)
+        self._memory_bytes = memory_bytes
+        self._now = now
         self._thread: threading.Thread | None = None
         self._open()
 
@@ -143,9 +153,17 @@ class Device:
         self.serving = Serving(self.runtimes, self.registry, self.watch)
         self.audit = AuditLog(self.directory / "audit.log")
         self.commits = Commits(self.store, self.audit, self.directory / "models_config.json")
-        machine = Machine("0.1.0", "x86_64", frozenset({"onnxruntime"}))
+        machine = Machine("0.1.0", "x86_64", frozenset({"onnxruntime"}), self._memory_bytes)
         self.steps = Steps(
-            self.releases, self.blobs, self.store, self.serving, self.journal, self.commits, machine, self._limits
+            self.releases,
+            self.blobs,
+            self.store,
+            self.serving,
+            self.journal,
+            self.commits,
+            machine,
+            self._limits,
+            now=self._now,
         )
         self.deployer = Deployer(
             self.steps,
@@ -156,6 +174,7 @@ class Device:
             allow_unsigned_packages=False,
             new_id=new_id,
             jitter=lambda _limit: 0.0,
+            now=self._now,
         )
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:
@@ -172,12 +191,23 @@ class Device:
             self.releases.releases[release.model_version] = release
             self.blobs.blobs |= release.blobs
 
-    def already_has(self, release: Release) -> None:
-        """Have a release committed and answering before the first order."""
-        install_into(self.store, release)
-        self.store.commit({release.manifest.model: release.committed()})
-        version = Version(release.manifest, self.store.directory(release.model_version))
-        assert self.serving.load({release.manifest.model: version}) == {}
+    def already_has(self, *releases: Release) -> None:
+        """Have releases committed and answering before the first order."""
+        for release in releases:
+            install_into(self.store, release)
+        self.store.commit({release.manifest.model: release.committed() for release in releases})
+        self.serve(*releases)
+
+    def serve(self, *releases: Release) -> None:
+        """Let committed releases answer, as a start does."""
+        self.serving.use_thresholds(self.commits.thresholds())
+        for release in releases:
+            version = Version(release.manifest, self.store.directory(release.model_version))
+            assert self.serving.load({release.manifest.model: version}) == {}
+
+    def maps(self, **mappings: str) -> None:
+        """Have applications mapped to models."""
+        (self.directory / "models_config.json").write_text(json.dumps({"mappings": mappings, "models": []}))
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self.deployer.run, name="deployer")
@@ -221,3 +251,12 @@ def install(*models: tuple[str, str], **more: object) -> dict[str, object]:
 
 def rollback(*names: str) -> dict[str, object]:
     return {"schema": "edge-agent/job/1", "operation": "rollback", "models": [{"name": name} for name in names]}
+
+
+def remove(*names: str, **more: object) -> dict[str, object]:
+    return {"schema": "edge-agent/job/1", "operation": "remove", "models": [{"name": name} for name in names], **more}
+
+
+def configure(**thresholds: float | None) -> dict[str, object]:
+    models = [{"name": name, "threshold": threshold} for name, threshold in thresholds.items()]
+    return {"schema": "edge-agent/job/1", "operation": "configure", "models": models}
