@@ -31,6 +31,8 @@ _CODES = {
     "BucketAlreadyExists": Code.ALREADY_EXISTS,
     "VersionConflictException": Code.ALREADY_EXISTS,
     "ConflictException": Code.FAILED_PRECONDITION,
+    "ConditionalRequestConflict": Code.FAILED_PRECONDITION,
+    "PreconditionFailed": Code.FAILED_PRECONDITION,
     "DeleteConflictException": Code.FAILED_PRECONDITION,
     "InvalidStateTransitionException": Code.FAILED_PRECONDITION,
     "LimitExceededException": Code.RESOURCE_EXHAUSTED,

@@ -29,6 +29,7 @@ EXTRAS = {
     "botocore": "cloud",
     "cryptography": "cloud",
     "onnx": "cloud",
+    "pkcs11": "hsm",
     "rich": "cloud",
     "hypercorn": "local",
     "ministack": "local",

@@ -7,5 +7,6 @@ The TUF repository under one URL::
     targets/<model>/<version>/manifest.json            the same bytes, for people
     blobs/sha256/<hex>                                 artefacts
 
-Only ``chain`` and ``repository`` know python-tuf, and only ``keys`` cryptography.
+``chain`` reads them as a device does, ``repository`` signs and uploads, ``authority`` changes who may sign,
+``pending`` keeps what was begun; these four know python-tuf. ``keys`` and ``tokens`` hold what signs.
 """

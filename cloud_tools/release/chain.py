@@ -12,23 +12,52 @@ from io import BytesIO
 from typing import IO, NamedTuple
 
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, ExpiredMetadataError, RepositoryError
-from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
+from tuf.api.metadata import DelegatedRole, Root, Snapshot, Targets, Timestamp
 from tuf.ngclient import FetcherInterface, Updater
 
 from cloud_tools.errors import CloudError
 from cloud_tools.release.storage import Storage, read
 from edge_agent.errors import Code
 
+TIMESTAMP = "metadata/timestamp.json"
 _NOT_FOUND = 404
 
 
 class Chain(NamedTuple):
-    """What the pinned root vouches for."""
+    """What the pinned root vouches for.
+
+    Attributes:
+        delegated: each role that targets delegates to, or why it is not believed: one team's
+            broken role stops nobody else.
+        tag: of timestamp.json before any of this was read; only who still finds it there may write.
+    """
 
     root: Root
     timestamp: Timestamp
     snapshot: Snapshot
     targets: Targets
+    delegated: dict[str, Targets | CloudError]
+    tag: str | None
+
+    def delegations(self) -> dict[str, DelegatedRole]:
+        """Return the roles that targets delegates to, in their order."""
+        delegations = self.targets.delegations
+        return dict(delegations.roles or {}) if delegations else {}
+
+    def signed_by(self, role: str) -> Targets:
+        """Return what targets or a delegated role signed.
+
+        Raises:
+            CloudError: it is not believed.
+        """
+        signed = self.targets if role == Targets.type else self.delegated[role]
+        if isinstance(signed, CloudError):
+            raise CloudError(signed.code, signed.message) from signed
+        return signed
+
+    def owner(self, path: str) -> str:
+        """Return which role signs the file ``path``."""
+        return next((name for name, role in self.delegations().items() if role.is_delegated_path(path)), Targets.type)
 
 
 class StorageFetcher(FetcherInterface):
@@ -66,16 +95,35 @@ def read_chain(storage: Storage, root: bytes, now: float | None) -> Chain:
     Raises:
         CloudError: NOT_FOUND, SIGNATURE_INVALID, METADATA_EXPIRED, or as the storage says.
     """
+    # Before everything else: what is read after it can only be newer, and then writing fails.
+    tag = storage.tag(TIMESTAMP)
     with tempfile.TemporaryDirectory(prefix="edge-cloud-") as scratch:
-        try:
+        with _translated(storage.url):
             updater = Updater(scratch, "metadata/", fetcher=StorageFetcher(storage), bootstrap=root)
             trusted = updater._trusted_set  # noqa: SLF001 - python-tuf offers no other way to pass the time
             trusted.reference_time = datetime.fromtimestamp(now or 0, timezone.utc)
             updater.refresh()
-        except ExpiredMetadataError as exc:
-            raise CloudError(Code.METADATA_EXPIRED, f"{storage.url}: {exc}") from exc
-        except RepositoryError as exc:
-            raise CloudError(Code.SIGNATURE_INVALID, f"{storage.url}: {exc}") from exc
-        except DownloadError as exc:
-            raise CloudError(Code.NOT_FOUND, f"{storage.url}: expected a repository, {exc}") from exc
-        return Chain(trusted.root, trusted.timestamp, trusted.snapshot, trusted.targets)
+        chain = Chain(trusted.root, trusted.timestamp, trusted.snapshot, trusted.targets, {}, tag)
+        for role in chain.delegations():
+            chain.delegated[role] = _delegated(updater, storage.url, role)
+        return chain
+
+
+def _delegated(updater: Updater, url: str, role: str) -> Targets | CloudError:
+    try:
+        with _translated(url):
+            return updater._load_targets(role, Targets.type)  # noqa: SLF001 - otherwise only on the way to a target
+    except CloudError as exc:
+        return exc
+
+
+@contextmanager
+def _translated(url: str) -> Iterator[None]:
+    try:
+        yield
+    except ExpiredMetadataError as exc:
+        raise CloudError(Code.METADATA_EXPIRED, f"{url}: {exc}") from exc
+    except RepositoryError as exc:
+        raise CloudError(Code.SIGNATURE_INVALID, f"{url}: {exc}") from exc
+    except DownloadError as exc:
+        raise CloudError(Code.NOT_FOUND, f"{url}: expected a repository, {exc}") from exc

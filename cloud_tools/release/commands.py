@@ -1,33 +1,24 @@
 """``edge-cloud repo …`` and ``edge-cloud publish``."""
 
-import os
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cloud_tools.output import JsonFlag, emit, progress
+from cloud_tools.release import key_commands
+from cloud_tools.release.opening import Keys, PassphraseFile, RepoUrl, open_repository
 
-if TYPE_CHECKING:
-    from cloud_tools.release.repository import Repository
-
-Keys = Annotated[
-    Path,
-    typer.Option("--keys", envvar="EDGE_CLOUD_KEYS", help="Directory of the signing keys and of the pinned root.json."),
-]
 OptionalKeys = Annotated[Path | None, typer.Option("--keys", help="Directory of the pinned root.json.")]
 Url = Annotated[str, typer.Argument(metavar="DIR_OR_URL", help="Directory, file:// or s3://bucket/prefix.")]
-RepoUrl = Annotated[
-    str, typer.Option("--repo", envvar="EDGE_CLOUD_REPO", help="Directory, file:// or s3://bucket/prefix.")
-]
 
 repo = typer.Typer(help="The signed repository that devices trust.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to ``app``."""
+    key_commands.register(repo)
     app.add_typer(repo, name="repo")
     app.command()(publish)
 
@@ -36,17 +27,29 @@ def register(app: typer.Typer) -> None:
 def init(
     url: Url,
     keys: Keys,
+    root_keys: Annotated[
+        list[Path] | None,
+        typer.Option("--root-keys", help="Where one root key is made; give three, as sticks for three safes."),
+    ] = None,
+    root_public: Annotated[
+        list[Path] | None,
+        typer.Option("--root-public", help="Public part of a root key that was made elsewhere; give three."),
+    ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="One root key, nothing encrypted; the root says so.")] = False,
+    passphrase_file: PassphraseFile = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Make keys, a root and an empty repository.
 
-    Without --demo the keys are encrypted: the passphrase comes from EDGE_CLOUD_PASSPHRASE or is asked for.
+    Without --demo the keys are encrypted: the passphrase comes from EDGE_CLOUD_PASSPHRASE, --passphrase-file or
+    is asked for. With --root-public the root waits for signatures: repo sign.
     """
-    repository = _open(url, keys, _asked_twice)
-    repository.create(demo=demo)
-    answer = {"url": repository.storage.url, "root": str((keys / "root.json").absolute()), "demo": demo}
-    emit(answer, as_json=as_json, text=f"{answer['url']} is ready; devices pin {answer['root']}")
+    repository = open_repository(url, [*keys, *(root_keys or [])], passphrase_file, new=True)
+    lacking = repository.create(demo=demo, sticks=root_keys or (), public=root_public or ())
+    root = str((keys[0] / "root.json").absolute())
+    answer = {"url": repository.storage.url, "root": root, "demo": demo, **({"lacking": lacking} if lacking else {})}
+    ready = f"{answer['url']} is ready; devices pin {answer['root']}"
+    emit(answer, as_json=as_json, text=key_commands.told(lacking, ready))
 
 
 @repo.command()
@@ -79,11 +82,11 @@ def verify(
 
 
 @repo.command()
-def refresh(url: Url, keys: Keys, as_json: JsonFlag = False) -> None:
+def refresh(url: Url, keys: Keys, passphrase_file: PassphraseFile = None, as_json: JsonFlag = False) -> None:
     """Renew snapshot and timestamp, so that devices keep accepting the repository."""
     from cloud_tools.release.repository import VALIDITY_DAYS
 
-    repository = _open(url, keys, _asked)
+    repository = open_repository(url, keys, passphrase_file)
     repository.refresh()
     answer = {"url": repository.storage.url, "valid_days": VALIDITY_DAYS["timestamp"]}
     emit(answer, as_json=as_json, text=f"fresh for {answer['valid_days']} days")
@@ -95,32 +98,25 @@ def revoke(
     below: Annotated[int, typer.Option(min=0, help="Lowest release sequence that devices may still run.")],
     url: RepoUrl,
     keys: Keys,
+    passphrase_file: PassphraseFile = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Refuse all releases of a model under a sequence, for good."""
     from cloud_tools.release.publish import revoke as raise_floor
 
-    floor = raise_floor(_open(url, keys, _asked), model, below)
+    floor = raise_floor(open_repository(url, keys, passphrase_file), model, below)
     text = f"{model}: releases below {floor} are revoked"
     emit({"model": model, "min_release_seq": floor}, as_json=as_json, text=text)
-
-
-@repo.command(name="keys")
-def rotate(
-    role: Annotated[str, typer.Argument(help="targets, snapshot or timestamp.")],
-    url: RepoUrl,
-    keys: Keys,
-    as_json: JsonFlag = False,
-) -> None:
-    """Give a role a new key in a new root; the old one is trusted no more."""
-    _open(url, keys, _asked).rotate(role)
-    emit({"role": role}, as_json=as_json, text=f"{role} has a new key")
 
 
 def publish(
     bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE_DIR...", help="Directories with a manifest.json.")],
     url: RepoUrl,
     keys: Keys,
+    above: Annotated[
+        int, typer.Option(min=0, help="Release with a sequence above this too: after a thief raised floors on devices.")
+    ] = 0,
+    passphrase_file: PassphraseFile = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Upload bundles and sign them: all under one signature, or none."""
@@ -128,9 +124,9 @@ def publish(
     from cloud_tools.release.publish import read_bundle
 
     read = [read_bundle(directory) for directory in bundles]
-    repository = _open(url, keys, _asked)
+    repository = open_repository(url, keys, passphrase_file)
     with progress("publishing", sum(bundle.manifest.size_bytes for bundle in read)) as done:
-        results = publish_all(repository, read, progress=done)
+        results = publish_all(repository, read, above=above, progress=done)
     answer = [
         {
             "model": result.model_version.name,
@@ -147,22 +143,3 @@ def publish(
         for result in results
     ]
     emit({"releases": answer}, as_json=as_json, text="\n".join(lines))
-
-
-def _open(url: str, keys: Path, passphrase: Callable[[], str]) -> "Repository":
-    from cloud_tools.release.keys import KeyDirectory
-    from cloud_tools.release.repository import Repository
-    from cloud_tools.release.storage import open_storage
-
-    return Repository(open_storage(url), KeyDirectory(keys, passphrase), time.time())
-
-
-def _asked() -> str:
-    return os.environ.get("EDGE_CLOUD_PASSPHRASE") or str(
-        typer.prompt("Passphrase of the keys", hide_input=True, err=True)
-    )
-
-
-def _asked_twice() -> str:
-    given = os.environ.get("EDGE_CLOUD_PASSPHRASE")
-    return given or str(typer.prompt("New passphrase", hide_input=True, confirmation_prompt=True, err=True))

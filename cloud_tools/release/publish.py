@@ -68,23 +68,29 @@ def read_bundle(directory: Path) -> Bundle:
 
 
 def publish(
-    repository: Repository, bundles: Sequence[Bundle], *, progress: Callable[[float], None] = lambda _bytes: None
+    repository: Repository,
+    bundles: Sequence[Bundle],
+    *,
+    above: int = 0,
+    progress: Callable[[float], None] = lambda _bytes: None,
 ) -> list[Published]:
     """Publish all bundles under one signature, or none.
 
     Args:
         repository: opened for signing.
         bundles: what is to be released.
+        above: new releases get a higher sequence than this too: after a thief raised floors on devices.
         progress: told the bytes of each blob once it is there.
 
     Raises:
         CloudError: ALREADY_EXISTS (the version is out with other content, or another
-            version has its identifier), and as the storage and the keys say.
+            version has its identifier), FAILED_PRECONDITION (another publisher was first: nothing of this
+            is visible, it can be run again), and as the storage and the keys say.
     """
-    repository.unlock()
+    repository.unlock([target_path(bundle.manifest.model_version) for bundle in bundles])
     targets = repository.targets()
     changes: dict[str, tuple[bytes, dict[str, Any]]] = {}
-    plans = [_plan(repository.storage, bundle, targets, changes) for bundle in bundles]
+    plans = [_plan(repository.storage, bundle, targets, changes, above) for bundle in bundles]
     results = [
         _upload(repository.storage, bundle, planned, progress) for bundle, planned in zip(bundles, plans, strict=True)
     ]
@@ -130,6 +136,7 @@ def _plan(
     bundle: Bundle,
     targets: Mapping[str, Target],
     changes: dict[str, tuple[bytes, dict[str, Any]]],
+    above: int,
 ) -> Published:
     identity = bundle.manifest.model_version
     path = target_path(identity)
@@ -140,7 +147,7 @@ def _plan(
     customs = [t.custom for t in targets.values()] + [custom for _, custom in changes.values()]
     _check_identifier(identity, customs)
     own = [custom for custom in customs if custom.get("model") == identity.name]
-    sequence = 1 + max((int(custom["release_seq"]) for custom in own), default=0)
+    sequence = 1 + max([above, *(int(custom["release_seq"]) for custom in own)])
     manifest = bundle.manifest.model_copy(update={"release_seq": sequence})
     content = manifest.to_json()
     if len(content) > LIMIT_BYTES:

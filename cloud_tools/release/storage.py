@@ -1,17 +1,21 @@
 """Where a repository's bytes lie: a directory, or a bucket.
 
 Keys are relative, with slashes. A directory is written file by file through a
-temporary name, so a reader never sees half a file. Endpoint, region and
+temporary name, so a reader never sees half a file. ``swap`` is a compare-and-swap:
+of two publishers one fails, and neither undoes the other. Endpoint, region and
 credentials of a bucket come from the ordinary configuration of ``cloud_tools.aws``. Not done here:
 deciding what is written in which order.
 """
 
+import fcntl
 import os
 import tempfile
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from cloud_tools.aws import Aws
 from cloud_tools.errors import CloudError
@@ -35,6 +39,12 @@ class Storage(Protocol):
 
     def write(self, key: str, content: bytes | Path) -> None:
         """Put an object there whole, or leave what was there."""
+
+    def tag(self, key: str) -> str | None:
+        """Return what stands for an object's present content, None when there is none."""
+
+    def swap(self, key: str, content: bytes, tag: str | None) -> None:
+        """Put an object there if its content still has ``tag`` (None: if there is none); FAILED_PRECONDITION if not."""
 
 
 def open_storage(url: str) -> Storage:
@@ -116,6 +126,37 @@ class DirectoryStorage:
         except OSError as exc:
             raise CloudError(Code.STORAGE_FAILED, f"{path}: {exc.strerror}") from exc
 
+    def tag(self, key: str) -> str | None:
+        """Return what stands for an object's present content, None when there is none.
+
+        Raises:
+            CloudError: STORAGE_FAILED.
+        """
+        try:
+            return sha256(self._path(key).read_bytes()).hexdigest()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as exc:
+            raise CloudError(Code.STORAGE_FAILED, f"{self.url}/{key}: {exc.strerror}") from exc
+
+    def swap(self, key: str, content: bytes, tag: str | None) -> None:
+        """Put an object there if its content still has ``tag`` (None: if there is none).
+
+        Publishers on one machine, and on file systems that carry locks, exclude each other here.
+
+        Raises:
+            CloudError: FAILED_PRECONDITION, STORAGE_FAILED.
+        """
+        path = self._path(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(path.parent):
+                if self.tag(key) != tag:
+                    raise _overtaken(f"{self.url}/{key}")
+                _replace(path, content)
+        except OSError as exc:
+            raise CloudError(Code.STORAGE_FAILED, f"{path}: {exc.strerror}") from exc
+
     def _path(self, key: str) -> Path:
         return self.root.joinpath(*key.split("/"))
 
@@ -147,13 +188,8 @@ class BucketStorage:
         Raises:
             CloudError: as ``Aws`` says.
         """
-        try:
-            answer = self._aws.call("s3", "head_object", Bucket=self._bucket, Key=self._prefix + key)
-        except CloudError as exc:
-            if exc.code is Code.NOT_FOUND:
-                return None
-            raise
-        return int(answer["ContentLength"])
+        head = self._head(key)
+        return None if head is None else int(head["ContentLength"])
 
     def write(self, key: str, content: bytes | Path) -> None:
         """Put an object there whole, or leave what was there.
@@ -166,6 +202,54 @@ class BucketStorage:
             self._aws.call("s3", "upload_file", Filename=str(content), **where)
         else:
             self._aws.call("s3", "put_object", Body=content, **where)
+
+    def tag(self, key: str) -> str | None:
+        """Return an object's ETag, None when there is none.
+
+        Raises:
+            CloudError: as ``Aws`` says.
+        """
+        head = self._head(key)
+        return None if head is None else str(head["ETag"])
+
+    def swap(self, key: str, content: bytes, tag: str | None) -> None:
+        """Put an object there if it still has the ETag ``tag`` (None: if there is none).
+
+        Raises:
+            CloudError: FAILED_PRECONDITION, NOT_FOUND (the bucket), or as ``Aws`` says.
+        """
+        condition = {"IfNoneMatch": "*"} if tag is None else {"IfMatch": tag}
+        where = {"Bucket": self._bucket, "Key": self._prefix + key}
+        try:
+            self._aws.call("s3", "put_object", Body=content, **where, **condition)
+        except CloudError as exc:
+            if exc.code is Code.FAILED_PRECONDITION:
+                raise _overtaken(f"{self.url}/{key}") from exc
+            raise
+
+    def _head(self, key: str) -> dict[str, Any] | None:
+        try:
+            return self._aws.call("s3", "head_object", Bucket=self._bucket, Key=self._prefix + key)
+        except CloudError as exc:
+            if exc.code is Code.NOT_FOUND:
+                return None
+            raise
+
+
+def _overtaken(what: str) -> CloudError:
+    return CloudError(
+        Code.FAILED_PRECONDITION, f"{what}: another publisher was first; nothing of this is visible, run it again"
+    )
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _replace(path: Path, content: bytes | Path) -> None:

@@ -39,7 +39,9 @@ def verify(storage: Storage, root: bytes, now: float) -> Verified:
             MANIFEST_INVALID for the first thing that is wrong.
     """
     chain = read_chain(storage, root, now)
-    manifests = [_manifest(storage, target) for target in signed_targets(chain.targets).values()]
+    for role in chain.delegations():
+        chain.signed_by(role)
+    manifests = [_manifest(storage, target) for target in signed_targets(chain).values()]
     sizes = {a.sha256: a.size_bytes for manifest in manifests for a in manifest.artefacts}
     for digest, size in sizes.items():
         _check_blob(storage, digest, size)

@@ -17,7 +17,6 @@ from edge_agent.trust import rules, working_copy
 from edge_agent.trust.floors import Floors, RoleFloor
 from edge_agent.trust.working_copy import Readable, WorkingCopy
 
-
 # Each is one more file to fetch and verify at a refresh.
 MAX_DELEGATIONS: Final = 64
 

@@ -16,7 +16,7 @@ BUILT: Final = 1_767_225_600.0
 MAX_SKEW_S: Final = 3600.0
 
 
-# A floor never sinks, so whoever steals a key could raise it for ever: above the highest there is room for new releases.
+# A floor never sinks, and a thief could raise it: above the highest there is room for new releases.
 MAX_FLOOR: Final = 2**31 - 1
 # What every reader of JSON can tell exactly.
 MAX_RELEASE_SEQ: Final = 2**53 - 1

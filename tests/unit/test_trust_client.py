@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cloud_tools.release.authority import rotate
 from cloud_tools.release.publish import revoke
 from edge_agent.errors import BundleError, Code, DeploymentError, RefusedError, StorageError, TransferError, TrustError
 from edge_agent.formats import ModelVersion
@@ -342,7 +343,7 @@ def test_rotated_keys_are_followed_and_the_old_ones_trusted_no_more(
 ) -> None:
     device.client.refresh()
     repository.save("before")
-    repository.open().rotate(role)
+    rotate(repository.open(), role)
     repository.publish("unet", "2")
     device.client.refresh()
     assert device.client.release(UNET2).manifest.release_seq == 2
@@ -356,7 +357,7 @@ def test_a_repository_without_the_rotated_root_is_refused_even_by_a_torn_device(
     device: Device, repository: SignedRepository
 ) -> None:
     repository.save("before")
-    repository.open().rotate("timestamp")
+    rotate(repository.open(), "timestamp")
     device.client.refresh()
     shutil.rmtree(device.directory / "metadata")
     repository.restore("before")
@@ -371,11 +372,12 @@ def test_a_stolen_timestamp_key_cannot_lock_a_device_out_for_ever(device: Device
     thief = repository.open()
     chain = thief.read()
     chain.timestamp.version = 2**31
-    thief._upload(chain, with_targets=False)
+    (upload,) = thief._signed(chain, ["timestamp"])
+    upload.do(thief.storage)
     device.client.refresh()
     repository.restore("before")
     assert device.refused() is Code.METADATA_ROLLBACK
-    opened.rotate("timestamp")
+    rotate(opened, "timestamp")
     device.client.refresh()
     assert device.client.release(UNET1).manifest.release_seq == 1
 
