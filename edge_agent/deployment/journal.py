@@ -8,7 +8,8 @@ import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from edge_agent.deployment.record import Deployment
+from edge_agent.deployment.record import Deployment, JobIdentity
+from edge_agent.deployment.states import State
 from edge_agent.errors import Code, DocumentError, StorageError
 from edge_agent.formats import parse
 from edge_agent.storage.database import Database, Row
@@ -57,9 +58,9 @@ class Journal:
                 )
 
     def running(self) -> Deployment | None:
-        """Return the deployment that has not ended, if there is one."""
+        """Return a deployment that has not ended; one that was begun comes before those that wait for their turn."""
         rows = self._database.query("SELECT record FROM deployments WHERE NOT over ORDER BY started")
-        return next(_readable(rows), None)
+        return min(_readable(rows), key=lambda record: record.state is State.ACCEPTED, default=None)
 
     def of_job(self, job_id: str) -> Deployment | None:
         """Return the newest deployment of a job."""
@@ -67,6 +68,23 @@ class Journal:
             "SELECT record FROM deployments WHERE job_id = ? ORDER BY started DESC LIMIT 1", (job_id,)
         )
         return next(_readable(rows), None)
+
+    def superseded_by(self, job: JobIdentity) -> Deployment | None:
+        """Return the newest deployment whose watch this rollback job has ended."""
+        rows = self._database.query(
+            "SELECT record FROM deployments WHERE instr(record, 'superseded_by') AND instr(record, ?)"
+            " ORDER BY started DESC",
+            (job.job_id,),
+        )
+        return next((record for record in _readable(rows) if record.superseded_by == job), None)
+
+    def unreported(self) -> list[Deployment]:
+        """Return deployments that have ended and are not closed, the oldest first."""
+        rows = self._database.query(
+            "SELECT record FROM deployments WHERE over AND NOT instr(record, ?) ORDER BY started",
+            (State.REPORTED.value,),
+        )
+        return list(_readable(rows))
 
     def history(self, *, identity: str = "", limit: int = 100) -> list[Deployment]:
         """Return deployments, the newest first; one alone by its id."""

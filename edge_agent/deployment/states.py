@@ -94,6 +94,7 @@ CONFIGURE: Final = REMOVE
 PATHS: Final = {"install": INSTALL, "rollback": ROLLBACK, "remove": REMOVE, "configure": CONFIGURE}
 
 ENDS: Final = frozenset({S.COMMITTED, S.FAILED, S.REFUSED, S.CANCELLED})
+UNDOING: Final = (ENDS - {S.COMMITTED}) | {S.ROLLING_BACK}
 UNDER_WATCH: Final = frozenset({S.SHADOW, S.PROBATION})
 
 # A candidate under probation that takes the agent down so often is given up and quarantined.
