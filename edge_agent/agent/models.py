@@ -30,7 +30,7 @@ class Runtimes:
 
     def __init__(self, settings: Settings, engines: Path) -> None:
         self._options = settings.inference
-        self._build_timeout_s = settings.deployment.build_timeout_s
+        self._limits = settings.deployment
         self._engines = engines
 
     def build(self, directory: Path, manifest: Manifest, *, cancelled: Callable[[], bool]) -> BuildReport:
@@ -40,7 +40,8 @@ class Runtimes:
             manifest,
             self._options,
             engines=self._engines,
-            timeout_s=self._build_timeout_s,
+            timeout_s=self._limits.build_timeout_s,
+            memory_bytes=self._limits.build_memory_bytes,
             cancelled=cancelled,
         )
 

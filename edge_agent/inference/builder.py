@@ -39,6 +39,7 @@ def build_engine(
     *,
     engines: Path,
     timeout_s: float,
+    memory_bytes: int = 0,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> BuildReport:
     """Compile the model for this machine into the engine cache, unless a sound one is there.
@@ -49,6 +50,7 @@ def build_engine(
         options: of inference.
         engines: the cache's directory; made when absent.
         timeout_s: the builder is ended after it.
+        memory_bytes: what the builder may take for itself (RLIMIT_DATA); 0: no limit.
         cancelled: asked many times a second.
 
     Raises:
@@ -64,18 +66,18 @@ def build_engine(
     if target.is_sound():
         return BuildReport(time.monotonic() - started, cached=True)
     engines.mkdir(parents=True, exist_ok=True)
-    process = _start()
+    process = _start(memory_bytes)
     try:
         _order(process, manifest, directory, target)
         answer = _await(process, started + timeout_s, timeout_s, cancelled)
     finally:
         _end(process, target)
-    _check(process.returncode, answer)
+    _check(process.returncode, answer, memory_bytes)
     return BuildReport(time.monotonic() - started, cached=False)
 
 
-def _start() -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "edge_agent.inference.worker", "build", str(os.getpid())]
+def _start(memory_bytes: int) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "edge_agent.inference.worker", "build", str(os.getpid()), str(memory_bytes)]
     return subprocess.Popen(command, cwd=PACKAGE_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
@@ -120,10 +122,11 @@ def _end(process: "subprocess.Popen[bytes]", target: EngineFile) -> None:
     target.path.with_name(f"{target.path.name}.{process.pid}.staged").unlink(missing_ok=True)
 
 
-def _check(status: int, answer: bytes) -> None:
+def _check(status: int, answer: bytes, memory_bytes: int) -> None:
+    limit = f" (it may take {memory_bytes} bytes for itself)" if memory_bytes else ""
     if status != 0:
         how = f"was ended by signal {-status}" if status < 0 else f"ended with {status}"
-        raise ActivationError(Code.BUILD_FAILED, f"the builder {how}")
+        raise ActivationError(Code.BUILD_FAILED, f"the builder {how}{limit}")
     try:
         fault = json.loads(answer)
     except ValueError as exc:
@@ -131,4 +134,4 @@ def _check(status: int, answer: bytes) -> None:
     if fault:
         code = Code[fault["code"]]
         kind = BundleError if code is Code.FORMAT_FORBIDDEN else ActivationError
-        raise kind(code, fault["message"])
+        raise kind(code, fault["message"] + (limit if code is Code.BUILD_FAILED else ""))

@@ -11,6 +11,7 @@ import ctypes
 import gc
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -32,6 +33,8 @@ from edge_agent.inference.source import check_others, choose, read_model
 
 _PR_SET_PDEATHSIG = 1
 _NICENESS = 19
+# oom_score_adj, -1000..1000: a builder goes before a worker, a worker before the agent.
+_BUILDERS_OOM_SCORE, _WORKERS_OOM_SCORE = 1000, 500
 _SOFTWARE_FAULT = 70  # EX_SOFTWARE
 _MESSAGE_CHARACTERS = 2000
 _LANES_LIMIT = 64
@@ -45,7 +48,9 @@ def main(arguments: list[str]) -> int:
     _end_with_parent(int(arguments[1]))
     raise_thresholds()
     if arguments[0] == "build":
-        return _build()
+        _be_ended_first(_BUILDERS_OOM_SCORE)
+        return _build(int(arguments[2]))
+    _be_ended_first(_WORKERS_OOM_SCORE)
     return _serve(socket.socket(fileno=int(arguments[2])))
 
 
@@ -58,9 +63,18 @@ def _end_with_parent(parent: int) -> None:
         os._exit(0)
 
 
-def _build() -> int:
+def _be_ended_first(score: int) -> None:
+    """Have the kernel end this process before the agent when memory runs out, whoever took it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(score), encoding="ascii")
+
+
+def _build(memory_bytes: int) -> int:
     """Compile one engine, niced; the order comes as JSON on stdin, the result goes to stdout."""
     os.nice(_NICENESS)
+    if memory_bytes:
+        # Private data only: libraries are mapped, and reserved addresses cost nothing.
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     order = json.load(sys.stdin)
     target = EngineFile(Path(order["target"]), bytes.fromhex(order["key"]))
     directory, manifest = Path(order["directory"]), parse(Manifest, order["manifest"], what="manifest")
@@ -72,6 +86,8 @@ def _build() -> int:
         target.seal(staged)
     except AgentError as exc:
         print(json.dumps({"code": exc.code.value, "message": exc.message}))  # noqa: T201 - its answer
+    except MemoryError:
+        print(json.dumps({"code": Code.BUILD_FAILED.value, "message": "memory ran out"}))  # noqa: T201
     except OSError as exc:
         print(json.dumps({"code": Code.BUILD_FAILED.value, "message": str(exc)}))  # noqa: T201
     else:

@@ -1,5 +1,6 @@
 """The last inspected frames, kept in memory for the page: pictures as they came, and masks."""
 
+import itertools
 import threading
 from collections import OrderedDict
 from typing import Literal, NamedTuple
@@ -10,6 +11,7 @@ from edge_agent.formats import EncodedPicture, InspectedFrame, Picture
 Layer = Literal["picture", "overlay"]
 
 _LIMIT_BYTES = 256 << 20
+_REPLAYED = 32
 _PNG = b"\x89PNG"
 
 
@@ -74,6 +76,13 @@ class RecentFrames:
         """Return the newest frames with their pictures, newest first."""
         with self._lock:
             return list(reversed(self._frames.values()))[:limit]
+
+    def pictures_of(self, model: str, limit: int = _REPLAYED) -> list[Picture]:
+        """Return the last pictures that a model was asked for, newest first."""
+        with self._lock:
+            kept = list(reversed(self._frames.values()))
+        asked = (each.picture for each in kept if any(result.model == model for result in each.frame.results))
+        return list(itertools.islice(asked, limit))
 
     def draw(self, frame_id: str, layer: Layer, application: str = "") -> tuple[bytes, str]:
         """Return a layer as a browser shows it, and its content type.
