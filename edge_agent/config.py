@@ -152,6 +152,12 @@ class Deployment(Room):
     """Seconds of a request over which that mean is taken."""
     deadline_s: float = Field(86_400, gt=0)
     """A deployment that lasts longer fails."""
+    keep_versions: int = Field(2, ge=1, le=32)
+    """Versions of each model that were committed last and stay on disk; the one that a rollback goes to always does."""
+    scan_interval_s: float = Field(86_400, ge=0)
+    """Seconds between two readings of all that is stored, which find bits that the disk lost; 0: only at start."""
+    scan_bytes_per_s: int = Field(16 << 20, ge=1 << 16)
+    """Speed of that reading, at most; it never disturbs the line."""
     build_timeout_s: float = Field(1800, gt=0)
     """Time limit of the builder process."""
     build_memory_bytes: int = Field(0, ge=0)

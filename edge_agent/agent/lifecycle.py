@@ -9,7 +9,7 @@ from pathlib import Path
 from edge_agent.agent.parts import Observer, Parts
 from edge_agent.config import Settings
 from edge_agent.deployment.serving import Version
-from edge_agent.deployment.states import State
+from edge_agent.deployment.states import UNDOING, State
 from edge_agent.errors import AgentError, StorageError
 from edge_agent.formats import ModelVersion
 from edge_agent.inference import raise_thresholds
@@ -139,13 +139,17 @@ class _Process:
 
     def _finish_commit(self) -> None:
         """Make a commit durable that a power cut found between its intent and its act: the new version answers."""
-        record = self._parts.journal.running()
-        if record is not None and record.state is State.COMMITTED and not record.fulfilled_by:
-            try:
-                self._parts.commits.make_durable(record)
-            except StorageError as exc:
-                # The deployer meets the same fault and rolls back.
-                _log.warning("commit not finished", extra={"action": "commit_unfinished", "reason": exc.message})
+        record, commits = self._parts.journal.running(), self._parts.commits
+        if record is None:
+            return
+        try:
+            if record.state in UNDOING:
+                commits.take_back(record)
+            elif record.state is State.COMMITTED and not record.fulfilled_by and not commits.is_overtaken(record):
+                commits.make_durable(record)
+        except StorageError as exc:
+            # The deployer meets the same fault: it rolls back, and tells no end before that is durable.
+            _log.warning("commit not finished", extra={"action": "commit_unfinished", "reason": exc.message})
 
     def _load(self, generation: Generation) -> None:
         loads = [Watched(f"load-{name}", self._loader(name, entry)) for name, entry in generation.models.items()]

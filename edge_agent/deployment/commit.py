@@ -70,12 +70,48 @@ class Commits:
         """
         committed = self.models()
         if not is_done(record.operation, record.targets, committed):
-            generation = self._store.commit(after(record.operation, record.targets, committed, self._former))
+            models = after(record.operation, record.targets, committed, self._former)
+            generation = self._store.commit(models, record.id)
             self._note(record, generation)
         self.follow_up()
 
-    def _note(self, record: Deployment, generation: Generation) -> None:
-        """Add the commit to the audit log; the generation stands, whether it can be noted or not."""
+    def take_back(self, record: Deployment) -> None:
+        """Undo the commit of a deployment that ends otherwise, should it have become visible.
+
+        Else a restart would serve what the cloud was told has failed.
+
+        Raises:
+            StorageError: it could not be undone.
+        """
+        generation = self._store.generations.retract(record.id)
+        if generation is not None:
+            self._note(record, generation, "commit_taken_back")
+            self.follow_up()
+
+    def has_made(self, record: Deployment) -> bool:
+        """Tell whether this very deployment has committed already, be it overtaken since or not.
+
+        Raises:
+            StorageError: the generations could not be read.
+        """
+        return self._store.generations.made_by(record.id)
+
+    def is_overtaken(self, record: Deployment) -> bool:
+        """Tell whether something else was committed since the record was planned: the journal is an old one.
+
+        Raises:
+            StorageError: the generations could not be read.
+        """
+        committed = self.models()
+        planned = [target for target in record.targets if target.manifest_sha256]
+        entries = {target.name: committed.get(target.name) for target in planned}
+        versions = {name: entry.version if entry else None for name, entry in entries.items()}
+        return any(versions[target.name] != target.from_ for target in planned) and not is_done(
+            record.operation, record.targets, committed
+        )
+
+    def _note(self, record: Deployment, generation: Generation, action: str = "committed") -> None:
+        """Add it to the audit log; it is done, whether it can be noted or not."""
         fields = {
             "deployment": record.id,
             "job": record.job_id,
@@ -87,7 +123,7 @@ class Commits:
             "reason": record.reason,
         }
         try:
-            self._audit.append("committed", **fields)
+            self._audit.append(action, **fields)
         except StorageError as exc:
             _log.error("commit not in the audit log", extra={**fields, "action": "audit_failed", "why": exc.message})
 

@@ -21,7 +21,7 @@ from edge_agent.deployment.record import Deployment
 from edge_agent.deployment.room import Room
 from edge_agent.deployment.serving import Serving
 from edge_agent.deployment.shadow import Shadow
-from edge_agent.deployment.states import State
+from edge_agent.deployment.states import UNDOING, State
 from edge_agent.deployment.trial import Trial
 from edge_agent.deployment.turn import Turn
 from edge_agent.deployment.work import Work
@@ -31,6 +31,11 @@ from edge_agent.store import Store
 __all__ = ["AlreadyCurrent", "Steps"]
 
 PARTIAL_AGE_S = 7 * 86_400.0
+# What came was wrong: nothing of it is kept.
+_DISTRUSTED = frozenset(
+    code.value
+    for code in (Code.SIGNATURE_INVALID, Code.DIGEST_MISMATCH, Code.MANIFEST_INVALID, Code.FORMAT_FORBIDDEN)
+)
 
 
 class Steps:
@@ -62,6 +67,8 @@ class Steps:
     ) -> None:
         self._store = store
         self._serving = serving
+        self._commits = commits
+        self._keep_versions = limits.keep_versions
         self._now = now
         contents = Contents(store, journal)
         fetching = Fetching(releases, blobs, store, journal, contents, commits, serving, machine, limits, now=now)
@@ -121,12 +128,35 @@ class Steps:
         self._serving.abandon()
         self._room.bring_back()
         in_use = self._serving.in_use()
-        if record.code in {Code.SIGNATURE_INVALID.value, Code.DIGEST_MISMATCH.value, Code.MANIFEST_INVALID.value}:
-            age_s = 0.0
-        else:
-            age_s = PARTIAL_AGE_S
-        self._store.prune({manifest.model_version for manifest in in_use}, partial_age_s=age_s, now=self._now())
+        age_s = 0.0 if record.code in _DISTRUSTED else PARTIAL_AGE_S
+        self._store.prune(
+            {manifest.model_version for manifest in in_use},
+            partial_age_s=age_s,
+            now=self._now(),
+            keep_versions=self._keep_versions,
+        )
         self._serving.prune([*in_use, *map(self._store.manifest, self._store.installed())])
+
+    def take_back(self, record: Deployment) -> None:
+        """After an end that is no commit: undo a commit that failed, should it be visible.
+
+        Raises:
+            StorageError: it could not be undone.
+        """
+        self._commits.take_back(record)
+
+    def overruled(self, record: Deployment) -> State | None:
+        """Return how a deployment ended that the generations know better than the journal; None: it goes on.
+
+        Raises:
+            StorageError: the generations could not be read.
+        """
+        if record.ended is not None or record.state in UNDOING or record.fulfilled_by:
+            return None
+        overtaken = self._commits.is_overtaken(record)
+        if self._commits.has_made(record):
+            return State.COMMITTED if overtaken or record.state is not State.COMMITTED else None
+        return State.FAILED if overtaken else None
 
     def quarantine(self, record: Deployment) -> None:
         """Never try these manifests again by themselves.

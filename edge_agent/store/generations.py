@@ -41,6 +41,7 @@ class Generation(Document):
 
     number: int = Field(ge=0)
     models: dict[ModelName, Committed] = Field(default_factory=dict)
+    deployment: str | None = Field(None, description="which one committed it")
 
 
 class _Sealed(Document):
@@ -76,17 +77,18 @@ class Generations:
         read = [self._read(number) for number in self._numbers()]
         return [generation for generation in read if generation is not None]
 
-    def commit(self, models: dict[str, Committed]) -> Generation:
+    def commit(self, models: dict[str, Committed], deployment: str | None = None) -> Generation:
         """Make ``models`` the committed ones, all of them at once, and return the new generation.
 
         On an error the generation before stays the current one. Should even taking the
-        new file back fail, ``current`` tells which of the two it is; both are complete.
+        new file back fail, ``current`` tells which of the two it is; both are complete, and
+        ``retract`` is there for who must not leave it so.
 
         Raises:
             StorageError: NO_SPACE or STORAGE_FAILED.
         """
         numbers = self._numbers()
-        generation = Generation(number=max(numbers, default=0) + 1, models=models)
+        generation = Generation(number=max(numbers, default=0) + 1, models=models, deployment=deployment)
         path = self._path(generation.number)
         try:
             durable.write(path, _seal(generation))
@@ -95,6 +97,26 @@ class Generations:
             raise
         self._forget(numbers)
         return generation
+
+    def retract(self, deployment: str) -> Generation | None:
+        """Take back what a deployment committed last, if it did; return the generation that went.
+
+        Raises:
+            StorageError: STORAGE_FAILED; it may still be there.
+        """
+        current = self.current()
+        if not deployment or current.deployment != deployment:
+            return None
+        durable.remove(self._path(current.number))
+        return current
+
+    def made_by(self, deployment: str) -> bool:
+        """Tell whether a deployment committed one of the generations that are kept.
+
+        Raises:
+            StorageError: STORAGE_FAILED.
+        """
+        return bool(deployment) and any(kept.deployment == deployment for kept in self.history())
 
     def sweep(self) -> None:
         """Delete what an unclean end left staged.

@@ -1,5 +1,7 @@
 """What may be deleted: never what is committed, previous or in flight."""
 
+from collections.abc import Sequence
+
 from edge_agent.formats import Manifest, ModelVersion
 from edge_agent.storage import durable
 from edge_agent.store.blobs import Blobs
@@ -15,6 +17,23 @@ def protected(generation: Generation) -> set[ModelVersion]:
         for version in (committed.version, committed.previous)
     ]
     return {ModelVersion(model, version) for model, version in names if version is not None}
+
+
+def committed_last(current: Generation, history: Sequence[Generation], count: int) -> set[ModelVersion]:
+    """Return of each model that is committed the ``count`` versions that were committed last.
+
+    Args:
+        current: what is committed.
+        history: generations, the newest last.
+        count: at least 1; the committed version is one of them.
+    """
+    found: dict[str, list[str]] = {model: [] for model in current.models}
+    for generation in reversed(history):
+        for model, committed in generation.models.items():
+            versions = found.get(model)
+            if versions is not None and committed.version not in versions and len(versions) < count:
+                versions.append(committed.version)
+    return {ModelVersion(model, version) for model, versions in found.items() for version in versions}
 
 
 def discard(manifest: Manifest, versions: Versions, blobs: Blobs) -> None:

@@ -129,15 +129,19 @@ class Store:
         """
         return self._versions.installed()
 
-    def commit(self, models: dict[str, Committed]) -> Generation:
+    def commit(self, models: dict[str, Committed], deployment: str | None = None) -> Generation:
         """Make ``models`` the committed ones, after a look that each is there as its digest says.
+
+        Args:
+            models: all of them, by name.
+            deployment: which one commits them.
 
         Raises:
             StorageError: CONTENT_MISSING, one is not; NO_SPACE; STORAGE_FAILED. The generation before stays.
         """
         for name, committed in models.items():
             self._must_be_complete(ModelVersion(name, committed.version), committed.manifest_sha256)
-        return self.generations.commit(models)
+        return self.generations.commit(models, deployment)
 
     def discard(self, manifest: Manifest) -> None:
         """Delete the version and the blobs that nobody else uses.
@@ -151,7 +155,13 @@ class Store:
         retention.discard(manifest, self._versions, self._blobs)
 
     def prune(
-        self, keep: set[ModelVersion], *, partial_age_s: float, now: float, in_flight: Collection[str] = ()
+        self,
+        keep: set[ModelVersion],
+        *,
+        partial_age_s: float,
+        now: float,
+        in_flight: Collection[str] = (),
+        keep_versions: int = 0,
     ) -> list[ModelVersion]:
         """Delete what is no longer needed and return the versions that went.
 
@@ -160,11 +170,15 @@ class Store:
             partial_age_s: bytes of unfinished downloads that are younger stay.
             now: epoch seconds.
             in_flight: digests of blobs that stay though no version has them yet.
+            keep_versions: of each committed model so many versions that were committed last stay, too.
 
         Raises:
             StorageError: STORAGE_FAILED.
         """
-        kept = keep | retention.protected(self.generations.current())
+        current = self.generations.current()
+        kept = keep | retention.protected(current)
+        if keep_versions:
+            kept |= retention.committed_last(current, self.generations.history(), keep_versions)
         removed = retention.prune_versions(kept, self._versions)
         retention.prune_bytes(self._versions, self._blobs, before=now - partial_age_s, keep=set(in_flight))
         return removed
