@@ -4,9 +4,10 @@ Names that users of Triton know mean here what they mean there. The rest is ours
 ``described`` lists all of them for the documentation.
 """
 
+import contextlib
 import ipaddress
 import threading
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import NamedTuple
@@ -22,6 +23,8 @@ _REGISTRY = CollectorRegistry(auto_describe=True)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _MODEL = ("model", "version")
 _MICROSECONDS = 1e6
+# Every version that answers costs some 40 KB of series, and a device sees hundreds in its life.
+LIMIT_VERSIONS = 64
 _LABELS: dict[str, tuple[str, ...]] = {}
 
 
@@ -67,6 +70,13 @@ class _TritonCounters(Collector):
         with self._lock:
             self._values[name][model, version, reason] += amount
 
+    def forget(self, model: str, version: str) -> None:
+        """Drop what was counted of a version."""
+        with self._lock:
+            for labelled in self._values.values():
+                for key in [key for key in labelled if key[:2] == (model, version)]:
+                    del labelled[key]
+
     def labels(self, name: str) -> tuple[str, ...]:
         """Return the labels of one counter; only failures have a reason."""
         return (*_MODEL, "reason") if name == "nv_inference_request_failure" else _MODEL
@@ -81,6 +91,21 @@ class _TritonCounters(Collector):
                 labels = {"model": model, "version": version} | ({"reason": reason} if reason else {})
                 metric.add_sample(name, labels, value)
             yield metric
+
+
+class _Recent:
+    """Versions in the order of their last request."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._versions: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def note(self, model: str, version: str) -> tuple[str, str] | None:
+        """Note a request; return the version that is to be forgotten for it, if there are too many."""
+        with self._lock:
+            self._versions[model, version] = None
+            self._versions.move_to_end((model, version))
+            return self._versions.popitem(last=False)[0] if len(self._versions) > LIMIT_VERSIONS else None
 
 
 def _counter(name: str, meaning: str, labels: tuple[str, ...] = ()) -> Counter:
@@ -120,10 +145,12 @@ _CAPTURES = _gauge("captures", "Captures in the spool by state", ("state",))
 _CAPTURE_BYTES = _gauge("capture_bytes", "Disk space that the spool takes")
 _DROPPED = _counter("captures_dropped", "Captures that were not kept because the spool was full")
 _EVENTS = _counter("events_dropped", "Events that a slow reader missed")
+_RECENT = _Recent()
 
 
 def observe_request(model: str, version: str, durations: Durations) -> None:
-    """Count one answered request and where its time went."""
+    """Count one answered request and where its time went; versions that were not asked for long are forgotten."""
+    _note(model, version)
     _TRITON.add("nv_inference_request_success", model, version)
     _TRITON.add("nv_inference_count", model, version)
     _TRITON.add("nv_inference_request_duration_us", model, version, durations.total_s * _MICROSECONDS)
@@ -136,7 +163,18 @@ def observe_request(model: str, version: str, durations: Durations) -> None:
 
 def count_failure(model: str, version: str, code: Code) -> None:
     """Count one failed request."""
+    _note(model, version)
     _TRITON.add("nv_inference_request_failure", model, version, reason=code.value)
+
+
+def _note(model: str, version: str) -> None:
+    oldest = _RECENT.note(model, version)
+    if oldest is None:
+        return
+    _TRITON.forget(*oldest)
+    for field in Durations._fields:
+        with contextlib.suppress(KeyError):
+            _PHASES.remove(*oldest, field.removesuffix("_s"))
 
 
 def call_in_flight(method: str) -> AbstractContextManager[object]:

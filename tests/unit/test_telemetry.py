@@ -142,6 +142,26 @@ def test_models_that_are_gone_leave_the_figures() -> None:
     assert 'edge_agent_worker_memory_bytes{model="here",version="1"} 7.0' in text
 
 
+def test_figures_of_versions_that_nobody_asks_any_more_are_forgotten_and_take_no_memory() -> None:
+    durations = metrics.Durations(0.01, queue_s=0.001, decode_s=0.001, preprocess_s=0.001, compute_s=0.005)
+    for number in range(metrics.LIMIT_VERSIONS * 3):
+        metrics.observe_request("seal", str(number), durations)
+        metrics.observe_request("cap", "7", durations)
+        metrics.count_failure("seal", str(number), Code.INTERNAL)
+    lines = metrics.exposition().decode().splitlines()
+    last = metrics.LIMIT_VERSIONS * 3 - 1
+    for name in (
+        "nv_inference_request_success",
+        "edge_agent_request_phase_seconds_count",
+        "nv_inference_request_failure",
+    ):
+        kept = [line for line in lines if line.startswith(f'{name}{{model="seal"')]
+        versions = {line.partition('version="')[2].partition('"')[0] for line in kept}
+        assert len(versions) < metrics.LIMIT_VERSIONS
+        assert str(last) in versions
+    assert any('success{model="cap",version="7"} 192.0' in line for line in lines)
+
+
 def test_every_metric_says_what_it_means() -> None:
     described = list(metrics.described())
     assert len(described) > 15
