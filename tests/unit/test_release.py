@@ -15,6 +15,7 @@ from cloud_tools.release.storage import DirectoryStorage, open_storage, read
 from cloud_tools.release.verify import verify
 from edge_agent.errors import AgentError, Code
 from edge_agent.formats import Manifest, ModelVersion, parse
+from tests.fakes.ceremony import CutOffError, DyingStorage
 from tests.fakes.repository import DAY, NOW, PASSPHRASE, SignedRepository, write_bundle
 
 
@@ -122,31 +123,6 @@ def test_identifiers_collide_also_inside_one_publication(repository: SignedRepos
     assert refusal(publish, repository.open(), bundles) is Code.ALREADY_EXISTS
     assert refusal(publish, repository.open(), [bundles[0], bundles[0]]) is Code.ALREADY_EXISTS
     assert public(repository) == before
-
-
-class CutOffError(Exception):
-    """The publisher's machine died."""
-
-
-class DyingStorage(DirectoryStorage):
-    """Dies at the n-th write."""
-
-    def __init__(self, root: Path, writes: int) -> None:
-        super().__init__(root)
-        self.left = writes
-
-    def write(self, key: str, content: bytes | Path) -> None:
-        self.live(key)
-        super().write(key, content)
-
-    def swap(self, key: str, content: bytes, tag: str | None) -> None:
-        self.live(key)
-        super().swap(key, content, tag)
-
-    def live(self, key: str) -> None:
-        if self.left == 0:
-            raise CutOffError(key)
-        self.left -= 1
 
 
 @pytest.mark.parametrize("writes", range(7))
