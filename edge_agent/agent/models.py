@@ -17,6 +17,7 @@ from edge_agent.inference import (
     build_engine,
     open_session,
     prune_engines,
+    sweep_engines,
     try_golden,
 )
 from edge_agent.storage import durable
@@ -32,6 +33,7 @@ class Runtimes:
         self._options = settings.inference
         self._limits = settings.deployment
         self._engines = engines
+        sweep_engines(engines)
 
     def build(self, directory: Path, manifest: Manifest, *, cancelled: Callable[[], bool]) -> BuildReport:
         """Build the engine, or find it in the cache."""

@@ -56,7 +56,9 @@ class Shelf:
         self._waiting: dict[str, Waiting] = {}
         self._bytes = 0
         self.history = History(directory / "history.db")
-        for path in sorted(directory.glob(f"*{files.SUFFIX}")):
+        with durable.translated(directory):
+            found = sorted(directory.glob(f"*{files.SUFFIX}"))
+        for path in found:
             self._find(path)
 
     @property

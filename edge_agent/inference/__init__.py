@@ -7,7 +7,7 @@ door to ONNX Runtime and is imported by workers only.
 from edge_agent.inference.allocation import raise_thresholds
 from edge_agent.inference.builder import BuildReport, build_engine
 from edge_agent.inference.dataplane import Answered, DataPlane, Watcher
-from edge_agent.inference.engines import prune_engines
+from edge_agent.inference.engines import prune_engines, sweep_engines
 from edge_agent.inference.golden import GoldenReport, try_golden
 from edge_agent.inference.opening import open_session
 from edge_agent.inference.registry import Registry
@@ -32,5 +32,6 @@ __all__ = [
     "open_session",
     "prune_engines",
     "raise_thresholds",
+    "sweep_engines",
     "try_golden",
 ]

@@ -20,6 +20,7 @@ from pathlib import Path
 from edge_agent.errors import ActivationError
 from edge_agent.formats import Manifest
 from edge_agent.inference.runtimes import require_runtime
+from edge_agent.storage import durable
 from edge_agent.storage.device_key import device_key
 
 # Raise it when the way of building changes.
@@ -99,6 +100,17 @@ def prune_engines(engines: Path, keep: list[Manifest]) -> int:
     for path in stale:
         path.unlink(missing_ok=True)
     return len(stale)
+
+
+def sweep_engines(engines: Path) -> None:
+    """Delete what builders that were killed left behind; for the start, when no builder is at work.
+
+    Raises:
+        StorageError: STORAGE_FAILED.
+    """
+    with durable.translated(engines):
+        for path in engines.glob("*.staged"):
+            path.unlink(missing_ok=True)
 
 
 def _stem(manifest: Manifest, engines: Path) -> str:

@@ -22,10 +22,11 @@ SAMPLES = 1000 if SWEEP else 20
 
 
 class Node:
-    """A file or a directory, whatever it is called."""
+    """A file, a link or a directory, whatever it is called."""
 
-    def __init__(self, *, directory: bool) -> None:
+    def __init__(self, *, directory: bool, target: str = "") -> None:
         self.directory = directory
+        self.target = target
         self.names: dict[str, Node] = {}
 
 
@@ -35,9 +36,14 @@ class Change:
     def __init__(self, synced_by: Node) -> None:
         self.synced_by = synced_by
         self.names: list[tuple[Node, str, Node | None]] = []
+        self.removed: set[Node] = set()
         self.bytes: tuple[Node, int, bytes] | None = None
         self.size: tuple[Node, int] | None = None
         self.durable_from: int | None = None
+
+    @property
+    def directories(self) -> set[Node]:
+        return {directory for directory, _, _ in self.names}
 
 
 class Disk:
@@ -70,17 +76,23 @@ class Disk:
             held = self.contents.setdefault(node, bytearray())
             del held[size:]
 
-    def write_out(self, node: Node, path: Path) -> None:
-        if not node.directory:
+    def write_out(self, node: Node, path: Path, written: dict[Node, Path] | None = None) -> None:
+        written = {} if written is None else written
+        if node in written:
+            os.link(written[node], path)
+        elif node.target:
+            path.symlink_to(node.target)
+        elif node.directory:
+            path.mkdir()
+            for name, inner in self.names.get(node, {}).items():
+                self.write_out(inner, path / name, written)
+        else:
             path.write_bytes(self.contents.get(node, b""))
-            return
-        path.mkdir()
-        for name, inner in self.names.get(node, {}).items():
-            self.write_out(inner, path / name)
+            written[node] = path
 
     def fingerprint(self, node: Node) -> Any:
         if not node.directory:
-            return bytes(self.contents.get(node, b""))
+            return node.target or bytes(self.contents.get(node, b""))
         return tuple(sorted((name, self.fingerprint(inner)) for name, inner in self.names.get(node, {}).items()))
 
 
@@ -98,20 +110,24 @@ class PowerCut:
         self._noted_at: list[int] = []
         self._top = Node(directory=True)
         self._before = Disk()
+        self._kept: tuple[int, Disk] | None = None
         self._open: dict[int, Node] = {}
         self._inodes: dict[int, Node] = {}
         self._take_over(root, self._top)
 
     def _take_over(self, path: Path, node: Node) -> None:
         for entry in path.iterdir():
+            if entry.name.endswith("-shm"):
+                continue  # SQLite's shared memory: whoever opens the database first makes it anew
             found = entry.lstat()
-            fresh = Node(directory=stat.S_ISDIR(found.st_mode))
+            target = str(entry.readlink()) if stat.S_ISLNK(found.st_mode) else ""
+            fresh = Node(directory=stat.S_ISDIR(found.st_mode), target=target)
             inner = self._inodes.setdefault(found.st_ino, fresh)
             node.names[entry.name] = inner
             self._before.names.setdefault(node, {})[entry.name] = inner
             if inner.directory:
                 self._take_over(entry, inner)
-            else:
+            elif not inner.target:
                 self._before.contents[inner] = bytearray(entry.read_bytes())
 
     def __getattr__(self, name: str) -> Any:
@@ -134,6 +150,8 @@ class PowerCut:
         change = Change(synced_by)
         change.names = list(names)
         for directory, name, node in names:
+            if name in directory.names:
+                change.removed.add(directory.names[name])
             if node is None:
                 directory.names.pop(name)
             else:
@@ -147,9 +165,8 @@ class PowerCut:
 
     def open(self, path: Path, flags: int, mode: int = 0o777) -> int:
         descriptor = os.open(path, flags, mode)
-        directory, name = self._place(path) if path != self.root else (self._top, "")
-        if flags & os.O_CREAT and name not in directory.names:
-            self._rename_names(directory, (directory, name, Node(directory=False)))
+        if flags & os.O_CREAT:
+            self.note_file(path)
         self._open[descriptor] = self._node(path)
         return descriptor
 
@@ -161,74 +178,190 @@ class PowerCut:
         start = os.lseek(descriptor, 0, os.SEEK_END)
         whole = bytes(content)
         os.write(descriptor, whole)
-        # In two halves, since a page may reach the disk without the next one.
-        middle = len(whole) // 2
-        for offset, half in ((0, whole[:middle]), (middle, whole[middle:])):
-            change = Change(self._open[descriptor])
-            change.bytes = (self._open[descriptor], start + offset, half)
-            self._note(change)
+        self._note_bytes(self._open[descriptor], start, whole)
         return len(whole)
 
     def ftruncate(self, descriptor: int, size: int) -> None:
         os.ftruncate(descriptor, size)
-        change = Change(self._open[descriptor])
-        change.size = (self._open[descriptor], size)
-        self._note(change)
+        self._note_size(self._open[descriptor], size)
 
     def fsync(self, descriptor: int) -> None:
-        self.clock += 1
-        for change in self.changes:
-            if change.synced_by is self._open[descriptor] and change.durable_from is None:
-                change.durable_from = self.clock
+        self._note_sync(self._open[descriptor])
 
     def rename(self, source: Path, target: Path) -> None:
         os.rename(source, target)
+        self.note_rename(source, target)
+
+    def link(self, source: Path, target: Path, *, follow_symlinks: bool = True) -> None:
+        os.link(source, target, follow_symlinks=follow_symlinks)
+        self.note_link(source, target)
+
+    def unlink(self, path: Path) -> None:
+        os.unlink(path)
+        self.note_removal(path)
+
+    def mkdir(self, path: Path, mode: int = 0o777) -> None:
+        os.mkdir(path, mode)
+        self.note_directory(path)
+
+    def rmdir(self, path: Path) -> None:
+        os.rmdir(path)
+        self.note_removal(path)
+
+    # what happened, by path, for those who made it happen elsewhere
+
+    def note_file(self, path: Path) -> None:
+        """A file was made, if it was not there."""
+        directory, name = self._place(path)
+        if name not in directory.names:
+            self._rename_names(directory, (directory, name, Node(directory=False)))
+
+    def note_bytes(self, path: Path, start: int, content: bytes) -> None:
+        self._note_bytes(self._node(path), start, content)
+
+    def note_size(self, path: Path, size: int) -> None:
+        self._note_size(self._node(path), size)
+
+    def note_sync(self, path: Path) -> None:
+        self._note_sync(self._node(path))
+
+    def note_rename(self, source: Path, target: Path) -> None:
         (old, old_name), (new, new_name) = self._place(source), self._place(target)
         node = old.names[old_name]
         if new.names.get(new_name) is node:
             return
         self._rename_names(new, (old, old_name, None), (new, new_name, node))
 
-    def link(self, source: Path, target: Path, *, follow_symlinks: bool = True) -> None:
-        os.link(source, target, follow_symlinks=follow_symlinks)
+    def note_link(self, source: Path, target: Path) -> None:
         directory, name = self._place(target)
         self._rename_names(directory, (directory, name, self._node(source)))
 
-    def unlink(self, path: Path) -> None:
-        os.unlink(path)
+    def note_symlink(self, target: str, path: Path) -> None:
+        directory, name = self._place(path)
+        self._rename_names(directory, (directory, name, Node(directory=False, target=target)))
+
+    def note_removal(self, path: Path) -> None:
         directory, name = self._place(path)
         self._rename_names(directory, (directory, name, None))
 
-    def mkdir(self, path: Path, mode: int = 0o777) -> None:
-        os.mkdir(path, mode)
+    def note_directory(self, path: Path) -> None:
         directory, name = self._place(path)
         self._rename_names(directory, (directory, name, Node(directory=True)))
 
-    def rmdir(self, path: Path) -> None:
-        os.rmdir(path)
-        directory, name = self._place(path)
-        self._rename_names(directory, (directory, name, None))
+    def size_of(self, path: Path) -> int:
+        """Return a file's length as everything that happened left it."""
+        node, size = self._node(path), 0
+        size = len(self._before.contents.get(node, b""))
+        for change in self.changes:
+            if change.bytes is not None and change.bytes[0] is node:
+                size = max(size, change.bytes[1] + len(change.bytes[2]))
+            if change.size is not None and change.size[0] is node:
+                size = change.size[1]
+        return size
+
+    def _note_bytes(self, node: Node, start: int, content: bytes) -> None:
+        # In two halves, since a page may reach the disk without the next one.
+        middle = len(content) // 2
+        for offset, half in ((0, content[:middle]), (middle, content[middle:])):
+            change = Change(node)
+            change.bytes = (node, start + offset, half)
+            self._note(change)
+
+    def _note_size(self, node: Node, size: int) -> None:
+        change = Change(node)
+        change.size = (node, size)
+        self._note(change)
+
+    def _note_sync(self, node: Node) -> None:
+        self.clock += 1
+        for change in self.changes:
+            if change.synced_by is node and change.durable_from is None:
+                change.durable_from = self.clock
+        self._forget_unreachable()
+
+    def _forget_unreachable(self) -> None:
+        """What no name leads to any more, whatever a power cut drops, need not be dropped."""
+        pending = [change for change in self.changes if change.durable_from is None]
+        alive = _reached({self._top})
+        more = True
+        while more:
+            doubtful = {node for change in pending if change.directories & alive for node in change.removed}
+            more = not doubtful <= alive
+            alive |= _reached(doubtful)
+        for change in pending:
+            if change.synced_by not in alive and not change.directories & alive:
+                change.durable_from = self.clock
 
     def states(self, rng: random.Random) -> Iterator[tuple[int, Disk]]:
         """Yield (moment, disk) for a cut after each change, every distinct disk once per moment."""
-        # The last moment before the next change: with all syncs in between.
-        moments = [*self._noted_at, self.clock]
-        for count, moment in enumerate(moments):
-            happened = self.changes[:count]
-            pending = [c for c in happened if c.durable_from is None or c.durable_from > moment]
+        for count, moment in enumerate(self.moments()):
+            pending = self._pending(count, moment)
             seen = set()
             for dropped in _subsets(pending, rng):
-                disk = self._before.copy()
-                for change in happened:
-                    if id(change) not in dropped:
-                        disk.apply(change)
+                disk = self._left(count, pending, dropped)
                 fingerprint = disk.fingerprint(self._top)
                 if fingerprint not in seen:
                     seen.add(fingerprint)
                     yield moment, disk
 
+    def sample(self, rng: random.Random) -> tuple[int, Disk]:
+        """Return one of the states: any moment, any part of what is not durable then."""
+        moments = self.moments()
+        count = rng.randrange(len(moments))
+        pending = self._pending(count, moments[count])
+        share = rng.choice((0.0, 0.1, 0.5, 0.9, 1.0))
+        dropped = {id(change) for change in pending if rng.random() < share}
+        return moments[count], self._left(count, pending, dropped)
+
+    def moments(self) -> list[int]:
+        """Return the last moment before each change, and the end: with all syncs in between."""
+        return [*self._noted_at, self.clock]
+
+    def _pending(self, count: int, moment: int) -> list[Change]:
+        return [c for c in self.changes[:count] if c.durable_from is None or c.durable_from > moment]
+
+    def _left(self, count: int, pending: list[Change], dropped: set[int]) -> Disk:
+        first = self.changes.index(pending[0]) if pending else count
+        disk = self._whole(first).copy()
+        for change in self.changes[first:count]:
+            if id(change) not in dropped:
+                disk.apply(change)
+        return disk
+
+    def _whole(self, count: int) -> Disk:
+        """Return the disk with the first changes all made; those asked for last are kept."""
+        if self._kept is None or self._kept[0] > count:
+            self._kept = (0, self._before.copy())
+        at, disk = self._kept
+        for change in self.changes[at:count]:
+            disk.apply(change)
+        self._kept = (count, disk)
+        return disk
+
     def write_out(self, disk: Disk, path: Path) -> None:
         disk.write_out(self._top, path)
+
+    def files(self, disk: Disk) -> Iterator[tuple[str, bytes]]:
+        """Yield path and content of everything; of a directory nothing, of a link where it leads."""
+        again: list[tuple[str, Node]] = [("", self._top)]
+        while again:
+            path, node = again.pop()
+            if node.directory:
+                yield f"{path}/", b""
+                again += [(f"{path}/{name}", inner) for name, inner in disk.names.get(node, {}).items()]
+            else:
+                yield path, node.target.encode() or bytes(disk.contents.get(node, b""))
+
+
+def _reached(nodes: set[Node]) -> set[Node]:
+    reached: set[Node] = set()
+    again = list(nodes)
+    while again:
+        node = again.pop()
+        if node not in reached:
+            reached.add(node)
+            again += node.names.values()
+    return reached
 
 
 def _subsets(pending: list[Change], rng: random.Random) -> Iterator[set[int]]:

@@ -16,7 +16,14 @@ import pytest
 from edge_agent.config import Inference
 from edge_agent.errors import ActivationError, BundleError, CancelledError, Code
 from edge_agent.formats import Manifest
-from edge_agent.inference import BuildReport, available_runtimes, build_engine, open_session, prune_engines
+from edge_agent.inference import (
+    BuildReport,
+    available_runtimes,
+    build_engine,
+    open_session,
+    prune_engines,
+    sweep_engines,
+)
 from edge_agent.inference.engines import engine_file
 from edge_agent.inference.runtimes import RuntimeInfo
 from tests.fakes.tiny_models import image, replace_model, write_version
@@ -259,3 +266,14 @@ def test_every_runtime_is_listed_with_the_reason_why_it_cannot_be_used() -> None
         assert isinstance(info, RuntimeInfo)
         assert info.usable is (info.why_not == "")
     assert time.monotonic() - started < PATIENCE_S
+
+
+def test_what_a_killed_builder_left_is_deleted_at_the_start(tmp_path: Path) -> None:
+    engines = tmp_path / "engines"
+    engines.mkdir()
+    left, engine = engines / "abc.onnx.77.staged", engines / "abc.onnx"
+    for path in (left, engine):
+        path.write_bytes(b"graph")
+    sweep_engines(engines)
+    sweep_engines(tmp_path / "nothing here")
+    assert [*engines.iterdir()] == [engine]
