@@ -4,14 +4,6 @@ import json
 import sys
 
 FIELDS = {
-    "delivery": (
-        "ota_seconds_100mb",
-        "get_hash_seconds_100mb",
-        "failed_requests",
-        "swap_p99_ratio",
-        "reconnect_peak_share",
-        "memory_growth",
-    ),
     "station": ("frame_to_browser_ms", "verdict_rate_ratio_8_viewers", "page_kb", "first_paint_ms"),
     "fleet": (),
     "soak": ("memory_growth",),
