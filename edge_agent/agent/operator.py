@@ -191,9 +191,12 @@ class Operator:
 
         Raises:
             DocumentError: a model is named twice, or none is.
+            StorageError: it could not be written down, and will not be done.
+            InferenceError: UNAVAILABLE, the agent is being stopped.
         """
         order = self._order("install", [{"name": m.name, "version": m.version} for m in models], actor="local")
-        self._deployer.offer(order)
+        # Durable when this returns: who got the id finds the deployment, also after a power cut.
+        self._deployer.accept(order)
         return order.identity
 
     def captures(self, limit: int) -> Sequence[CaptureReport]:

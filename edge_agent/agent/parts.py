@@ -12,7 +12,9 @@ from typing import TypeVar
 
 import edge_agent
 from edge_agent import __version__
-from edge_agent.agent.cloud import CloudReporter, hand_over
+from edge_agent.agent.cloud import CloudReporter, catch_up, hand_over
+from edge_agent.agent.device_shadow import DeviceShadow
+from edge_agent.agent.machine import memory_bytes
 from edge_agent.agent.models import LocalModels, Mappings, Runtimes
 from edge_agent.agent.operator import Health, Operator
 from edge_agent.capture import CaptureSpool, Destination, Uploader
@@ -23,6 +25,7 @@ from edge_agent.deployment.journal import Journal
 from edge_agent.deployment.plan import Machine
 from edge_agent.deployment.record import Deployment, to_report
 from edge_agent.deployment.serving import Serving
+from edge_agent.deployment.states import State
 from edge_agent.deployment.steps import Steps
 from edge_agent.errors import Code, ConfigError, RefusedError, StorageError
 from edge_agent.formats import ClockStatus, InspectedFrame, Manifest, ModelsChanged
@@ -39,7 +42,15 @@ from edge_agent.storage.database import set_aside
 from edge_agent.store import AuditLog, Store
 from edge_agent.telemetry import metrics
 from edge_agent.telemetry.events import Events
-from edge_agent.transfer import Downloader, TokenBucket, open_objects
+from edge_agent.transfer import (
+    DeviceIdentity,
+    Downloader,
+    ObjectStore,
+    SpeedFloor,
+    TokenBucket,
+    device_credentials,
+    open_objects,
+)
 from edge_agent.trust import TrustClient
 
 _log = logging.getLogger(__name__)
@@ -92,7 +103,8 @@ class Parts:
         self.registry = Registry()
         self.data_plane = DataPlane(self.registry)
         self.runtimes = Runtimes(self.settings, state_dir / "engines")
-        self.serving = Serving(self.runtimes, self.registry, self.data_plane.watch)
+        self.frames = RecentFrames(self.settings.inspection.recent_frames)
+        self.serving = Serving(self.runtimes, self.registry, self.data_plane.watch, self.frames.pictures_of)
 
     def _build_captures(self, state_dir: Path) -> None:
         capture, device = self.settings.capture, self.settings.device
@@ -105,9 +117,28 @@ class Parts:
         )
         self.uploader: Uploader | None = None
         if capture.url:
-            objects = open_objects(capture.url, capture.credentials or self.settings.repository.credentials)
+            objects = self._open_objects(capture.url, capture.credentials)
             destination = Destination(capture.url, device.fleet, device.thing)
             self.uploader = Uploader(self.captures, objects, destination, rng=random.SystemRandom())
+
+    def _open_objects(self, url: str, credentials: str = "") -> ObjectStore:
+        repository, mqtt = self.settings.repository, self.settings.mqtt
+        identity = DeviceIdentity(
+            repository.credentials_endpoint,
+            repository.role_alias,
+            self.settings.device.thing,
+            mqtt.certificate,
+            mqtt.private_key,
+            mqtt.ca,
+        )
+        words = credentials or repository.credentials
+        return open_objects(
+            url,
+            words,
+            aws_iot=device_credentials(identity) if words == "aws-iot" else None,
+            ca=repository.ca,
+            proxy=repository.proxy,
+        )
 
     def _build_deployment(self, state_dir: Path) -> None:
         settings, repository = self.settings, self.settings.repository
@@ -118,7 +149,7 @@ class Parts:
                 raise ConfigError(
                     Code.CONFIG_INVALID, f"trust.root: expected a root.json at {settings.trust.root}, there is none"
                 )
-            objects = open_objects(repository.url, repository.credentials)
+            objects = self._open_objects(repository.url)
             self.trust = TrustClient(
                 state_dir / "trust",
                 settings.trust.root,
@@ -127,12 +158,15 @@ class Parts:
                 now=time.time,
             )
             # Deadlines of deployments are epoch seconds, so that they mean the same after a restart.
-            bandwidth = TokenBucket(settings.deployment.bandwidth_bytes_per_s, clock=time.monotonic)
-            downloader = Downloader(objects, bandwidth=bandwidth, clock=time.time)
+            limits = settings.deployment
+            bandwidth = TokenBucket(limits.bandwidth_bytes_per_s, clock=time.monotonic)
+            floor = SpeedFloor(limits.slowest_bytes_per_s, limits.slowest_window_s)
+            downloader = Downloader(objects, bandwidth=bandwidth, clock=time.time, floor=floor)
         machine = Machine(
             __version__,
             platform.machine(),
             frozenset(runtime.name for runtime in available_runtimes() if runtime.usable),
+            settings.inference.memory_budget_bytes or memory_bytes(),
         )
         steps = Steps(
             self.trust,
@@ -153,22 +187,33 @@ class Parts:
             allow_unsigned_packages=settings.trust.allow_unsigned_packages,
             new_id=new_id,
             jitter=lambda limit: random.SystemRandom().uniform(0, limit),
+            prefer=lambda job_id: self.jobs.prefer(job_id) if self.jobs is not None else None,
         )
+        self._build_jobs(state_dir)
+
+    def _build_jobs(self, state_dir: Path) -> None:
+        settings = self.settings
         self.jobs: JobsClient | None = None
+        self.device_shadow = DeviceShadow(
+            settings.device.thing,
+            lambda: self.jobs,
+            self.store.generations,
+            lambda: next(iter(self.journal.history(limit=1)), None),
+        )
         if settings.mqtt.endpoint:
             outbox = rebuilt(Outbox, state_dir / "outbox.db")
             self.jobs = JobsClient(
                 settings.mqtt, settings.device.thing, outbox, events=hand_over(self.deployer, self._connected)
             )
+            catch_up(self.journal, self.jobs, self.deployer)
 
     def _build_servers(self, state_dir: Path, runtime_dir: Path) -> None:
-        frames = RecentFrames(self.settings.inspection.recent_frames)
         self.counts = rebuilt(ResultCounter, state_dir / "inspections.db")
         self.inspector = Inspector(
             self.data_plane,
             self.mappings.served,
             self.settings.inspection.rule,
-            frames=frames,
+            frames=self.frames,
             counts=self.counts,
             capture=self.captures.offer,
             events=self._inspected,
@@ -183,7 +228,7 @@ class Parts:
             self.captures,
             clock=self.trust.clock if self.trust else ClockStatus,
             counts=self.counts.counts,
-            last_frame=frames.last,
+            last_frame=self.frames.last,
             new_id=new_id,
         )
         rules = LoadRules(state_dir / "versions", self._is_trusted, self.settings.trust.local_model_roots)
@@ -213,6 +258,8 @@ class Parts:
     def _connected(self, connected: bool) -> None:
         self.health.cloud = "CONNECTED" if connected else "CONNECTING"
         self.events.publish(self.health.status())
+        if connected:
+            self.device_shadow.publish()
 
     def _observe(self, record: Deployment) -> None:
         if self._observer is not None:
@@ -223,6 +270,8 @@ class Parts:
             self._last_state = changed
             metrics.count_deployment_state(record.state.value)
             self.show_models()
+            if record.ended is not None and record.state is not State.REPORTED:
+                self.device_shadow.publish()
 
     def look_at_committed(self) -> None:
         """Note what is committed, and forget the trouble of a model that answers as it should by now.

@@ -175,7 +175,7 @@ class Deployer:
         if not self._desk.is_wanted(order):
             return
         known = self._journal.of_job(order.job_id)
-        if known is not None and (known.execution_number, known.queued_at) == (order.execution_number, order.queued_at):
+        if known is not None and known.job == order.identity:
             # Offered again, since an answer was lost: say it again, do nothing twice.
             self._ledger.repeat(known)
             self._desk.forget(order)

@@ -26,6 +26,8 @@ _SCHEMA = (
     """,
 )
 _KEPT = 500
+# Between a watch that was ended and the job that ended it there are no more deployments than calls that waited.
+_LATEST = 20
 
 
 class Journal:
@@ -77,6 +79,16 @@ class Journal:
             (job.job_id,),
         )
         return next((record for record in _readable(rows) if record.superseded_by == job), None)
+
+    def owed(self) -> str:
+        """Return the job that ended a deployment's watch and has not had its turn yet; empty: none has."""
+        rows = self._database.query("SELECT record FROM deployments ORDER BY started DESC LIMIT ?", (_LATEST,))
+        for record in _readable(rows):
+            job = record.superseded_by
+            if job is not None:
+                known = self.of_job(job.job_id)
+                return "" if known is not None and known.job == job else job.job_id
+        return ""
 
     def unreported(self) -> list[Deployment]:
         """Return deployments that have ended and are not closed, the oldest first."""

@@ -81,6 +81,11 @@ class Deployment(Document):
     refusal: str = Field("", description="why the cloud will never take the last report")
 
     @property
+    def job(self) -> JobIdentity:
+        """Return which execution it works on."""
+        return JobIdentity(job_id=self.job_id, execution_number=self.execution_number, queued_at=self.queued_at)
+
+    @property
     def versions(self) -> tuple[ModelVersion, ...]:
         """Return what shall answer."""
         return tuple(target.version for target in self.targets)

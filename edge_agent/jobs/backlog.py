@@ -68,7 +68,11 @@ class Backlog:
     def describe(self, execution: Execution) -> None:
         """Take in the document of a job that waits."""
         self._jobs[execution.job_id] = QueuedJob(
-            execution.job_id, execution.document, execution.execution_number, execution.version_number
+            execution.job_id,
+            execution.document,
+            execution.execution_number,
+            execution.version_number,
+            execution.queued_at,
         )
 
     def leave(self, job_id: str) -> None:

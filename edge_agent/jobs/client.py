@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, Protocol
 
 from edge_agent.config import Mqtt
-from edge_agent.errors import StorageError
+from edge_agent.errors import Code, JobsError, StorageError
 from edge_agent.jobs.effects import Effect, Ignored, Learn, Repeat, Send, Settle, Tell
 from edge_agent.jobs.messages import (
     TERMINAL,
     Connection,
     Event,
+    Identity,
     JobReported,
     JobsQueued,
     QueuedJob,
@@ -165,6 +166,16 @@ class JobsClient:
         """Return how many reports of the job wait for the service."""
         return len(self._outbox.pending(job_id))
 
+    def settled(self, job_id: str, execution_number: int, queued_at: int) -> str | None:
+        """Tell whether the service is through with the last report of an execution.
+
+        Returns:
+            Why it will never take it, in its own word; empty when it took it; None when that is open, or unknown.
+        """
+        seen = self._outbox.seen(job_id)
+        mine = seen is not None and seen.identity == Identity(job_id, execution_number, queued_at)
+        return seen.final_code if seen is not None and mine else None
+
     def queued(self) -> tuple[QueuedJob, ...]:
         """Return the jobs that wait behind the one in work, the oldest first."""
         return self._queued
@@ -173,12 +184,15 @@ class JobsClient:
         """Take this queued job next, before older ones (a rollback that preempts)."""
         self._inputs.put(_Prefer(job_id))
 
-    def publish(self, topic: str, payload: bytes) -> bool:
-        """Publish anything else, at least once while the connection lasts; False when there is none."""
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Publish anything else, at least once while the connection lasts.
+
+        Raises:
+            JobsError: NOT_CONNECTED; nothing was sent, and nothing is kept to be sent later.
+        """
         if not self.connected:
-            return False
+            raise JobsError(Code.NOT_CONNECTED, f"expected a connection to publish on {topic}, there is none")
         self._link.publish(topic, payload)
-        return True
 
     def _load(self) -> tuple[Session, int]:
         reports, seen = self._outbox.pending(), self._outbox.all_seen()

@@ -67,6 +67,8 @@ class QueuedJob(NamedTuple):
     document: dict[str, Any]
     execution_number: int
     version_number: int
+    queued_at: int = 0
+    """Epoch seconds; with the execution number it tells this job from an earlier one of its id."""
 
 
 class JobsQueued(NamedTuple):

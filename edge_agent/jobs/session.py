@@ -71,6 +71,7 @@ class Session(Reporting):
         self._rng = rng
         self._current: Identity | None = None
         self._preferred = ""
+        self._listed_here = False  # whether the service told on this connection which jobs wait
         self._finished = set(finished)
         self._backlog = Backlog()
         self._poll_at = 0.0
@@ -80,6 +81,7 @@ class Session(Reporting):
     def connected(self, now: float) -> list[Effect]:
         """A connection was made and its subscriptions are in place: everything is asked for anew."""
         self._connected = True
+        self._listed_here = False
         self._requests.clear()
         self._repeated.clear()
         self._poll_at = now + POLL_S * (0.5 + self._rng())
@@ -187,6 +189,9 @@ class Session(Reporting):
     def _seek(self, now: float) -> list[Effect]:
         if not self._idle:
             return []
+        if self._preferred and not self._listed_here:
+            # Whether it waits is being asked; the service would hand out the oldest instead.
+            return []
         if self._preferred in self._backlog:
             return self._ask(Key("describe", self._preferred), now)
         return self._ask(START_NEXT, now)
@@ -220,6 +225,7 @@ class Session(Reporting):
         return [*self._leave_backlog(execution.job_id), Tell(offered)]
 
     def _listed(self, in_progress: Iterable[Summary], queued: Iterable[Summary], now: float) -> list[Effect]:
+        self._listed_here = True
         pending = {summary.job_id: summary for summary in (*in_progress, *queued)}
         current = self._current.job_id if self._current else ""
         waiting = {

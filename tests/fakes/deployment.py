@@ -138,6 +138,7 @@ class Device:
         self.releases, self.blobs, self.runtimes = FakeReleases(), FakeBlobs(), FakeRuntimes()
         self.reports: list[tuple[str, str, bool]] = []
         self.seen: list[Deployment] = []
+        self.preferred: list[str] = []
         self._at_state = at_state or (lambda _record: None)
         self._limits = limits or Limits(reserve_bytes=0)
         self._memory_bytes = memory_bytes
@@ -174,6 +175,7 @@ class Device:
             allow_unsigned_packages=False,
             new_id=new_id,
             jitter=lambda _limit: 0.0,
+            prefer=self.preferred.append,
             now=self._now,
         )
 
@@ -222,6 +224,10 @@ class Device:
 
     def job(self, job_id: str, document: dict[str, object], *, execution_number: int = 1, queued_at: int = 0) -> None:
         self.deployer.offer(JobOrder(job_id, execution_number, document, queued_at))
+
+    def queue(self, *jobs: tuple[str, dict[str, object]]) -> None:
+        """Tell which jobs wait in the cloud, the oldest first."""
+        self.deployer.look_at_queue([JobOrder(job_id, 1, document) for job_id, document in jobs])
 
     def call(self, document: dict[str, object], *, timeout_s: float = 30) -> Deployment:
         """Order by a local call and wait for the end."""

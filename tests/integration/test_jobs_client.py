@@ -257,10 +257,12 @@ def test_anything_else_can_be_published_while_connected(broker: MosquittoCloud, 
     token = secrets.token_hex(4)
     heard = threading.Event()
     broker.responder.lose = lambda said: token.encode() in said.payload and bool(heard.set())
-    assert agent.client.publish(f"$aws/things/{agent.thing}/jobs/get", json.dumps({"clientToken": token}).encode())
+    agent.client.publish(f"$aws/things/{agent.thing}/jobs/get", json.dumps({"clientToken": token}).encode())
     assert heard.wait(TIMEOUT_S)
     agent.client.stop()
-    assert not agent.client.publish("factory/news", b"{}")
+    with pytest.raises(JobsError) as caught:
+        agent.client.publish("factory/news", b"{}")
+    assert (caught.value.code, caught.value.permanent) == (Code.NOT_CONNECTED, False)
 
 
 def test_a_stranger_without_certificate_of_the_authority_stays_outside(broker: MosquittoCloud, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_every_new_state_and_the_end_are_told_and_progress_within_a_state_now_an
     record = records.enter(deployment(), State.DOWNLOADING, 1.0)
     for at in (100.0, 100.5, 101.0, 103.5):
         clock[0] = at
-        report(record, final=False)
+        report(record.model_copy(update={"bytes_done": int(at)}), final=False)
     report(records.enter(record, State.VERIFIED, 2.0), final=False)
     report(records.enter(record, State.COMMITTED, 3.0), final=True)
     assert jobs.told == [
