@@ -5,6 +5,7 @@ the peer is honest. What was asked is kept in ``requests``.
 """
 
 import re
+import ssl
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
+_ENDLESS_BYTES = 1 << 16
 
 
 class Asked(NamedTuple):
@@ -30,6 +32,9 @@ class Fault(NamedTuple):
     """How one GET is answered wrongly; the default is honest."""
 
     status: int | None = None  # this status and a short text
+    text: bytes = b"<Error>told to fail</Error>"  # … which is this
+    redirect: str | None = None  # 302 to there
+    endless: bool = False  # the body never ends; a range's length is not told, a whole object's is a lie
     whole: bool = False  # 200 and everything for a range
     shift: int = 0  # Content-Range tells another start
     total: int | None = None  # Content-Range tells another size
@@ -52,8 +57,9 @@ class TransferPeer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.tls = tls
         self.objects: dict[str, bytes] = {}
         self.etags: dict[str, str] = {}
         self.requests: list[Asked] = []
@@ -62,11 +68,23 @@ class TransferPeer(ThreadingHTTPServer):
         self.let_go = threading.Event()
         self.accepted_key: str | None = None
         self.refused = threading.Event()
+        self.endless_bytes = 0
         self._faults: deque[Fault] = deque()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.server_port}"
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept a connection; a TLS one shakes hands on its own thread, at its first read."""
+        connection, address = super().get_request()
+        if self.tls is None:
+            return connection, address
+        return self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
+
+    def fetched(self, path: str) -> list[tuple[int, int]]:
+        """Return the ranges of one object that were asked for."""
+        return [(asked.start or 0, asked.end or 0) for asked in tuple(self.requests) if asked.path == path]
 
     def offer(self, path: str, content: bytes, etag: str = '"1"') -> None:
         self.objects[path] = content
@@ -89,8 +107,8 @@ class TransferPeer(ThreadingHTTPServer):
 
 
 @contextmanager
-def transfer_peer() -> Iterator[TransferPeer]:
-    with TransferPeer() as peer:
+def transfer_peer(tls: ssl.SSLContext | None = None) -> Iterator[TransferPeer]:
+    with TransferPeer(tls) as peer:
         thread = threading.Thread(target=peer.serve_forever, args=(0.05,), name="transfer-peer")
         thread.start()
         try:
@@ -120,7 +138,11 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.refuse:
             self.close_connection = True
         elif fault.status is not None:
-            self._answer(fault.status, b"<Error>told to fail</Error>")
+            self._answer(fault.status, fault.text)
+        elif fault.redirect is not None:
+            self._redirect(fault.redirect)
+        elif fault.endless:
+            self._endless(asked, content or b"")
         elif not self._may(asked):
             self._answer(403, b"<Error>another key</Error>")
             self.server.refused.set()
@@ -130,6 +152,27 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(412, b"changed")
         else:
             self._content(asked, fault, content)
+
+    def _redirect(self, to: str) -> None:
+        self.send_response(302)
+        self.send_header("Location", to)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _endless(self, asked: Asked, content: bytes) -> None:
+        whole = asked.start is None or asked.end is None
+        self.send_response(200 if whole else 206)
+        self.send_header("ETag", self.server.etags.get(self.path, '"1"'))
+        if asked.start is not None and asked.end is not None:
+            self.send_header("Content-Range", f"bytes {asked.start}-{asked.end - 1}/{len(content)}")
+        else:
+            self.send_header("Content-Length", str(1 << 40))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        while not self.server.let_go.is_set():
+            self.wfile.write(bytes(_ENDLESS_BYTES))
+            self.server.endless_bytes += _ENDLESS_BYTES
 
     def _note(self) -> Asked:
         match = _RANGE.fullmatch(self.headers.get("Range", ""))

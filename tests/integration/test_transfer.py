@@ -6,7 +6,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from edge_agent.errors import BundleError, CancelledError, Code, StorageError, T
 from edge_agent.store import Store
 from edge_agent.transfer import Downloader, ObjectStore, Timeouts, TokenBucket, fetch_verified, open_objects
 from tests.fakes.faulty_os import faults
+from tests.fakes.fetches import Fetch, Told
 from tests.fakes.transfer_peer import Fault, TransferPeer, transfer_peer
 
 KEY = "blobs/sha256/abc"
@@ -38,47 +39,9 @@ def objects(peer: TransferPeer) -> ObjectStore:
     return open_objects(f"{peer.url}/repository", timeouts=TIMEOUTS)
 
 
-class _Told(list[int]):
-    """A list that tells what is appended."""
-
-    def __init__(self, told: Callable[[int], None]) -> None:
-        super().__init__()
-        self._told = told
-
-    def append(self, length: int) -> None:
-        super().append(length)
-        self._told(length)
-
-
-class Fetch:
-    """A download with short pauses, whose course is kept."""
-
-    def __init__(self, objects: ObjectStore, target: Path, *, cap: int = 0) -> None:
-        self.target = target
-        self.lengths: list[int] = []
-        self.pauses: list[float] = []
-        self.cancelled = threading.Event()
-        bucket = TokenBucket(cap, clock=time.monotonic)
-        self._downloader = Downloader(objects, bandwidth=bucket, sleep=self._sleep, rng=random.Random(3))
-
-    def _sleep(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-        time.sleep(min(seconds, 0.01))
-
-    def __call__(self, *, key: str = KEY, size_bytes: int = len(CONTENT), within_s: float = PATIENCE_S) -> None:
-        self._downloader.fetch(
-            key,
-            self.target,
-            size_bytes,
-            deadline=time.monotonic() + within_s,
-            cancelled=self.cancelled.is_set,
-            progress=self.lengths.append,
-        )
-
-
 @pytest.fixture
 def fetch(objects: ObjectStore, tmp_path: Path) -> Fetch:
-    return Fetch(objects, tmp_path / "partial")
+    return Fetch(objects, tmp_path / "partial", KEY, len(CONTENT))
 
 
 def test_an_object_arrives_in_ranges_of_4_mib_the_later_ones_on_condition_of_its_etag(
@@ -189,7 +152,7 @@ def test_an_object_that_changes_meanwhile_is_begun_again_from_nothing(peer: Tran
         if length == 4 * MIB and peer.etags[PATH] == '"1"':
             peer.offer(PATH, changed, etag='"2"')
 
-    fetch.lengths = _Told(change)
+    fetch.lengths = Told(change)
     fetch()
     assert [asked.if_match for asked in peer.requests][1:4] == ['"1"', None, '"2"']
     assert fetch.target.read_bytes() == changed
@@ -221,7 +184,12 @@ def test_a_peer_that_trickles_is_given_up_at_the_deadline_and_its_bytes_are_kept
 def test_a_link_too_slow_for_a_range_in_one_request_still_gets_there(peer: TransferPeer, tmp_path: Path) -> None:
     content = CONTENT[: 256 << 10]
     peer.offer(PATH, content)
-    fetch = Fetch(open_objects(f"{peer.url}/repository", timeouts=Timeouts(5.0, 5.0, 0.5)), tmp_path / "partial")
+    fetch = Fetch(
+        open_objects(f"{peer.url}/repository", timeouts=Timeouts(5.0, 5.0, 0.5)),
+        tmp_path / "partial",
+        KEY,
+        len(CONTENT),
+    )
     peer.misbehave(*[Fault(trickle_s=0.05, piece=8 << 10)] * 3)
     fetch(size_bytes=len(content))
     assert fetch.target.read_bytes() == content
@@ -234,7 +202,7 @@ def test_a_download_is_given_up_within_a_second_even_while_the_peer_is_silent(
     peer: TransferPeer, tmp_path: Path
 ) -> None:
     patient = open_objects(f"{peer.url}/repository", timeouts=Timeouts(5.0, 60.0, 60.0))
-    fetch = Fetch(patient, tmp_path / "partial")
+    fetch = Fetch(patient, tmp_path / "partial", KEY, len(CONTENT))
     peer.always = Fault(stall=MIB)
     ended: list[tuple[type[BaseException], float]] = []
 
@@ -299,7 +267,7 @@ class Verified:
         self.sha256 = _sha256(CONTENT)
         self.partial = store.partial_path(self.sha256)
         self.store = store
-        self.fetch = Fetch(objects, self.partial)
+        self.fetch = Fetch(objects, self.partial, KEY, len(CONTENT))
 
     def __call__(self) -> None:
         fetch_verified(self.fetch, self.partial, lambda path: self.store.admit(self.sha256, path))
@@ -367,14 +335,14 @@ def test_credentials_that_expire_meanwhile_are_read_again_and_the_download_goes_
     peer.offer(f"/bucket{PATH}", CONTENT)
     peer.accepted_key = "FIRSTKEY"
     objects = open_objects("s3://bucket/repository", f"file:{file}", timeouts=TIMEOUTS)
-    fetch = Fetch(objects, tmp_path / "partial")
+    fetch = Fetch(objects, tmp_path / "partial", KEY, len(CONTENT))
 
     def renew(length: int) -> None:
         if length == 4 * MIB and peer.accepted_key == "FIRSTKEY":
             peer.accepted_key = "SECONDKEY"
             _write_credentials(file, peer, "SECONDKEY")
 
-    fetch.lengths = _Told(renew)
+    fetch.lengths = Told(renew)
     fetch()
     assert peer.refused.is_set()
     assert fetch.target.read_bytes() == CONTENT
@@ -404,7 +372,7 @@ def test_a_directory_is_a_repository_like_any_other(tmp_path: Path) -> None:
     (stick / KEY).parent.mkdir(parents=True)
     (stick / KEY).write_bytes(CONTENT)
     objects = open_objects(stick.as_uri())
-    fetch = Fetch(objects, tmp_path / "partial")
+    fetch = Fetch(objects, tmp_path / "partial", KEY, len(CONTENT))
     fetch.target.write_bytes(CONTENT[:100])
     fetch()
     assert fetch.target.read_bytes() == CONTENT
@@ -416,7 +384,7 @@ def test_a_directory_is_a_repository_like_any_other(tmp_path: Path) -> None:
 
 def test_a_file_shorter_than_what_is_there_already_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "short").write_bytes(b"12345")
-    fetch = Fetch(open_objects(tmp_path.as_uri()), tmp_path / "partial")
+    fetch = Fetch(open_objects(tmp_path.as_uri()), tmp_path / "partial", KEY, len(CONTENT))
     fetch.target.write_bytes(b"1234567")
     with pytest.raises(TransferError) as told:
         fetch(key="short", size_bytes=9)
@@ -425,13 +393,13 @@ def test_a_file_shorter_than_what_is_there_already_is_told_at_once(tmp_path: Pat
 
 def test_a_stick_that_is_not_plugged_in_is_waited_for(tmp_path: Path) -> None:
     stick = tmp_path / "stick"
-    fetch = Fetch(open_objects(stick.as_uri()), tmp_path / "partial")
+    fetch = Fetch(open_objects(stick.as_uri()), tmp_path / "partial", KEY, len(CONTENT))
 
     def plug_in(_: float) -> None:
         stick.mkdir(exist_ok=True)
         (stick / "object").write_bytes(b"here")
 
-    fetch._downloader._sleep = plug_in
+    fetch.downloader._sleep = plug_in
     fetch(key="object", size_bytes=4)
     assert fetch.target.read_bytes() == b"here"
 
