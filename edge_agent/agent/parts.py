@@ -157,11 +157,10 @@ class Parts:
                 allow_demo_root=settings.trust.allow_demo_root,
                 now=time.time,
             )
-            # Deadlines of deployments are epoch seconds, so that they mean the same after a restart.
             limits = settings.deployment
             bandwidth = TokenBucket(limits.bandwidth_bytes_per_s, clock=time.monotonic)
             floor = SpeedFloor(limits.slowest_bytes_per_s, limits.slowest_window_s)
-            downloader = Downloader(objects, bandwidth=bandwidth, clock=time.time, floor=floor)
+            downloader = Downloader(objects, bandwidth=bandwidth, floor=floor)
         machine = Machine(
             __version__,
             platform.machine(),

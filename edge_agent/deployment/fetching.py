@@ -1,6 +1,7 @@
 """From the order to complete, verified bytes in the store: REFRESHING, CHECKING, DOWNLOADING, VERIFIED."""
 
 import functools
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -11,7 +12,7 @@ from edge_agent.deployment.commit import Commits
 from edge_agent.deployment.contents import Contents, size_of
 from edge_agent.deployment.journal import Journal
 from edge_agent.deployment.plan import Machine, Offer
-from edge_agent.deployment.record import Deployment, note
+from edge_agent.deployment.record import Deployment, note, time_left
 from edge_agent.deployment.serving import Serving
 from edge_agent.deployment.space import Space
 from edge_agent.deployment.work import Meter, Work, patiently
@@ -165,7 +166,9 @@ class Fetching:
         total = sum(artefact.size_bytes for artefact in missing.values())
         meter = Meter(record.model_copy(update={"bytes_total": total}), present, work)
         try:
-            self._fetch_all(list(missing.values()), meter, record.deadline, work)
+            # Downloads keep to a time that no set clock moves.
+            deadline = time.monotonic() + time_left(record, self._now())
+            self._fetch_all(list(missing.values()), meter, deadline, work)
         except StorageError as exc:
             raise self._space.told(exc, missing) from exc
         for target in record.targets:

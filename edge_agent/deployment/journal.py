@@ -50,24 +50,30 @@ class Journal:
         over = record.ended is not None
         values = (record.id, record.job_id, record.started, int(over), record.to_json().decode())
         with self._database.transaction():
-            self._database.execute("INSERT OR REPLACE INTO deployments VALUES (?, ?, ?, ?, ?)", values)
+            # A row keeps its number, so that deployments stay in the order in which they began: a clock may jump.
+            self._database.execute(
+                "INSERT INTO deployments VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE"
+                " SET job_id = excluded.job_id, started = excluded.started, over = excluded.over,"
+                " record = excluded.record",
+                values,
+            )
             if over:
                 self._database.execute("DELETE FROM manifests")
                 self._database.execute(
                     "DELETE FROM deployments WHERE over AND id NOT IN"
-                    " (SELECT id FROM deployments ORDER BY started DESC LIMIT ?)",
+                    " (SELECT id FROM deployments ORDER BY rowid DESC LIMIT ?)",
                     (_KEPT,),
                 )
 
     def running(self) -> Deployment | None:
         """Return a deployment that has not ended; one that was begun comes before those that wait for their turn."""
-        rows = self._database.query("SELECT record FROM deployments WHERE NOT over ORDER BY started")
+        rows = self._database.query("SELECT record FROM deployments WHERE NOT over ORDER BY rowid")
         return min(_readable(rows), key=lambda record: record.state is State.ACCEPTED, default=None)
 
     def of_job(self, job_id: str) -> Deployment | None:
         """Return the newest deployment of a job."""
         rows = self._database.query(
-            "SELECT record FROM deployments WHERE job_id = ? ORDER BY started DESC LIMIT 1", (job_id,)
+            "SELECT record FROM deployments WHERE job_id = ? ORDER BY rowid DESC LIMIT 1", (job_id,)
         )
         return next(_readable(rows), None)
 
@@ -75,14 +81,14 @@ class Journal:
         """Return the newest deployment whose watch this rollback job has ended."""
         rows = self._database.query(
             "SELECT record FROM deployments WHERE instr(record, 'superseded_by') AND instr(record, ?)"
-            " ORDER BY started DESC",
+            " ORDER BY rowid DESC",
             (job.job_id,),
         )
         return next((record for record in _readable(rows) if record.superseded_by == job), None)
 
     def owed(self) -> str:
         """Return the job that ended a deployment's watch and has not had its turn yet; empty: none has."""
-        rows = self._database.query("SELECT record FROM deployments ORDER BY started DESC LIMIT ?", (_LATEST,))
+        rows = self._database.query("SELECT record FROM deployments ORDER BY rowid DESC LIMIT ?", (_LATEST,))
         for record in _readable(rows):
             job = record.superseded_by
             if job is not None:
@@ -93,7 +99,7 @@ class Journal:
     def unreported(self) -> list[Deployment]:
         """Return deployments that have ended and are not closed, the oldest first."""
         rows = self._database.query(
-            "SELECT record FROM deployments WHERE over AND NOT instr(record, ?) ORDER BY started",
+            "SELECT record FROM deployments WHERE over AND NOT instr(record, ?) ORDER BY rowid",
             (State.REPORTED.value,),
         )
         return list(_readable(rows))
@@ -101,7 +107,7 @@ class Journal:
     def history(self, *, identity: str = "", limit: int = 100) -> list[Deployment]:
         """Return deployments, the newest first; one alone by its id."""
         rows = self._database.query(
-            "SELECT record FROM deployments WHERE ? IN ('', id) ORDER BY started DESC LIMIT ?", (identity, limit)
+            "SELECT record FROM deployments WHERE ? IN ('', id) ORDER BY rowid DESC LIMIT ?", (identity, limit)
         )
         return list(_readable(rows))
 

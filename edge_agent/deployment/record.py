@@ -135,6 +135,11 @@ def begin(
     )
 
 
+def time_left(record: Deployment, now: float) -> float:
+    """Return the seconds that the deployment still has; never more than it was given, should the clock have jumped."""
+    return min(record.deadline - now, record.deadline - record.started)
+
+
 def enter(record: Deployment, state: State, now: float) -> Deployment:
     """Return the record as it enters ``state``; the state before gets its length."""
     *done, last = record.states

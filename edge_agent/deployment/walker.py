@@ -33,7 +33,8 @@ class Walker:
         ledger: keeps what was entered.
         desk: tells when the deployment must end.
         jitter: a random time between 0 and its argument.
-        now: epoch seconds.
+        now: epoch seconds, which may jump.
+        steady: seconds that only grow.
     """
 
     def __init__(
@@ -44,12 +45,15 @@ class Walker:
         *,
         jitter: Callable[[float], float],
         now: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._steps = steps
         self._ledger = ledger
         self._desk = desk
         self._jitter = jitter
         self._now = now
+        self._steady = steady
+        self._over_at = float("inf")
 
     def carry(self, record: Deployment) -> Deployment:
         """Walk a record to its end, state by state.
@@ -57,6 +61,8 @@ class Walker:
         Raises:
             Stopping: the agent is being stopped; the record goes on after its next start.
         """
+        # A deadline in epoch seconds means the same after a restart; a clock that is set back must not move it away.
+        self._over_at = self._steady() + records.time_left(record, self._now())
         while record.ended is None:
             record = self._step(record)
         return record
@@ -145,7 +151,7 @@ class Walker:
         if states.TABLE[record.state].on_cancel is None:
             return
         self._desk.check(record)
-        if self._now() > record.deadline:
+        if self._now() > record.deadline or self._steady() > self._over_at:
             raise DeploymentError(Code.DEADLINE_EXCEEDED, "the deployment did not end before its deadline")
 
     def _work(self, record: Deployment) -> Work:
