@@ -212,7 +212,7 @@ class Device:
         (self.directory / "models_config.json").write_text(json.dumps({"mappings": mappings, "models": []}))
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self.deployer.run, name="deployer")
+        self._thread = threading.Thread(target=self.deployer.run, name="deployer", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
