@@ -1,7 +1,8 @@
 """What every document has in common: strict fields, and errors that name them."""
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -23,6 +24,8 @@ class Document(BaseModel):
 D = TypeVar("D", bound=BaseModel)
 
 _SHOWN = 80
+# No document of ours has more than ten; what is nested by the hundred takes its reader's stack.
+LIMIT_DEPTH = 64
 
 
 def parse(kind: type[D], content: bytes | str | dict[str, Any], *, what: str) -> D:
@@ -39,13 +42,46 @@ def parse(kind: type[D], content: bytes | str | dict[str, Any], *, what: str) ->
     """
     if isinstance(content, bytes | str):
         try:
-            content = json.loads(content)
+            content = json.loads(content, parse_constant=_finite, parse_float=_finite)
         except (ValueError, RecursionError) as exc:
             raise DocumentError(Code.DOCUMENT_INVALID, f"{what}: expected JSON, {exc}") from exc
+    if fault := _unwritable(content):
+        raise DocumentError(Code.DOCUMENT_INVALID, f"{what}: {fault}")
     try:
         return kind.model_validate(content)
     except ValidationError as exc:
         raise DocumentError(Code.DOCUMENT_INVALID, f"{what}: {describe(exc)}") from exc
+
+
+def _finite(number: str) -> float:
+    """Return the number, which JSON has no word for if it is not finite, though Python's reader takes one."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"a number is not finite: {number[:20]}")
+    return value
+
+
+def _unwritable(content: Any) -> str:
+    """Return why what was read could not be written again; empty when it can."""
+    level, depth = [content], 0
+    while level:
+        depth += 1
+        if depth > LIMIT_DEPTH:
+            return f"expected at most {LIMIT_DEPTH} levels, came more"
+        if any(isinstance(node, str) and not _is_text(node) for node in level):
+            return "expected text, came half of a surrogate pair"
+        level = [inner for node in level for inner in _inside(node)]
+    return ""
+
+
+def _inside(node: Any) -> Iterable[Any]:
+    if isinstance(node, dict):
+        return (*node, *node.values())
+    return node if isinstance(node, list | tuple) else ()
+
+
+def _is_text(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def describe(error: ValidationError) -> str:
