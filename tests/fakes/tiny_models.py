@@ -5,6 +5,7 @@ Each graph takes uint8 pictures and scores a part by how bright it is: raw score
 """
 
 import hashlib
+import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,11 @@ from edge_agent.vision import encode_png
 
 SIDE = 16
 GREY, BRIGHT = 100, 160
+# What the faults that begin with "glare-" wait for: no golden sample is as bright.
+GLARE = 250
+_GLARE_ABOVE = 240
 _WORK = 96
+_HUGE = {"glare-memory": 150_000_000, "glare-allocation": 1 << 42}
 
 
 def grey_picture(value: int, width: int = 24, height: int = 16) -> bytes:
@@ -58,7 +63,9 @@ def write_version(
         version: of the model.
         bias: added to the raw score, so that versions can be told apart.
         kind: classification (score, probabilities) or anomaly (score, map).
-        fault: "", "nan", "shape" or "garbage" (no ONNX at all).
+        fault: "", "nan", "shape" or "garbage" (no ONNX at all); only on glaring pictures: "glare-nan",
+            "glare-shape", "glare-crash" (SIGFPE), "glare-hang", "glare-memory" (600 MB), "glare-allocation" (absurd);
+            "slow" works longer; "build-memory" and "build-hang" are too much for the builder.
         changes: fields of the manifest to replace.
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -136,6 +143,11 @@ def _graph(bias: float, kind: str, fault: str) -> bytes:
         "none": np.array(0, np.int64),
         "corner": np.array([0, 0, 0, 0], np.int64),
         "next": np.array([0, 0, 0, 1], np.int64),
+        **_TRIGGER,
+        "huge": np.array(_HUGE.get(fault, 0), np.int64),
+        "always": np.array(400 * 8 if fault == "slow" else 0, np.int64),
+        "weights": np.zeros(16 << 20 if fault == "build-memory" else 1, np.float32),
+        "endless": np.array((1 << 60) if fault == "glare-hang" else 0, np.int64),
     }
     nodes = [
         helper.make_node("GatherND", ["image", "corner"], ["first"]),
@@ -144,16 +156,18 @@ def _graph(bias: float, kind: str, fault: str) -> bytes:
         helper.make_node("Cast", ["second"], ["second_int"], to=TensorProto.INT64),
         helper.make_node("Sub", ["first_int", "second_int"], ["more"]),
         helper.make_node("Max", ["more", "none"], ["work"]),
-        helper.make_node("Mul", ["work", "per_step"], ["steps"]),
+        helper.make_node("Mul", ["work", "per_step"], ["asked_steps"]),
+        *_glare(),
+        helper.make_node("Mul", ["glare", "endless"], ["glare_steps"]),
+        helper.make_node("Add", ["asked_steps", "glare_steps"], ["some_steps"]),
+        helper.make_node("Add", ["some_steps", "always"], ["steps"]),
         helper.make_node("Loop", ["steps", "true", "nothing"], ["worked"], body=_work()),
         helper.make_node("ReduceMax", ["worked"], ["worked_most"], keepdims=0),
-        helper.make_node("Slice", ["image", "begin", "end", "rows"], ["below"]),
-        helper.make_node("Cast", ["below"], ["pixels"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["pixels", "inner"], ["mean"], keepdims=0),
         helper.make_node("Add", ["mean", "worked_most"], ["mean_after"]),
         helper.make_node("Sub", ["mean_after", "middle"], ["centred"]),
         helper.make_node("Div", ["centred", "width"], ["scaled"]),
-        helper.make_node("Add", ["scaled", "bias"], ["raw"]),
+        helper.make_node("Add", ["scaled", "bias"], ["sound"]),
+        *_harm(fault),
         *_outputs(kind, fault),
     ]
     batch = "n"
@@ -172,6 +186,75 @@ def _graph(bias: float, kind: str, fault: str) -> bytes:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     onnx.checker.check_model(model)
     return model.SerializeToString()
+
+
+_TRIGGER = {
+    "glare_above": np.array(_GLARE_ABOVE, np.float32),
+    "unit": np.array(1, np.int64),
+    "least": np.array(-(1 << 63), np.int64),
+    "unit_list": np.array([1], np.int64),
+    "nought": np.array(0, np.float32),
+    "square_shape": np.array([3000, 3000], np.int64),
+}
+
+
+def _glare() -> list[onnx.NodeProto]:
+    """Return what makes ``glare`` 1 for a glaring picture, else 0, and ``calm`` the other way round."""
+    return [
+        helper.make_node("Slice", ["image", "begin", "end", "rows"], ["below"]),
+        helper.make_node("Cast", ["below"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels", "inner"], ["mean"], keepdims=0),
+        helper.make_node("ReduceMax", ["mean"], ["brightest"], keepdims=0),
+        helper.make_node("Greater", ["brightest", "glare_above"], ["is_glare"]),
+        helper.make_node("Cast", ["is_glare"], ["glare"], to=TensorProto.INT64),
+        helper.make_node("Sub", ["unit", "glare"], ["calm"]),
+    ]
+
+
+def _harm(fault: str) -> list[onnx.NodeProto]:  # noqa: PLR0911 - a table of graphs
+    """Return what makes ``raw`` of ``sound``: the same, unless the picture glares and the fault is of that kind."""
+    if fault == "glare-crash":
+        return [  # the least integer divided by -1 has no result: SIGFPE on x86, and nothing catches it
+            helper.make_node("Sub", ["calm", "glare"], ["one_or_minus_one"]),
+            helper.make_node("Div", ["least", "one_or_minus_one"], ["quotient"]),
+            helper.make_node("Less", ["none", "quotient"], ["never"]),
+            helper.make_node("Cast", ["never"], ["never_float"], to=TensorProto.FLOAT),
+            helper.make_node("Add", ["sound", "never_float"], ["raw"]),
+        ]
+    if fault == "glare-nan":
+        return [
+            helper.make_node("Cast", ["calm"], ["calm_float"], to=TensorProto.FLOAT),
+            helper.make_node("Log", ["calm_float"], ["logarithm"]),
+            helper.make_node("Mul", ["logarithm", "nought"], ["not_a_number"]),
+            helper.make_node("Add", ["sound", "not_a_number"], ["raw"]),
+        ]
+    if fault == "glare-shape":
+        return [
+            helper.make_node("Add", ["unit_list", "glare"], ["repeats"]),
+            helper.make_node("Tile", ["sound", "repeats"], ["raw"]),
+        ]
+    if fault in _HUGE:
+        return [
+            helper.make_node("Mul", ["glare", "huge"], ["much"]),
+            helper.make_node("Add", ["unit_list", "much"], ["much_shape"]),
+            helper.make_node("Expand", ["nought", "much_shape"], ["spread"]),
+            helper.make_node("ReduceMax", ["spread"], ["spread_most"], keepdims=0),
+            helper.make_node("Add", ["sound", "spread_most"], ["raw"]),
+        ]
+    if fault == "build-memory":
+        return [
+            helper.make_node("ReduceMax", ["weights"], ["weights_most"], keepdims=0),
+            helper.make_node("Add", ["sound", "weights_most"], ["raw"]),
+        ]
+    if fault == "build-hang":  # the optimiser computes what depends on no input
+        chain = ["square", *(f"product_{number}" for number in range(400))]
+        return [
+            helper.make_node("Expand", ["nought", "square_shape"], ["square"]),
+            *(helper.make_node("MatMul", [a, "square"], [b]) for a, b in itertools.pairwise(chain)),
+            helper.make_node("ReduceMax", [chain[-1]], ["spread_most"], keepdims=0),
+            helper.make_node("Add", ["sound", "spread_most"], ["raw"]),
+        ]
+    return [helper.make_node("Identity", ["sound"], ["raw"])]
 
 
 def _outputs(kind: str, fault: str) -> list[onnx.NodeProto]:
