@@ -67,7 +67,7 @@ class Admission:
         return self._look(record, work)
 
     def _look(self, record: Deployment, work: Work) -> Deployment:
-        record = self._check(record.model_copy(update={"remark": ""}), work)
+        record = self._check(record.model_copy(update={"remark": "", "waits_for_window": False}), work)
         manifests = [self._contents.manifest(target) for target in record.targets]
         loaded = self._serving.memory_by_model()
         # What answered here before is never refused for an estimate.
@@ -81,7 +81,7 @@ class Admission:
 
     def _await_window(self, record: Deployment, work: Work) -> None:
         remark = "; ".join(filter(None, [f"waits for the window {self._window}, local time", record.remark]))
-        work.keep(record.model_copy(update={"remark": remark}))
+        work.keep(record.model_copy(update={"remark": remark, "waits_for_window": True}))
         _log.info("outside the window", extra={"action": "window_awaited", "deployment": record.id, "detail": remark})
         while not self._in_window():
             work.wait(LOOK_S)

@@ -214,6 +214,8 @@ class Desk:
 
     def _look_for_rollbacks(self) -> None:
         running = self._running
+        if running is not None and running.state is State.CHECKING and running.waits_for_window:
+            self._give_way()
         if running is None or running.state not in UNDER_WATCH:
             return
         for call in [one for one in self._inbox if isinstance(one, LocalOrder) and takes_back(one.document, running)]:
@@ -224,6 +226,16 @@ class Desk:
         if self._superseder is None and job is not None:
             self._superseder = job.identity
             self._give_up(Code.SUPERSEDED, f"taken back by job {job.job_id}")
+            self._prefer(job.job_id)
+
+    def _give_way(self) -> None:
+        """End an install that waits for its window, maybe for hours, where a rollback is queued behind it."""
+        calls = [one for one in self._inbox if isinstance(one, LocalOrder) and one.document.operation == "rollback"]
+        job = next((one for one in self._queue if one.document.get("operation") == "rollback"), None)
+        if calls or job is not None:
+            message = "a rollback came while it waited for its window; it may be ordered again"
+            self._give_up(Code.SUPERSEDED, message)
+        if job is not None and not calls:
             self._prefer(job.job_id)
 
 

@@ -403,6 +403,8 @@ def in_window(window: str, now: time) -> bool:
     if not window:
         return True
     start, end = (time.fromisoformat(part) for part in window.split("-"))
-    if start <= end:
+    if start == end:
+        return True  # from one hour to the same again: the whole day
+    if start < end:
         return start <= now < end
     return now >= start or now < end

@@ -75,6 +75,7 @@ class Deployment(Document):
     paused: bool = Field(default=False, description="the agent was stopped in good order meanwhile")
     bytes_done: int = 0
     bytes_total: int = 0
+    waits_for_window: bool = Field(default=False, description="in CHECKING; a rollback does not wait behind it")
     unload_first: bool = Field(default=False, description="memory holds one version only: no shadow, nothing warm")
     superseded_by: JobIdentity | None = Field(None, description="the rollback job that ended its watch")
     fulfilled_by: str = Field("", description="the deployment whose end did all that this one's job asks for")
