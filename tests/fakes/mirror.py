@@ -114,10 +114,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.attacked(path)
         self.send_response(200)
         self.send_header("ETag", '"endless"')
-        self.send_header("Transfer-Encoding", "chunked")
+        # Without a length the agent's client would not read a byte.
+        self.send_header("Content-Length", str(ENDLESS_BYTES))
         self.end_headers()
         for _ in range(ENDLESS_BYTES // len(PIECE)):
-            self.wfile.write(b"%x\r\n" % len(PIECE) + PIECE + b"\r\n")
+            self.wfile.write(PIECE)
             self.wfile.flush()
             self.server.poured += len(PIECE)
         self.close_connection = True

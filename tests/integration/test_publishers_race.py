@@ -7,8 +7,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
-
 from cloud_tools.aws import Aws
 from cloud_tools.errors import Exit
 from cloud_tools.release.keys import KeyDirectory
