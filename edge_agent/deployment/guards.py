@@ -6,7 +6,7 @@ from edge_agent.deployment.watches import Answers, Beside, Compared, Watch, rati
 from edge_agent.errors import ActivationError, Code
 from edge_agent.formats import Manifest, Policy, ProbationPolicy, ShadowPolicy
 
-# A share of a handful of requests says nothing; a policy may name fewer as enough.
+# A share or a median of a handful of requests says nothing.
 LEAST_JUDGED = 20
 # Other libraries and larger pictures than the publisher's make some difference.
 MEMORY_SLACK = 1.5
@@ -149,13 +149,12 @@ def _drifted(model: str, seen: Watch, policy: ProbationPolicy) -> Iterable[str]:
     now, before = seen.of(model), seen.before.get(model)
     if before is None:
         return
-    least = min(policy.min_requests or LEAST_JUDGED, LEAST_JUDGED)
-    if min(now.took_ms.count, before.took_ms.count) >= least:
+    if min(now.took_ms.count, before.took_ms.count) >= LEAST_JUDGED:
         took = ratio(now.took_ms.median, before.took_ms.median)
         yield from _above(f"{model}'s latency ratio", took, policy.max_latency_ratio)
-    if min(now.judged, before.judged) >= least and now.ng_share is not None and before.ng_share is not None:
+    if min(now.judged, before.judged) >= LEAST_JUDGED and now.ng_share is not None and before.ng_share is not None:
         change = abs(now.ng_share - before.ng_share)
-        what = f"{model}'s share of NG ({now.ng_share:.3g}, before {before.ng_share:.3g}) to change by"
+        what = f"change of {model}'s share of NG (before {before.ng_share:.3g}, now {now.ng_share:.3g})"
         yield from _above(what, change, policy.max_verdict_rate_change)
 
 
