@@ -34,7 +34,7 @@ class Fault(NamedTuple):
     status: int | None = None  # this status and a short text
     text: bytes = b"<Error>told to fail</Error>"  # … which is this
     redirect: str | None = None  # 302 to there
-    endless: bool = False  # the body never ends; a range's length is not told, a whole object's is a lie
+    endless: bool = False  # the body never ends
     whole: bool = False  # 200 and everything for a range
     shift: int = 0  # Content-Range tells another start
     total: int | None = None  # Content-Range tells another size
@@ -165,14 +165,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("ETag", self.server.etags.get(self.path, '"1"'))
         if asked.start is not None and asked.end is not None:
             self.send_header("Content-Range", f"bytes {asked.start}-{asked.end - 1}/{len(content)}")
-        else:
-            self.send_header("Content-Length", str(1 << 40))
+        self.send_header("Content-Length", str(1 << 40))
         self.send_header("Connection", "close")
         self.end_headers()
         self.close_connection = True
+        self.wfile.write(content if whole else content[asked.start : asked.end])
         while not self.server.let_go.is_set():
-            self.wfile.write(bytes(_ENDLESS_BYTES))
             self.server.endless_bytes += _ENDLESS_BYTES
+            self.wfile.write(bytes(_ENDLESS_BYTES))
 
     def _note(self) -> Asked:
         match = _RANGE.fullmatch(self.headers.get("Range", ""))
