@@ -9,7 +9,7 @@ from edge_agent.errors import BundleError, Code, RefusedError, TransferError, Tr
 from edge_agent.formats import ClockStatus, Manifest, ModelVersion
 from edge_agent.formats.manifest import LIMIT_BYTES
 from edge_agent.trust import metadata, rules
-from edge_agent.trust.floors import FloorFiles
+from edge_agent.trust.floors import FloorFiles, Floors
 from edge_agent.trust.working_copy import Readable
 
 
@@ -57,6 +57,8 @@ class TrustClient:
         self._built = built
         self._files = FloorFiles(directory)
         self._floors = self._files.load()
+        if self._floors.serial == 0:
+            self._floors = Floors(models=metadata.remembered(directory))
         self._chain: metadata.Chain | None = None
         self._lock = threading.Lock()
 

@@ -76,7 +76,7 @@ class FloorFiles:
         self._paths = [directory / name for name in _COPIES]
 
     def load(self) -> Floors:
-        """Return the highest of what is whole; empty floors where nothing is.
+        """Return the highest of what is whole; empty floors, of serial 0, where nothing is.
 
         Damage is logged. With both copies gone python-tuf's own metadata still protects.
         """

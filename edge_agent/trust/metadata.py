@@ -167,6 +167,32 @@ def refresh(directory: Path, root: bytes, objects: Readable, now: float) -> Chai
     return _delegations(copy, Chain(*copy.refresh()))
 
 
+def remembered(directory: Path) -> dict[str, int]:
+    """Return the models' floors that the kept metadata carries: what is left where both copies of the floors are lost.
+
+    What lies there was verified before it was kept; like the floors, it is believed as it lies.
+    """
+    kept = directory / "metadata"
+    targets = _kept(kept / "targets.json")
+    delegations = targets.delegations.roles if targets and targets.delegations else None
+    roles = [
+        Delegated(role, signed)
+        for role in (delegations or {}).values()
+        if (signed := _kept(kept / working_copy.file_name(role.name)))
+    ]
+    customs = [{path: file.custom for path, file in targets.targets.items()}] if targets else []
+    return rules.release_floors([*customs, *(role.customs() for role in roles)])
+
+
+def _kept(path: Path) -> Targets | None:
+    try:
+        with working_copy.translated(path.name):
+            metadata: Metadata[Targets] = Metadata.from_bytes(path.read_bytes())
+    except (OSError, TrustError):
+        return None
+    return metadata.signed if isinstance(metadata.signed, Targets) else None
+
+
 def keep(directory: Path) -> None:
     """Write what ``refresh`` brought into ``metadata``, durably, where it differs.
 

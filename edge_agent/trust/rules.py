@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from edge_agent.errors import BundleError, Code, DocumentError, TrustError
 from edge_agent.formats import ClockStatus, Manifest, ModelName, ModelVersion, Version, parse
 
-# 2026-01-01: no device with this agent can truly live before. Raised with every release.
+# 2026-01-01: no device with this agent can truly live before. Raised with every release; a test compares the changelog.
 BUILT: Final = 1_767_225_600.0
 # The publisher's clock and the device's may differ; against a validity of days this is nothing.
 MAX_SKEW_S: Final = 3600.0

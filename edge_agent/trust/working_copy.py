@@ -157,7 +157,12 @@ def drop(scratch: Path, role: str) -> None:
         StorageError: STORAGE_FAILED.
     """
     with durable.translated(scratch):
-        (scratch / f"{quote(role, safe='')}.json").unlink(missing_ok=True)
+        (scratch / file_name(role)).unlink(missing_ok=True)
+
+
+def file_name(role: str) -> str:
+    """Return how python-tuf names the file of a role."""
+    return f"{quote(role, safe='')}.json"
 
 
 def check_root(content: bytes) -> None:
