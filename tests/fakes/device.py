@@ -80,6 +80,10 @@ class AgentDevice:
         """Return the environment of this device's processes."""
         return {**os.environ, **self._environment, "PYTHONPATH": str(ROOT)}
 
+    def add_environment(self, variables: Mapping[str, str]) -> None:
+        """Give the agent further variables from its next start on."""
+        self._environment |= variables
+
     def client(self) -> AgentClient:
         return AgentClient.at(self.runtime_dir)
 
