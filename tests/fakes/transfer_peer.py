@@ -7,10 +7,11 @@ the peer is honest. What was asked is kept in ``requests``.
 import re
 import ssl
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, NamedTuple
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
@@ -70,6 +71,7 @@ class TransferPeer(ThreadingHTTPServer):
         self.refused = threading.Event()
         self.endless_bytes = 0
         self._faults: deque[Fault] = deque()
+        self._faults_at: defaultdict[str, deque[Fault]] = defaultdict(deque)
 
     @property
     def url(self) -> str:
@@ -90,17 +92,29 @@ class TransferPeer(ThreadingHTTPServer):
         self.objects[path] = content
         self.etags[path] = etag
 
+    def offer_directory(self, directory: Path) -> None:
+        """Offer every file below a directory by its relative path."""
+        for file in sorted(path for path in directory.rglob("*") if path.is_file()):
+            content = file.read_bytes()
+            self.offer(f"/{file.relative_to(directory).as_posix()}", content, f'"{hash(content):x}"')
+
     def misbehave(self, *faults: Fault) -> None:
         self._faults.extend(faults)
 
-    def next_fault(self) -> Fault:
+    def misbehave_at(self, path: str, *faults: Fault) -> None:
+        """Queue faults for one object only."""
+        self._faults_at[path].extend(faults)
+
+    def next_fault(self, path: str) -> Fault:
         if self.always is not None:
             return self.always
+        if self._faults_at[path]:
+            return self._faults_at[path].popleft()
         return self._faults.popleft() if self._faults else HONEST
 
     @property
     def faults_left(self) -> int:
-        return len(self._faults)
+        return len(self._faults) + sum(map(len, self._faults_at.values()))
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is what many tests are about."""
@@ -133,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(404 if content is None else 200, content or b"", etag=self.server.etags.get(self.path))
 
     def do_GET(self) -> None:
-        asked, fault = self._note(), self.server.next_fault()
+        asked, fault = self._note(), self.server.next_fault(self.path)
         content = self.server.objects.get(self.path)
         if fault.refuse:
             self.close_connection = True
