@@ -1,8 +1,8 @@
 """One life of a whole device: the real agent in a forked process, told what to do and asked what it found.
 
 Everything is the agent's own (lock, recovery, store, journal, trust, transfer, deployer, servers, signals) but
-for two things, which would bring seconds or other processes into it: the builder's work is done on the
-deployer's thread, and the cloud is a file beside the state directory that takes every report at once.
+for three things: the builder's work and the downloads are done on the deployer's thread, so that one thread
+changes the disk in one order; the cloud is a file beside the state directory that takes every report at once.
 """
 
 from __future__ import annotations
@@ -17,22 +17,21 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from edge_agent import agent
 from edge_agent.agent import lifecycle, parts
-from edge_agent.config import read_settings
-from edge_agent.deployment import deployer as deployer_module
-from edge_agent.deployment import states
+from edge_agent.config import Mqtt, read_settings
+from edge_agent.deployment import deployer, fetching, ledger, states
 from edge_agent.deployment.record import Deployment
 from edge_agent.deployment.states import State
 from edge_agent.errors import AgentError, StorageError
 from edge_agent.formats import EncodedPicture, ModelVersion
 from edge_agent.inference import builder, worker
-from edge_agent.jobs import Connection, Event, JobOffered, JobReported, Outbox
+from edge_agent.jobs import Connection, Event, JobOffered, JobReported, JobsClient, Outbox
 from edge_agent.jobs.messages import TERMINAL, Identity, Report, Reportable
 from edge_agent.store import AuditLog, Store
 from edge_agent.trust.floors import FloorFiles
@@ -90,16 +89,18 @@ class Cloud:
             file.write(json.dumps(line) + "\n")
 
 
-class PromptJobs:
-    """What ``JobsClient`` is to the agent, over a real outbox, answered on the caller's own thread."""
+class PromptJobs(JobsClient):
+    """The jobs client over its real outbox, answered by the cloud on the caller's own thread."""
 
     cloud: Cloud
-    connected = True
-    started = threading.Event()
+    begun = threading.Event()
 
-    def __init__(self, _settings: object, _thing: str, outbox: Outbox, *, events: Callable[[Event], None]) -> None:
-        self._outbox = outbox
-        self._events = events
+    def __init__(self, settings: Mqtt, thing: str, outbox: Outbox, *, events: Callable[[Event], None]) -> None:
+        super().__init__(settings, thing, outbox, events=events, connect=lambda _hand_over: NoLink())
+
+    @property
+    def connected(self) -> bool:
+        return True
 
     def start(self) -> None:
         self._events(Connection(connected=True, reason=""))
@@ -107,7 +108,7 @@ class PromptJobs:
             self._send(report)
         if self.cloud.offers():
             self.offer()
-        self.started.set()
+        self.begun.set()
 
     def offer(self) -> None:
         document = {"schema": "edge-agent/job/1", "operation": "install", "models": [{"name": MODEL, "version": "2"}]}
@@ -117,14 +118,8 @@ class PromptJobs:
     def stop(self, *, timeout_s: float = 10.0) -> None:
         self._outbox.close()
 
-    def queued(self) -> tuple[()]:
-        return ()
-
-    def prefer(self, job_id: str) -> None:
-        """Take no order: there is one job."""
-
-    def pending_reports(self, job_id: str) -> int:
-        return len(self._outbox.pending(job_id))
+    def publish(self, topic: str, payload: bytes) -> bool:
+        return True
 
     def report(
         self,
@@ -145,6 +140,22 @@ class PromptJobs:
             self._outbox.settle(report, "", None)
         if report.status in TERMINAL:
             self._events(JobReported(report.job_id, report.status, accepted=True, code=""))
+
+
+class NoLink:
+    """A connection that is never made."""
+
+    def start(self) -> None:
+        """Begin nothing."""
+
+    def stop(self, timeout_s: float) -> bool:
+        return True
+
+    def subscribe(self, filters: tuple[str, ...]) -> None:
+        """Ask for nothing."""
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Send nothing."""
 
 
 class Builder:
@@ -252,7 +263,8 @@ class Life:
         # The name in that module alone: others start real processes.
         builder.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": Builder})  # type: ignore[assignment]
         worker._NICENESS = 0  # type: ignore[misc]
-        deployer_module.RETRY_S = 0.02
+        fetching.side_by_side = one_after_the_other
+        deployer.RETRY_S = ledger.RETRY_S = 0.02
 
     def _observe(self, record: Deployment) -> None:
         if self.task.story == "recover" and self.found is not None and not self._resumed.is_set():
@@ -265,7 +277,7 @@ class Life:
     def _tell(self) -> None:
         try:
             # The last thing that a starting agent does.
-            eventually(PromptJobs.started.is_set, "start")
+            eventually(PromptJobs.begun.is_set, "start")
             getattr(self, self.task.story)()
         except Exception:  # noqa: BLE001 - told in the result
             self.problems.append(traceback.format_exc())
@@ -403,6 +415,19 @@ class Life:
     def _must(self, is_so: bool, otherwise: str) -> None:
         if not is_so:
             self.problems.append(otherwise)
+
+
+def one_after_the_other(
+    transfers: Sequence[Callable[[Callable[[], bool]], None]],
+    *,
+    lanes: int,
+    cancelled: Callable[[], bool],
+    tell: Callable[[], None],
+) -> None:
+    """Do what ``transfer.lanes`` does side by side on the caller's thread."""
+    for transfer in transfers:
+        transfer(cancelled)
+    tell()
 
 
 def thread_number(name: str) -> int:

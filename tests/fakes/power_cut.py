@@ -27,6 +27,7 @@ class Node:
     def __init__(self, *, directory: bool, target: str = "") -> None:
         self.directory = directory
         self.target = target
+        self.scratch = False
         self.names: dict[str, Node] = {}
 
 
@@ -40,6 +41,12 @@ class Change:
         self.bytes: tuple[Node, int, bytes] | None = None
         self.size: tuple[Node, int] | None = None
         self.durable_from: int | None = None
+
+    @property
+    def scratch(self) -> bool:
+        """Tell whether it is about what nobody relies on."""
+        nodes = [self.synced_by, *self.removed, *(node for _, _, node in self.names if node is not None)]
+        return any(node.scratch for node in nodes)
 
     @property
     def directories(self) -> set[Node]:
@@ -101,10 +108,13 @@ class PowerCut:
 
     Args:
         root: what is watched; all that is there already is durable.
+        scratch: names of directories that are never relied on without a digest of their own; what is pending
+            there is dropped by chance, so that it does not hide what matters.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, scratch: tuple[str, ...] = ()) -> None:
         self.root = root
+        self._scratch = scratch
         self.changes: list[Change] = []
         self.clock = 0
         self._noted_at: list[int] = []
@@ -121,7 +131,7 @@ class PowerCut:
                 continue  # SQLite's shared memory: whoever opens the database first makes it anew
             found = entry.lstat()
             target = str(entry.readlink()) if stat.S_ISLNK(found.st_mode) else ""
-            fresh = Node(directory=stat.S_ISDIR(found.st_mode), target=target)
+            fresh = self._made(entry, directory=stat.S_ISDIR(found.st_mode), target=target)
             inner = self._inodes.setdefault(found.st_ino, fresh)
             node.names[entry.name] = inner
             self._before.names.setdefault(node, {})[entry.name] = inner
@@ -132,6 +142,11 @@ class PowerCut:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)
+
+    def _made(self, path: Path, *, directory: bool, target: str = "") -> Node:
+        node = Node(directory=directory, target=target)
+        node.scratch = bool({*Path(path).relative_to(self.root).parts} & {*self._scratch})
+        return node
 
     def _place(self, path: "str | Path") -> tuple[Node, str]:
         *parents, name = Path(path).relative_to(self.root).parts
@@ -214,7 +229,7 @@ class PowerCut:
         """A file was made, if it was not there."""
         directory, name = self._place(path)
         if name not in directory.names:
-            self._rename_names(directory, (directory, name, Node(directory=False)))
+            self._rename_names(directory, (directory, name, self._made(path, directory=False)))
 
     def note_bytes(self, path: Path, start: int, content: bytes) -> None:
         self._note_bytes(self._node(path), start, content)
@@ -238,7 +253,7 @@ class PowerCut:
 
     def note_symlink(self, target: str, path: Path) -> None:
         directory, name = self._place(path)
-        self._rename_names(directory, (directory, name, Node(directory=False, target=target)))
+        self._rename_names(directory, (directory, name, self._made(path, directory=False, target=target)))
 
     def note_removal(self, path: Path) -> None:
         directory, name = self._place(path)
@@ -246,7 +261,7 @@ class PowerCut:
 
     def note_directory(self, path: Path) -> None:
         directory, name = self._place(path)
-        self._rename_names(directory, (directory, name, Node(directory=True)))
+        self._rename_names(directory, (directory, name, self._made(path, directory=True)))
 
     def size_of(self, path: Path) -> int:
         """Return a file's length as everything that happened left it."""
@@ -297,7 +312,9 @@ class PowerCut:
         for count, moment in enumerate(self.moments()):
             pending = self._pending(count, moment)
             seen = set()
-            for dropped in _subsets(pending, rng):
+            scratch = [change for change in pending if change.scratch]
+            for some in _subsets([change for change in pending if not change.scratch], rng):
+                dropped = some | _by_chance(scratch, rng)
                 disk = self._left(count, pending, dropped)
                 fingerprint = disk.fingerprint(self._top)
                 if fingerprint not in seen:
@@ -309,9 +326,7 @@ class PowerCut:
         moments = self.moments()
         count = rng.randrange(len(moments))
         pending = self._pending(count, moments[count])
-        share = rng.choice((0.0, 0.1, 0.5, 0.9, 1.0))
-        dropped = {id(change) for change in pending if rng.random() < share}
-        return moments[count], self._left(count, pending, dropped)
+        return moments[count], self._left(count, pending, _by_chance(pending, rng))
 
     def moments(self) -> list[int]:
         """Return the last moment before each change, and the end: with all syncs in between."""
@@ -362,6 +377,11 @@ def _reached(nodes: set[Node]) -> set[Node]:
             reached.add(node)
             again += node.names.values()
     return reached
+
+
+def _by_chance(changes: list[Change], rng: random.Random) -> set[int]:
+    share = rng.choice((0.0, 0.1, 0.5, 0.9, 1.0))
+    return {id(change) for change in changes if rng.random() < share}
 
 
 def _subsets(pending: list[Change], rng: random.Random) -> Iterator[set[int]]:

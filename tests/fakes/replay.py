@@ -27,27 +27,30 @@ class Replay:
     """A story told once.
 
     Args:
-        sweep: runs lives.
+        sweep: runs the life.
         place: of the device; as it stands, nothing in it is pending.
         story: what is recorded.
         scratch: for databases that are looked into.
     """
 
     def __init__(self, sweep: Sweep, place: Path, story: str, scratch: Path) -> None:
-        self._sweep = sweep
         self._scratch = scratch
         self._told: list[tuple[int, bytes]] = []
         self._dumps: dict[bytes, bytes] = {}
         tracer = recording(place / "recording")
+        cloud = place / "cloud.jsonl"
+        before = cloud.read_bytes().splitlines(keepends=True) if cloud.exists() else []
 
         def at_gate(thread: int) -> None:
-            self.disk = PowerCut(place / "state")
+            self.disk = PowerCut(place / "state", scratch=("refreshing", "engines"))
             tracer.attach(thread)
 
         ended = sweep.tell(place, story, at_gate)
         tracer.wait()
         assert ended.result.get("problems") == [], ended
-        self._offered = (place / "cloud.jsonl").read_bytes().splitlines(keepends=True)[:1] if story == "deploy" else []
+        said = cloud.read_bytes().splitlines(keepends=True)
+        # What was said before, and the offer, which does not come from the thread that is recorded.
+        self._offered = before or said[:1]
         self.calls = RecordedDisk(self.disk, self._note_beside).replay(tracer.text())
 
     def every(self, rng: random.Random) -> Iterator[Left]:
@@ -60,22 +63,24 @@ class Replay:
                 yield Left(moment, disk)
 
     def some(self, rng: random.Random, count: int) -> Iterator[Left]:
-        """Yield so many states by chance, none twice."""
+        """Yield so many states by chance, or as many as chance finds; none twice."""
         seen: set[Any] = set()
-        while len(seen) < count:
+        for _ in range(10 * count):
+            if len(seen) == count:
+                return
             moment, disk = self.disk.sample(rng)
             key = (self.told(moment), self._reads_as(disk))
             if key not in seen:
                 seen.add(key)
                 yield Left(moment, disk)
 
-    def survive(self, left: Left, place: Path) -> list[str]:
-        """Start a device on what was left and return what is wrong."""
+    def survive(self, left: Left, place: Path, sweep: Sweep) -> list[str]:
+        """Start a device of ``sweep``'s on what was left and return what is wrong."""
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
         self.disk.write_out(left.disk, place / "state")
         (place / "cloud.jsonl").write_bytes(self.told(left.moment))
-        return self._sweep.problems_afterwards(place)
+        return sweep.problems_afterwards(place)
 
     def told(self, moment: int) -> bytes:
         """Return what the cloud had been told by then."""

@@ -117,6 +117,15 @@ class Sweep:
         problems += [f"afterwards: {problem}" for problem in _problems_afterwards(recovered)]
         return Verdict(case, problems, fired, {"ended": ended.result, "recovered": recovered.result})
 
+    def killed(self, case: Case, name: str) -> Path:
+        """Return a device that was killed so."""
+        place = self._places.copy(case.story, name)
+        tracer = _tracer(place / "faults", case)
+        ended = self._live(place, case.story, tracer)
+        assert ended.signal == SIGKILL, ended
+        assert _hit(tracer.text(), case)
+        return place
+
     def recover(self, place: Path) -> Ended:
         """Start a device after whatever happened; it must go on and take another version."""
         return self._nursery.live(self._places.task(place, "recover", seen_floors=self._floors_of(place)))

@@ -15,12 +15,8 @@ from __future__ import annotations
 import os
 import queue
 import random
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -30,22 +26,7 @@ from tests.fakes.sweep import STORIES, Case, Places, Sweep, Verdict, cases
 WHOLE = os.environ.get("EDGE_TEST_SWEEP") == "1"
 SEED = int(os.environ.get("EDGE_TEST_SEED", "14"))
 ONE = os.environ.get("EDGE_TEST_CASE", "")
-SAMPLE = 160
-
-
-@pytest.fixture(scope="module")
-def home() -> Iterator[Path]:
-    """Where a sync costs nothing: killed processes leave the page cache, and that needs no disk."""
-    memory = Path("/dev/shm")
-    path = Path(tempfile.mkdtemp(prefix="sweep-", dir=memory if os.access(memory, os.W_OK) else None))
-    yield path
-    shutil.rmtree(path)
-
-
-@pytest.fixture(scope="module")
-def nurseries() -> Iterator[list[Nursery]]:
-    with Nursery() as first, Nursery() as second:
-        yield [first, second]
+SAMPLE = 240
 
 
 def chosen(every: list[Case]) -> list[Case]:
@@ -92,9 +73,8 @@ def told(verdict: Verdict) -> str:
 
 @pytest.mark.timeout(7200 if WHOLE else 900)
 def test_a_fault_at_any_system_call_that_changes_the_state_directory_is_survived(
-    home: Path, nurseries: list[Nursery], capsys: pytest.CaptureFixture[str]
+    places: Places, nurseries: list[Nursery], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    places = Places(home, nurseries[0])
     sweeps = [Sweep(places, nursery, f"device-{number}") for number, nursery in enumerate(nurseries)]
     every = [case for story in STORIES for case in cases(story, sweeps[0].calls(story))]
     wanted = chosen(every)

@@ -1,0 +1,33 @@
+"""Warm processes to fork devices from, a repository, and a place where syncs cost nothing."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.nursery import Nursery
+from tests.fakes.sweep import Places
+
+
+@pytest.fixture(scope="session")
+def nurseries() -> Iterator[list[Nursery]]:
+    """As many as the smallest machine that runs the tests has processors."""
+    with Nursery() as first, Nursery() as second:
+        yield [first, second]
+
+
+@pytest.fixture(scope="session")
+def home() -> Iterator[Path]:
+    """In memory: killed processes leave the page cache, and that needs no disk."""
+    memory = Path("/dev/shm")
+    path = Path(tempfile.mkdtemp(prefix="fault-", dir=memory if os.access(memory, os.W_OK) else None))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def places(home: Path, nurseries: list[Nursery]) -> Places:
+    return Places(home, nurseries[0])

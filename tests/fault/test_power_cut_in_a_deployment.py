@@ -1,0 +1,73 @@
+"""The power goes at any moment of a whole deployment: rows of the table hold on every disk that may be left.
+
+The deployer's thread is recorded with every byte it writes (SQLite, engine and metadata included) while a job
+installs version 2 and somebody takes it back; so is the main thread while the agent starts on what a kill left,
+and stops. From the recording every state is made that dropping unsynced changes allows, torn writes and lost
+names included, and a real agent starts on it, next to a cloud that remembers what it was told by that moment.
+
+By default a sample of the states; ``EDGE_TEST_SWEEP=1`` takes every subset of up to twelve pending changes and a
+thousand of each larger set, and starts an agent on all that a reader can tell apart.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import random
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.nursery import Nursery
+from tests.fakes.power_cut import SWEEP
+from tests.fakes.replay import Left, Replay
+from tests.fakes.sweep import KILL, Case, Places, Sweep
+
+SEED = int(os.environ.get("EDGE_TEST_SEED", "15"))
+SAMPLE = {"deploy": 80, "start": 30}
+# Calls and distinct disks below which something was not seen.
+LEAST = {"deploy": (200, 60), "start": (20, 5)}
+
+
+def survived(replay: Replay, sweeps: list[Sweep], home: Path, lefts: list[Left]) -> list[str]:
+    """Start a device on each state; return what is wrong."""
+    idle: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in range(len(sweeps)):
+        idle.put(number)
+
+    def run(left: Left) -> list[str]:
+        number = idle.get()
+        try:
+            problems = replay.survive(left, home / f"after-{number}", sweeps[number])
+        finally:
+            idle.put(number)
+        return [f"moment {left.moment}: {problem[-3000:]}" for problem in problems]
+
+    with ThreadPoolExecutor(len(sweeps)) as pool:
+        return [problem for problems in pool.map(run, lefts) for problem in problems]
+
+
+@pytest.mark.timeout(14_400 if SWEEP else 900)
+@pytest.mark.parametrize("story", ["deploy", "start"])
+def test_power_cut_at_any_moment_leaves_a_disk_on_which_the_table_holds(
+    story: str, home: Path, places: Places, nurseries: list[Nursery], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweeps = [Sweep(places, nursery, f"replay-{number}") for number, nursery in enumerate(nurseries)]
+    place = places.copy("deploy", f"recorded-{story}")
+    if story == "start":
+        # Killed in the middle of the job: a log to read back, a state to go on with, a close with its checkpoint.
+        call = [call for call in sweeps[0].calls("deploy") if call.name == "fdatasync"][-4]
+        place = sweeps[0].killed(Case("deploy", call, KILL), f"recorded-{story}")
+    replay = Replay(sweeps[0], place, {"deploy": "deploy", "start": "begin"}[story], home)
+    rng = random.Random(SEED)
+    lefts = list(replay.every(rng) if SWEEP else replay.some(rng, SAMPLE[story]))
+    with capsys.disabled():
+        sys.stdout.write(f"\n{story}: {replay.calls} calls, {len(lefts)} disks, seed {SEED} (EDGE_TEST_SEED) ")
+        sys.stdout.flush()
+    problems = survived(replay, sweeps, home, lefts)
+    assert not problems, "\n".join(problems[:20])
+    calls, disks = LEAST[story]
+    assert replay.calls >= calls
+    assert len(lefts) >= disks
