@@ -74,6 +74,8 @@ class Walker:
             return self._overruled(record, overruled)
         unclean = record.state is State.PROBATION and not record.paused
         record = record.model_copy(update={"unclean_ends": record.unclean_ends + unclean, "paused": False})
+        if record.state is State.ACCEPTED and not record.job_id:
+            record = records.postponed(record, self._now())
         state = states.resume(record.state, record.operation, record.unclean_ends)
         if state is State.ROLLING_BACK and record.state is not State.ROLLING_BACK:
             if record.state is State.PROBATION:

@@ -95,7 +95,7 @@ class Held:
     def until_heard(self) -> None:
         """Wait until the deployment was told that its job is gone."""
         desk = self.device.deployer._desk
-        eventually(lambda: desk.why_given_up(), lambda: str(self.line.events))
+        eventually(desk.why_given_up, lambda: str(self.line.events))
 
 
 def expected(state: State, fault: str) -> tuple[str, str]:
