@@ -159,7 +159,7 @@ class PendingRoot:
         metadata = self.load()
         for signer in _root_signers(keys):
             if signer.public_key.keyid not in metadata.signatures:
-                metadata.sign(signer, append=True)
+                add_signature(metadata, signer)
         self._save(metadata, self.what)
         return _lacking(metadata, old)
 
@@ -179,6 +179,16 @@ class PendingRoot:
     def _save(self, metadata: "Metadata[Root]", what: str) -> None:
         metadata.unrecognized_fields[_WHAT] = what
         _keep(self.path, metadata.to_bytes(JSONSerializer(compact=False)))
+
+
+def add_signature(metadata: "Metadata[Any]", signer: Signer) -> None:
+    """Let ``signer`` sign too. Not through ``Metadata.sign``, which hides what a token said.
+
+    Raises:
+        CloudError: as the signer says.
+    """
+    signature = signer.sign(metadata.signed_bytes)
+    metadata.signatures[signature.keyid] = signature
 
 
 def _root_signers(keys: KeyDirectory) -> list[Signer]:

@@ -19,7 +19,7 @@ from tuf.api.serialization.json import JSONSerializer
 from cloud_tools.errors import CloudError
 from cloud_tools.release.chain import TIMESTAMP, Chain, read_chain
 from cloud_tools.release.keys import ROLES, ROOT_KEYS, ROOT_THRESHOLD, KeyDirectory, read_public, read_root
-from cloud_tools.release.pending import PendingRoot, PendingUpload, Upload
+from cloud_tools.release.pending import PendingRoot, PendingUpload, Upload, add_signature
 from cloud_tools.release.storage import Storage
 from edge_agent.errors import Code
 
@@ -287,7 +287,7 @@ def sign(signed: Signed, signers: Sequence[Signer]) -> bytes:
     """Return the file of a role, signed by all of ``signers``."""
     metadata: Metadata[Any] = Metadata(signed)
     for signer in signers:
-        metadata.sign(signer, append=True)
+        add_signature(metadata, signer)
     return metadata.to_bytes(JSONSerializer(compact=False))
 
 
