@@ -7,8 +7,8 @@ import pytest
 
 from edge_agent.agent.cloud import CloudReporter, hand_over, step_timeout_minutes
 from edge_agent.deployment import record as records
-from edge_agent.deployment.record import Deployment
 from edge_agent.deployment.orders import JobOrder
+from edge_agent.deployment.record import Deployment
 from edge_agent.deployment.states import TABLE, State
 from edge_agent.errors import Code
 from edge_agent.formats import JobDocument, parse
