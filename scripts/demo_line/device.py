@@ -21,6 +21,7 @@ AGENT, STATION, PAGE = "agent", "station", "dashboard"
 _VERBS = {AGENT: "run", STATION: "station", PAGE: "dashboard"}
 _PATIENCE_S = 60.0
 _POLL_S = 0.05
+_ENOUGH_COPIES = 20
 
 T = TypeVar("T")
 
@@ -37,10 +38,10 @@ class Device:
         self._world = world
         self._processes = processes
 
-    def configure(self, *, probation_s: float, bandwidth_bytes_per_s: int = 0) -> None:
+    def configure(self, *, shadow_s: float, probation_s: float, bandwidth_bytes_per_s: int = 0) -> None:
         """Add to what provisioning wrote how this device is to work; doing it twice is doing it once."""
         config = self._world.device / "config.toml"
-        rooms = self._rooms(probation_s, bandwidth_bytes_per_s)
+        rooms = self._rooms(shadow_s, probation_s, bandwidth_bytes_per_s)
         provisioned = config.read_text(encoding="utf-8").partition(_OURS)[0]
         config.write_text(provisioned + _OURS + "".join(_table(*room) for room in rooms.items()), encoding="utf-8")
 
@@ -88,10 +89,11 @@ class Device:
         tails = "".join(f"\n--- {name}\n{self._processes.tail(name)}" for name in needed)
         raise DemoError(f"waited {timeout_s:.0f} s in vain for {what}{tails}")
 
-    def _rooms(self, probation_s: float, bandwidth_bytes_per_s: int) -> dict[str, dict[str, Any]]:
+    def _rooms(self, shadow_s: float, probation_s: float, bandwidth_bytes_per_s: int) -> dict[str, dict[str, Any]]:
         ports = self._world.ports
         return {
             "deployment": {
+                "shadow": {"min_requests": _ENOUGH_COPIES, "max_seconds": shadow_s},
                 "probation": {"min_requests": 0, "max_seconds": probation_s},
                 "bandwidth_bytes_per_s": bandwidth_bytes_per_s,
                 "reserve_bytes": 16 << 20,

@@ -16,6 +16,7 @@ from scripts.demo_line.processes import Processes
 from scripts.demo_line.trouble import DemoError
 from scripts.demo_line.world import MODELS, RECORD, ROOT, USUAL, World, bundles, check_ports
 
+_SHADOW_S = 2.0
 _PROBATION_S = 1.0
 _LOOK_S = 0.5
 _BEFORE_RESTART_S = 1.0
@@ -71,7 +72,7 @@ def _start(world: World, processes: Processes, local: LocalCloud) -> None:
     if not known:
         say("making a bucket, a signed repository, and a thing with its certificate …")
         cloud.set_up()
-    device.configure(probation_s=_PROBATION_S)
+    device.configure(shadow_s=_SHADOW_S, probation_s=_PROBATION_S)
     # The page first: it says by itself that it waits for the agent.
     for name in (PAGE, AGENT, STATION):
         device.start(name)

@@ -23,6 +23,7 @@ from scripts.demo_line.trouble import DemoError
 from scripts.demo_line.world import LOCK, LOOPBACK, RECORD, USUAL, World, bundles, free_ports
 
 _PREFIX = "edge-demo-"
+_SHADOW_S = 2.0
 _PROBATION_S = 1.0
 _PICTURES = 40
 _LEAST_PREDICTIONS = 200
@@ -97,7 +98,7 @@ def _set_up(
     cloud, _ = clouds.start(world, local)
     cloud.set_up()
     device = Device(world, processes)
-    device.configure(probation_s=_PROBATION_S, bandwidth_bytes_per_s=BANDWIDTH_BYTES_PER_S)
+    device.configure(shadow_s=_SHADOW_S, probation_s=_PROBATION_S, bandwidth_bytes_per_s=BANDWIDTH_BYTES_PER_S)
     for name in (PAGE, AGENT, STATION):
         device.start(name)
     samples = [*bundles("1"), *bundles("2")]
