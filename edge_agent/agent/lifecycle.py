@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge_agent.agent.parts import Observer, Parts
+from edge_agent.agent.upkeep import Upkeep
 from edge_agent.config import Settings
-from edge_agent.deployment.serving import Version
+from edge_agent.deployment.serving import DRAIN_TIMEOUT_S, Version
 from edge_agent.deployment.states import UNDOING, State
 from edge_agent.errors import AgentError, StorageError
 from edge_agent.formats import ModelVersion
@@ -66,6 +67,17 @@ class _Process:
         self._metrics: MetricsServer | None = None
         self._deployer = Watched("deployer", lambda _thread: parts.deployer.run())
         self._watchdog = watchdog(self._notifier)
+        limits = parts.settings.deployment
+        self._upkeep = Upkeep(
+            parts.store,
+            parts.commits,
+            parts.mending,
+            note=parts.health.note,
+            is_idle=lambda: parts.deployer.running() is None,
+            answer=self._answer_again,
+            interval_s=limits.scan_interval_s,
+            bytes_per_s=limits.scan_bytes_per_s,
+        ).thread
 
     def install_signals(self) -> None:
         """Stop on SIGTERM and SIGINT, read mappings again on SIGHUP."""
@@ -97,6 +109,7 @@ class _Process:
         for server in (parts.control, parts.data):
             server.set_serving(serving=True)
         self._deployer.start()
+        self._upkeep.start()
         if parts.jobs is not None:
             parts.jobs.start()
         if self._watchdog is not None:
@@ -117,11 +130,13 @@ class _Process:
         parts = self._parts
         self._notifier.stopping()
         parts.health.state = "STOPPING"
+        self._upkeep.stopping.set()
         self._deployer.stopping.set()
         parts.deployer.stop()
         if parts.jobs is not None:
             parts.jobs.stop()
         self._deployer.stop(timeout_s=10.0)
+        self._upkeep.stop(timeout_s=10.0)
         parts.events.close()
         parts.data.stop(_GRACE_S)
         parts.control.stop(_GRACE_S)
@@ -179,6 +194,16 @@ class _Process:
             _log.error("committed version not served", extra={"action": "model_unavailable", "reason": trouble})
         if name not in registry.active():
             registry.withdraw(name)
+
+    def _answer_again(self, version: ModelVersion) -> None:
+        """Let a committed version that was mended answer, where another stood in for it."""
+        parts, name = self._parts, version.name
+        entry = parts.store.generations.current().models.get(name)
+        if entry is not None and entry.version == version.version and not parts.serving.answers(version):
+            stood_in = parts.registry.active().get(name)
+            if not self._trouble_with(version, entry.manifest_sha256) and stood_in is not None:
+                parts.registry.retire(stood_in, timeout_s=DRAIN_TIMEOUT_S)
+        parts.show_models()
 
     def _trouble_with(self, version: ModelVersion, manifest_sha256: str | None = None) -> str:
         """Load a version and return what is wrong; empty when it answers.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from edge_agent.config import Settings
-from edge_agent.errors import AgentError, Code, InferenceError
+from edge_agent.errors import AgentError, Code, InferenceError, StorageError
 from edge_agent.formats import Manifest, ModelsConfig, ModelStatus
 from edge_agent.inference import (
     BuildReport,
@@ -21,7 +21,7 @@ from edge_agent.inference import (
     try_golden,
 )
 from edge_agent.storage import durable
-from edge_agent.store import Committed, Generation, Store, read_models_config
+from edge_agent.store import Committed, Generation, Store, keep_last_good, read_last_good, read_models_config
 
 _log = logging.getLogger(__name__)
 
@@ -136,15 +136,34 @@ class Mappings:
             keys = ", ".join(config.unknown_keys)
             _log.warning("models_config.json has keys of others", extra={"action": "models_config", "keys": keys})
         self._config = config
+        try:
+            keep_last_good(self._path, config)
+        except StorageError as exc:
+            _log.warning("mappings not kept", extra={"action": "models_config_not_kept", "reason": exc.message})
 
     def try_reload(self) -> str:
-        """Read the file again if that is possible; return what is wrong with it, empty when it was taken."""
+        """Read the file again if that is possible; return what is wrong with it, empty when it was taken.
+
+        A start that cannot take the file goes on with the mappings that were taken last.
+        """
         try:
             self.reload()
         except AgentError as exc:
             _log.error("models_config.json not taken", extra={"action": "models_config", "reason": exc.message})
+            if not self._config.mappings:
+                return f"{exc.message}; {self._fall_back()}"
             return exc.message
         return ""
+
+    def _fall_back(self) -> str:
+        try:
+            kept = read_last_good(self._path)
+        except StorageError as exc:
+            return exc.message
+        if kept is None:
+            return "there are no mappings of before"
+        self._config = kept
+        return "the mappings of before go on"
 
     def all(self) -> Mapping[str, str]:
         """Return every mapping."""

@@ -22,6 +22,7 @@ from edge_agent.config import Settings
 from edge_agent.deployment.commit import Commits
 from edge_agent.deployment.deployer import Deployer
 from edge_agent.deployment.journal import Journal
+from edge_agent.deployment.mending import Mending
 from edge_agent.deployment.plan import Machine
 from edge_agent.deployment.record import Deployment, to_report
 from edge_agent.deployment.serving import Serving
@@ -161,6 +162,7 @@ class Parts:
             bandwidth = TokenBucket(limits.bandwidth_bytes_per_s, clock=time.monotonic)
             floor = SpeedFloor(limits.slowest_bytes_per_s, limits.slowest_window_s)
             downloader = Downloader(objects, bandwidth=bandwidth, floor=floor)
+        self.mending = Mending(self.store, self.trust, downloader)
         machine = Machine(
             __version__,
             platform.machine(),

@@ -88,6 +88,25 @@ class Commits:
             self._note(record, generation, "commit_taken_back")
             self.follow_up()
 
+    def withdraw_previous(self, version: ModelVersion, reason: str) -> bool:
+        """Let no rollback go to a version any more; tell whether one could have.
+
+        Raises:
+            StorageError: it could not be written; all is as it was.
+        """
+        committed = self.models()
+        entry = committed.get(version.name)
+        if entry is None or entry.previous != version.version:
+            return False
+        entry = entry.model_copy(update={"previous": None, "previous_threshold": None})
+        generation = self._store.commit({**committed, version.name: entry})
+        try:
+            fields = {"generation": generation.number, "model": version.name, "version": version.version}
+            self._audit.append("previous_withdrawn", **fields, reason=reason)
+        except StorageError as exc:
+            _log.error("withdrawal not in the audit log", extra={"action": "audit_failed", "why": exc.message})
+        return True
+
     def has_made(self, record: Deployment) -> bool:
         """Tell whether this very deployment has committed already, be it overtaken since or not.
 

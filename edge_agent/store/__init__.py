@@ -9,7 +9,7 @@ install or when to prune.
 from edge_agent.store.audit import AuditLog
 from edge_agent.store.generations import Committed, Generation, Generations
 from edge_agent.store.layout import check_version as check_layout
-from edge_agent.store.models_file import read_models_config, write_models_config
+from edge_agent.store.models_file import keep_last_good, read_last_good, read_models_config, write_models_config
 from edge_agent.store.quarantine import Quarantine
 from edge_agent.store.store import Store
 
@@ -21,6 +21,8 @@ __all__ = [
     "Quarantine",
     "Store",
     "check_layout",
+    "keep_last_good",
+    "read_last_good",
     "read_models_config",
     "write_models_config",
 ]

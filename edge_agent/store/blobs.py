@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from edge_agent.errors import BundleError, Code, StorageError
@@ -88,15 +89,19 @@ class Blobs:
             raise BundleError(Code.DIGEST_MISMATCH, message)
         durable.publish(partial, target, mode=_READ_ONLY)
 
-    def sound(self, sha256: str) -> bool:
+    def sound(self, sha256: str, *, pace: Callable[[int], None] | None = None) -> bool:
         """Read the blob again and tell whether it still is what was admitted.
+
+        Args:
+            sha256: which one.
+            pace: as ``sha256_of`` takes it.
 
         Raises:
             StorageError: STORAGE_FAILED, it could not be read for another reason than a bad disk block.
         """
         path = self.path(sha256)
         try:
-            return path.exists() and sha256_of(path) == sha256
+            return path.exists() and sha256_of(path, pace=pace) == sha256
         except StorageError as exc:
             # A block that the disk no longer gives is rot like any other.
             if isinstance(exc.__cause__, OSError) and exc.__cause__.errno == errno.EIO:
@@ -170,8 +175,13 @@ def checked(sha256: str) -> str:
     return sha256
 
 
-def sha256_of(path: Path) -> str:
+def sha256_of(path: Path, *, pace: Callable[[int], None] | None = None) -> str:
     """Return the SHA-256 of a regular file's bytes, as hex digits.
+
+    Args:
+        path: the file.
+        pace: told how many bytes were read, after each piece; may wait, and may raise to end the reading. With it
+            the bytes come from the disk itself, as far as they are not in use, and do not stay in memory.
 
     Raises:
         StorageError: CONTENT_MISSING, there is no regular file; STORAGE_FAILED.
@@ -185,6 +195,12 @@ def sha256_of(path: Path) -> str:
         with os.fdopen(descriptor, "rb", buffering=0) as reader:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise StorageError(Code.CONTENT_MISSING, f"{path}: expected a regular file")
+            if pace is not None:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             while chunk := reader.read(_CHUNK_BYTES):
                 digest.update(chunk)
+                if pace is not None:
+                    pace(len(chunk))
+            if pace is not None:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     return digest.hexdigest()

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from edge_agent.errors import DocumentError
 from edge_agent.formats import ModelsConfig, parse
 from edge_agent.storage import durable
 
@@ -20,6 +21,33 @@ def read_models_config(path: Path) -> ModelsConfig:
         except FileNotFoundError:
             return ModelsConfig()
     return parse(ModelsConfig, content, what=str(path))
+
+
+def read_last_good(path: Path) -> ModelsConfig | None:
+    """Return the file as it was when it could last be taken; None when nobody kept that.
+
+    Raises:
+        StorageError: STORAGE_FAILED.
+    """
+    kept = _last_good(path)
+    try:
+        return read_models_config(kept) if kept.exists() else None
+    except DocumentError:
+        return None
+
+
+def keep_last_good(path: Path, config: ModelsConfig) -> None:
+    """Keep what was taken, for a start that finds the file torn or edited badly.
+
+    Raises:
+        StorageError: NO_SPACE or STORAGE_FAILED.
+    """
+    if read_last_good(path) != config:
+        write_models_config(_last_good(path), config)
+
+
+def _last_good(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.good{path.suffix}")
 
 
 def write_models_config(path: Path, config: ModelsConfig) -> None:

@@ -1,7 +1,7 @@
 """The store as others see it: everything a device keeps of model versions."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from edge_agent.errors import Code, StorageError
@@ -92,6 +92,28 @@ class Store:
             StorageError: CONTENT_MISSING, the version is absent or damaged; STORAGE_FAILED.
         """
         return self._versions.verify(version, manifest_sha256=manifest_sha256)
+
+    def look_at(self, version: ModelVersion, manifest_sha256: str, pace: Callable[[int], None]) -> str:
+        """Read a version slowly and return what is wrong with it; empty when nothing is. Nothing is changed.
+
+        Args:
+            version: which one.
+            manifest_sha256: of its manifest, as it was committed.
+            pace: told how many bytes were read; may wait, and may raise to end the reading.
+
+        Raises:
+            StorageError: STORAGE_FAILED.
+        """
+        return self._versions.look_at(version, manifest_sha256, pace)
+
+    def mend(self, content: bytes, manifest_sha256: str) -> Manifest:
+        """Make a committed version complete again out of its signed manifest and the blobs that are here.
+
+        Raises:
+            BundleError: DIGEST_MISMATCH, it is not the manifest that was committed.
+            StorageError: CONTENT_MISSING, a blob lacks; NO_SPACE; STORAGE_FAILED.
+        """
+        return self._versions.mend(content, manifest_sha256)
 
     def manifest(self, version: ModelVersion) -> Manifest:
         """Return the version's manifest.

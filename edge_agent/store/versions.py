@@ -6,6 +6,7 @@ mended in place, file by file, so that what is being served never vanishes.
 
 import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from edge_agent.errors import BundleError, Code, DocumentError, StorageError
@@ -119,6 +120,53 @@ class Versions:
             message = f"{version}: {faults[0]} is absent or damaged ({len(faults)} of {len(manifest.artefacts)})"
             raise StorageError(Code.CONTENT_MISSING, message)
         return manifest
+
+    def look_at(self, version: ModelVersion, manifest_sha256: str, pace: Callable[[int], None]) -> str:
+        """Read a version slowly and return what is wrong with it; empty when nothing is. Nothing is changed.
+
+        Args:
+            version: which one.
+            manifest_sha256: of its manifest, as it was committed.
+            pace: as ``sha256_of`` takes it.
+
+        Raises:
+            StorageError: STORAGE_FAILED.
+        """
+        manifest = self._readable(version)
+        if manifest is None or self.digest(version) != manifest_sha256:
+            return f"{version}: its manifest is absent or damaged"
+        blobs = {artefact.sha256: artefact for artefact in manifest.artefacts}
+        faults = [artefact.path for sha256, artefact in blobs.items() if not self._blobs.sound(sha256, pace=pace)]
+        if faults:
+            return f"{version}: {faults[0]} is absent or damaged ({len(faults)} of {len(manifest.artefacts)})"
+        names = {artefact.path: self._blobs.path(artefact.sha256) for artefact in manifest.artefacts}
+        lost = [path for path, blob in names.items() if not self._is_whole(inside(self.directory(version), path), blob)]
+        return f"{version}: {lost[0]} is absent or damaged" if lost else ""
+
+    def _is_whole(self, name: Path, blob: Path) -> bool:
+        return _same_file(name, blob) or (name.is_file() and sha256_of(name) == blob.name)
+
+    def mend(self, content: bytes, manifest_sha256: str) -> Manifest:
+        """Make a committed version complete again, whatever became of its manifest.
+
+        Args:
+            content: the manifest as it was signed.
+            manifest_sha256: what it must be, as it was committed.
+
+        Raises:
+            BundleError: DIGEST_MISMATCH, it is another one.
+            StorageError: CONTENT_MISSING, a blob lacks; NO_SPACE; STORAGE_FAILED.
+        """
+        came = hashlib.sha256(content).hexdigest()
+        if came != manifest_sha256:
+            message = f"expected a manifest with SHA-256 {manifest_sha256}, came {came}"
+            raise BundleError(Code.DIGEST_MISMATCH, message)
+        target = self.directory(read_manifest(content).model_version)
+        with durable.translated(target):
+            damaged = target.is_dir() and not _holds(target / MANIFEST, content)
+        if damaged:
+            durable.write(target / MANIFEST, content, mode=0o444)
+        return self.install(content)
 
     def remove(self, version: ModelVersion) -> None:
         """Delete the version if it is there; its blobs stay.
@@ -238,6 +286,10 @@ def _same_file(name: Path, blob: Path) -> bool:
             return name.samefile(blob)
         except FileNotFoundError:
             return False
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
 
 
 def _clear_quietly(staged: Path) -> None:

@@ -141,6 +141,8 @@ _SWAPS = _counter("swaps", "Activations of another version", ("model",))
 _SHADOW = _counter("shadow_comparisons", "Live requests that a candidate answered too", ("model", "agreed"))
 _DEPLOYMENTS = _counter("deployment_states", "Deployments that entered a state", ("state",))
 _DOWNLOADED = _counter("download_bytes", "Bytes that came from the repository")
+_DAMAGED = _gauge("damaged_versions", "Stored versions of which the disk lost bits, and which are not mended yet")
+_MENDED = _counter("mended_versions", "Stored versions that were mended out of the repository")
 _CAPTURES = _gauge("captures", "Captures in the spool by state", ("state",))
 _CAPTURE_BYTES = _gauge("capture_bytes", "Disk space that the spool takes")
 _DROPPED = _counter("captures_dropped", "Captures that were not kept because the spool was full")
@@ -226,6 +228,16 @@ def count_shadow(model: str, *, agreed: bool) -> None:
 def count_deployment_state(state: str) -> None:
     """Count a deployment that entered ``state``."""
     _DEPLOYMENTS.labels(state).inc()
+
+
+def show_damaged(versions: int) -> None:
+    """Show how many stored versions are damaged."""
+    _DAMAGED.set(versions)
+
+
+def count_mended() -> None:
+    """Count a version that was mended."""
+    _MENDED.inc()
 
 
 def count_download(size_bytes: int) -> None:
