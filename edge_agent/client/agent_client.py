@@ -27,7 +27,8 @@ _OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
     # The agent is on this machine: look for it again at once after its restart.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # Despite its name also the time that one try to connect may take: a busy agent's first word may take long.
+    ("grpc.min_reconnect_backoff_ms", 20_000),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
 _LAYERS = {"picture": pb.GetFrameRequest.PICTURE, "overlay": pb.GetFrameRequest.OVERLAY}
