@@ -92,6 +92,22 @@ def test_new_content_takes_the_place_of_the_old(client: Client, repo: Simulator)
         assert client.downloaded() == [f"content {number}".encode()]
 
 
+def test_a_target_that_changes_again_and_again_is_never_taken_from_a_forger(client: Client, repo: Simulator) -> None:
+    assert client.init() == OK
+    for round_ in range(6):
+        genuine = f"genuine {round_}".encode()
+        repo.add_target("file", genuine)
+        repo.update("targets")
+        # The client sees every second change.
+        if round_ % 2:
+            continue
+        assert client.download("file") == OK
+        repo.serve_target("file", f"forged! {round_}".encode())
+        repo.update("targets")
+        client.download("file")
+        assert client.downloaded() == [genuine]
+
+
 def test_a_damaged_copy_is_downloaded_again(client: Client, repo: Simulator) -> None:
     repo.add_target("file", b"content")
     repo.update("targets")
