@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +19,7 @@ from edge_agent.errors import ActivationError, BundleError, CancelledError, Code
 from edge_agent.formats import Manifest
 from edge_agent.inference.engines import EngineFile, engine_file
 from edge_agent.inference.runtimes import PACKAGE_ROOT
+from edge_agent.storage import durable
 
 if TYPE_CHECKING:
     from edge_agent.config import Inference
@@ -57,6 +59,7 @@ def build_engine(
         ActivationError: BUILD_FAILED; LOAD_FAILED where the runtime is missing.
         BundleError: FORMAT_FORBIDDEN, a file of the version is none that a runtime may be given.
         CancelledError: CANCELLED.
+        StorageError: the cache's directory cannot be made.
     """
     started = time.monotonic()
     if manifest.runtime.name not in options.runtimes:
@@ -65,7 +68,7 @@ def build_engine(
     target = engine_file(manifest, engines.absolute())
     if target.is_sound():
         return BuildReport(time.monotonic() - started, cached=True)
-    engines.mkdir(parents=True, exist_ok=True)
+    durable.make_directory(engines)
     process = _start(memory_bytes)
     try:
         _order(process, manifest, directory, target)
@@ -119,7 +122,9 @@ def _end(process: "subprocess.Popen[bytes]", target: EngineFile) -> None:
     for pipe in (process.stdin, process.stdout):
         if pipe is not None and not pipe.closed:
             pipe.close()
-    target.path.with_name(f"{target.path.name}.{process.pid}.staged").unlink(missing_ok=True)
+    # On a disk that refuses even this the build still ended as it did; the next start deletes it.
+    with suppress(OSError):
+        target.path.with_name(f"{target.path.name}.{process.pid}.staged").unlink(missing_ok=True)
 
 
 def _check(status: int, answer: bytes, memory_bytes: int) -> None:

@@ -8,6 +8,7 @@ too, whatever came first.
 
 import contextlib
 import ctypes
+import errno
 import gc
 import json
 import os
@@ -89,11 +90,14 @@ def _build(memory_bytes: int) -> int:
     except MemoryError:
         print(json.dumps({"code": Code.BUILD_FAILED.value, "message": "memory ran out"}))  # noqa: T201
     except OSError as exc:
-        print(json.dumps({"code": Code.BUILD_FAILED.value, "message": str(exc)}))  # noqa: T201
+        code = Code.NO_SPACE if exc.errno in (errno.ENOSPC, errno.EDQUOT) else Code.BUILD_FAILED
+        print(json.dumps({"code": code.value, "message": str(exc)}))  # noqa: T201
     else:
         print(json.dumps({}))  # noqa: T201
     finally:
-        staged.unlink(missing_ok=True)
+        # What cannot be deleted now is deleted at the agent's next start.
+        with contextlib.suppress(OSError):
+            staged.unlink(missing_ok=True)
     return 0
 
 

@@ -39,6 +39,9 @@ from tests.fakes.forked_names import JOB, MODEL
 from tests.fakes.tiny_models import GREY, grey_picture
 
 PATIENCE_S = 30.0
+# So long a disk is ill, while pictures are asked for.
+ILL_S = 0.5
+LEAST_SERVED = 20
 
 
 class Task(NamedTuple):
@@ -310,6 +313,30 @@ class Life:
             self.facts["rollback"] = ["", exc.code.value]
         eventually(lambda: self.parts.deployer.running() is None, "idle")
         self._must_answer(self._committed())
+
+    def troubled(self) -> None:
+        """A job installs version 2; in one of its states the disk falls ill, and later it is well again."""
+        self.cloud.create_job()
+        jobs = self.parts.jobs
+        assert isinstance(jobs, PromptJobs)
+        jobs.offer()
+        self._must(self._held.wait(PATIENCE_S), f"it never came to {self.task.hold}")
+        self.gate(thread_number("deployer"))
+        self._go.set()
+        limit = time.monotonic() + ILL_S
+        served = 0
+        while time.monotonic() < limit or served < LEAST_SERVED:
+            answered, _ = self.parts.data_plane.inspect(
+                MODEL, EncodedPicture(grey_picture(GREY)), timeout_s=PATIENCE_S, with_mask=False
+            )
+            served += 1
+            self._must(answered.version in ("1", "2"), f"{answered} answered")
+        self.facts["served"] = served
+        self.gate(thread_number("deployer"))
+        eventually(self._job_is_over, "end of the job")
+        eventually(lambda: self.parts.journal.running() is None, "end in the journal")
+        self._must_answer(self._committed())
+        self.facts["job"] = [self.cloud.ends()[0]["status"], self.cloud.ends()[0]["details"].get("code", "")]
 
     def recover(self) -> None:
         """A device starts after whatever happened, goes on with what was under way, and installs another version."""

@@ -91,6 +91,16 @@ def failing(log: Path, call: Call, error: str) -> Tracer:
     return _injecting(log, call, f"error={error}")
 
 
+def failing_all(log: Path, error: str) -> Tracer:
+    """Return a tracer that lets every change to a file or a directory fail, as long as it looks.
+
+    Opening is let through: what is opened can be read, as on a disk that is full or read-only.
+    """
+    names = [name for name in CHANGES if name not in ("openat", "write", "writev", "sendfile", "splice")]
+    calls = ",".join(names)
+    return Tracer(log, "-s", "0", "-e", f"trace={calls}", "-e", f"inject={calls}:error={error}")
+
+
 def _injecting(log: Path, call: Call, fault: str) -> Tracer:
     return Tracer(log, "-s", "0", "-e", f"trace={call.name}", "-e", f"inject={call.name}:{fault}:when={call.number}")
 
