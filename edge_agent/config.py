@@ -139,7 +139,7 @@ class Deployment(Room):
     probation: Probation = Probation()
     """Least watching of the new version while the old one stays warm."""
     window: str = Field("", pattern=rf"^(|{HOUR}-{HOUR})$")
-    """Local time in which installs may start, as 22:00-05:00; empty: always."""
+    """Local time in which installs may start, as 22:00-05:00; empty: always. Rollbacks are not bound by it."""
     reserve_bytes: int = Field(256 << 20, ge=0)
     """Disk space that a download must leave free."""
     bandwidth_bytes_per_s: int = Field(0, ge=0)
@@ -170,7 +170,7 @@ class Inference(Room):
     isolation: Literal["process", "inline"] = "process"
     """A worker process for each version, or none for very small devices."""
     memory_budget_bytes: int = Field(0, ge=0)
-    """Memory that all workers may take; 0: what the machine has."""
+    """Memory that all loaded versions may take together; 0: what the machine, or the agent's control group, has."""
     runtimes: tuple[RuntimeName, ...] = Field(("onnxruntime",), min_length=1)
     """Runtimes to use, the preferred first."""
     threads: int = Field(1, ge=1, le=256)

@@ -48,7 +48,7 @@ def _steps() -> list[tuple[State, State, str]]:
     for operation, path in PATHS.items():
         for pair in pairwise(path):
             steps.setdefault(pair, []).append(operation)
-    return [(*pair, "" if len(takers) == len(PATHS) else takers[0]) for pair, takers in steps.items()]
+    return [(*pair, "" if len(takers) == len(PATHS) else ", ".join(takers)) for pair, takers in steps.items()]
 
 
 def _ways_out() -> Iterator[tuple[State | str, State, str]]:
