@@ -13,7 +13,7 @@ from typing import Any
 
 from scripts.benchlib.ota import measure_ota
 from scripts.benchlib.reconnect import measure_reconnect
-from scripts.benchlib.swaps import measure_swaps
+from scripts.benchlib.swaps import SWAPS, measure_swaps
 
 Figures = dict[str, Any]
 FIELDS = (
@@ -31,7 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench delivery")
     parser.add_argument("--json", action="store_true", help="only the last line, which is JSON anyway")
     parser.add_argument("--rounds", type=int, default=3, help="updates of 100 MB")
-    parser.add_argument("--swaps", type=int, default=100, help="deployments under load; 1000 take most of an hour")
+    parser.add_argument(
+        "--swaps", type=int, default=SWAPS, help="deployments under load; a thousand take a quarter of an hour"
+    )
     asked = parser.parse_args(arguments)
     figures: Figures = dict.fromkeys(FIELDS)
     measured: tuple[Callable[[], Figures], ...] = (
