@@ -197,7 +197,8 @@ def open_objects(
     if parts.scheme == "file":
         return _open_directory(parts)
     connection = stores.Connection(timeouts, _read_ca(ca), proxy)
-    stores.check_connection(connection)
+    if connection.ca is not None or connection.proxy:
+        stores.check_connection(connection)  # else there is nothing to be wrong, and a client takes a while to make
     if parts.scheme == "s3":
         provider = credential_provider(credentials, aws_iot=aws_iot)
         return ObjectStore(lambda keys: stores.open_s3(parts, keys, provider, connection), provider)

@@ -6,6 +6,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -54,24 +55,30 @@ def peer(repository: SignedRepository) -> Iterator[TransferPeer]:
         yield peer
 
 
-def _device(directory: Path, repository: SignedRepository, url: str, **limits: object) -> AgentDevice:
+@contextmanager
+def _running(directory: Path, repository: SignedRepository, url: str, **limits: object) -> Iterator[AgentDevice]:
+    """Yield a device with version 1 committed."""
     rooms = {
         "repository": {"url": url},
         "trust": {"root": repository.root, "allow_demo_root": True},
         "deployment": {"reserve_bytes": 0, **limits},
     }
     device = AgentDevice(directory / "device", rooms)
-    device.start()
-    assert device.install((MODEL, "1")).state == "COMMITTED"
-    return device
+    try:
+        device.start()
+        report = device.install((MODEL, "1"))
+        assert report.state == "COMMITTED", f"{report.code}: {report.message}"
+        yield device
+        assert device.stop() == 0
+    finally:
+        if device.process is not None:  # a failed test leaves nobody behind
+            device.kill()
 
 
 @pytest.fixture
 def device(tmp_path: Path, repository: SignedRepository, peer: TransferPeer) -> Iterator[AgentDevice]:
-    device = _device(tmp_path, repository, peer.url)
-    yield device
-    if device.process is not None:
-        assert device.stop() == 0
+    with _running(tmp_path, repository, peer.url) as device:
+        yield device
 
 
 def _begin(device: AgentDevice) -> str:
@@ -146,8 +153,7 @@ def test_a_stick_pulled_out_in_the_middle_and_put_back_installs_the_same_verifie
     tmp_path: Path, repository: SignedRepository
 ) -> None:
     stick, pocket = repository.directory, tmp_path / "pocket"
-    device = _device(tmp_path, repository, stick.as_uri(), bandwidth_bytes_per_s=2 * MIB)
-    try:
+    with _running(tmp_path, repository, stick.as_uri(), bandwidth_bytes_per_s=2 * MIB) as device:
         identity = _begin(device)
         eventually(lambda: (_partial(device).exists() and _partial(device).stat().st_size > MIB) or None)
         stick.rename(pocket)
@@ -156,5 +162,31 @@ def test_a_stick_pulled_out_in_the_middle_and_put_back_installs_the_same_verifie
         pocket.rename(stick)
         assert _end(device, identity).state == "COMMITTED"
         assert (device.state_dir / "blobs" / BALLAST_SHA256).read_bytes() == BALLAST
-    finally:
-        assert device.stop() == 0
+
+
+def test_a_storm_that_outlasts_the_deadline_fails_the_deployment_and_says_why(
+    device: AgentDevice, peer: TransferPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert device.stop() == 0
+    monkeypatch.setenv("EDGE_AGENT__DEPLOYMENT__DEADLINE_S", "12")
+    device.start()
+    storm = [Fault(status=503)] * 10_000
+    peer.misbehave_at(BLOB, *storm)
+    report = _end(device, _begin(device))
+    assert peer.faults_left < len(storm)
+    assert (report.state, report.code) == ("FAILED", "DEADLINE_EXCEEDED")
+    assert "503" in report.message
+    assert device.inspect(grey_picture(GREY)).results[0].version == "1"
+
+
+def test_a_server_that_trickles_is_dropped_by_the_floor_of_the_settings_and_the_release_still_comes(
+    device: AgentDevice, peer: TransferPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert device.stop() == 0
+    monkeypatch.setenv("EDGE_AGENT__DEPLOYMENT__SLOWEST_BYTES_PER_S", "10000")
+    monkeypatch.setenv("EDGE_AGENT__DEPLOYMENT__SLOWEST_WINDOW_S", "1")
+    device.start()
+    peer.misbehave_at(BLOB, Fault(trickle_s=0.05))
+    assert _end(device, _begin(device)).state == "COMMITTED"
+    assert peer.faults_left == 0
+    assert "expected at least 10000 bytes/s" in device.log.read_text()

@@ -76,6 +76,16 @@ def test_a_connection_that_is_hurt_costs_another_try_and_no_byte_is_wrong(
     assert fetch.lengths == sorted(fetch.lengths), "bytes that had arrived were thrown away"
 
 
+@pytest.mark.parametrize("status", [408, 429, 500, 503, 504])
+def test_a_call_is_tried_once_and_again_only_by_whoever_counts_the_tries(peer: TransferPeer, status: int) -> None:
+    peer.always = Fault(status=status)
+    objects = open_objects(f"{peer.url}/repository", timeouts=TIMEOUTS)
+    with pytest.raises(TransferError) as told:
+        objects.read(KEY, limit_bytes=MIB)
+    assert not told.value.permanent
+    assert len(peer.requests) == 1
+
+
 def test_what_came_before_a_reset_is_not_fetched_again(peer: TransferPeer, proxy: ChaosProxy, tmp_path: Path) -> None:
     proxy.hurt(Harm("cut", 3 * MIB))
     _fetch(proxy.url, tmp_path)()
