@@ -314,6 +314,20 @@ class Life:
         eventually(lambda: self.parts.deployer.running() is None, "idle")
         self._must_answer(self._committed())
 
+    def stopped(self) -> None:
+        """A job installs version 2; in one of its states the agent is stopped in good order."""
+        self.cloud.create_job()
+        jobs, stop = self.parts.jobs, self.parts.deployer.stop
+        assert isinstance(jobs, PromptJobs)
+        jobs.offer()
+        self._must(self._held.wait(PATIENCE_S), f"it never came to {self.task.hold}")
+
+        def stop_and_go() -> None:
+            stop()
+            self._go.set()
+
+        self.parts.deployer.stop = stop_and_go  # type: ignore[method-assign]
+
     def troubled(self) -> None:
         """A job installs version 2; in one of its states the disk falls ill, and later it is well again."""
         self.cloud.create_job()
