@@ -28,6 +28,10 @@ class Deaths:
         """Tell whether the worker is away by no fault of the candidate."""
         return now < self._excused_until.get(model, float("-inf"))
 
+    def is_open(self, model: str, restarts: int) -> bool:
+        """Tell whether there was a death that nobody has answered for yet."""
+        return restarts > self._accounted.get(model, 0)
+
     def unexplained(self, model: str, restarts: int, now: float, *, settled: bool) -> int:
         """Return how many deaths there were that nothing explains, each once.
 

@@ -84,6 +84,7 @@ class _Watching:
         self._tally = Tally(versions)
         self._suspects = Offers(versions, _is_suspect, lambda: self._aside.has_room, self._suspect)
         self._deaths = Deaths()
+        self._unheard: list[Answered] = []
 
     def run(self, golden: Callable[[Deployment, str], None]) -> Deployment:
         """Return the record with everything that was seen; what was seen is kept also where it ends badly."""
@@ -91,7 +92,8 @@ class _Watching:
             with self._aside:
                 with self._serving.watched_by(self._told):
                     self._watch()
-                self._replay(golden)
+                    self._replay(golden)
+                self._look(0.0)
             guards.check_probation(self._watched, self._policy, over=True)
         except ActivationError:
             self._keep()
@@ -102,14 +104,20 @@ class _Watching:
     def _watched(self) -> Watch:
         return self._record.probation
 
+    @property
+    def _is_open(self) -> bool:
+        restarts = {name: pair.candidate.restarts for name, pair in self._pairs.items()}
+        open_still = bool(self._unheard) or not self._aside.idle
+        return open_still or any(self._deaths.is_open(name, count) for name, count in restarts.items())
+
     def _told(self, answered: Answered) -> None:
         self._tally(answered)
         self._suspects(answered)
 
     def _watch(self) -> None:
         kept_at = before = time.monotonic()
-        # To its end only when it is known of every failed request whose fault it is.
-        while not (guards.probation_is_over(self._watched, self._pairs, self._policy) and self._aside.idle):
+        # To its end only when it is known of every failed request, and of every death, whose fault it is.
+        while not guards.probation_is_over(self._watched, self._pairs, self._policy) or self._is_open:
             self._work.wait(min(LOOK_S, self._policy.limit_s))
             now = time.monotonic()
             self._look(now - before)
@@ -127,7 +135,7 @@ class _Watching:
             for picture in pictures:
                 while not self._aside.offer(functools.partial(self._ask_both, name, picture)):
                     self._pause()
-            while not self._aside.idle:
+            while self._is_open:
                 self._pause()
             golden(self._record, name)
 
@@ -142,6 +150,11 @@ class _Watching:
         self._count(seconds)
         for opinion in opinions:
             self._weigh(opinion, now)
+        if opinions or settled:
+            # Too many at once to ask for another opinion of each: they are taken for what those heard last were.
+            unheard, self._unheard = self._unheard, []
+            for request in unheard:
+                self._weigh(Opinion(request, None), now)
         for name, pair in self._pairs.items():
             deaths = self._deaths.unexplained(name, pair.candidate.restarts, now, settled=settled)
             if deaths:
@@ -155,10 +168,7 @@ class _Watching:
             models[name] = comparison.answered_more(self._watched.of(name), answered)
             requests += len(answered)
         self._become(models=models, requests=requests, seconds=self._watched.seconds + seconds)
-        for unheard in self._suspects.take_dropped():
-            # Too many at once to ask for another opinion of each.
-            if is_own_fault(unheard.error):
-                self._fail(str(unheard.error))
+        self._unheard += self._suspects.take_dropped()
 
     def _weigh(self, opinion: Opinion, now: float) -> None:
         candidate, before, replayed = opinion
@@ -176,7 +186,8 @@ class _Watching:
             self._fail(str(candidate.error))
         else:
             return
-        self._deaths.explain(name, now, excused=shared)
+        if candidate.error.code is not Code.INTERNAL:
+            self._deaths.explain(name, now, excused=shared)
 
     def _count_replayed(self, opinion: Opinion) -> None:
         name, watch = opinion.candidate.model.name, self._watched

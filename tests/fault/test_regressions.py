@@ -128,6 +128,7 @@ def end_of(line: WatchedLine, identity: str) -> DeploymentReport:
     ("bad", "policy", "greys", "says"),
     [
         ({"fault": "glare-crash"}, {}, [GLARE], "error rate of at most 0, came 1 failures"),
+        ({"fault": "glare-hang"}, {}, [GLARE], "answered nothing for 2 s"),
         ({"fault": "glare-nan"}, {}, [GLARE], "came NaN"),
         ({"fault": "slow"}, {"max_latency_ratio": 10}, [GREY], "latency ratio of at most 10"),
         (
@@ -137,7 +138,7 @@ def end_of(line: WatchedLine, identity: str) -> DeploymentReport:
             "share of NG (before 0, now 1) of at most 0.3",
         ),
     ],
-    ids=["crash", "nan", "latency", "verdicts"],
+    ids=["crash", "hang", "nan", "latency", "verdicts"],
 )
 def test_a_late_regression_in_probation_rolls_back_to_the_warm_version(
     line: Line, bad: dict[str, Any], policy: dict[str, Any], greys: list[int], says: str
@@ -176,3 +177,30 @@ def test_a_death_caused_by_a_request_that_also_ends_the_committed_versions_worke
     assert {entry["version"] for entry in device.logged("worker_replaced") if "version" in entry} == {"1", "2"}
     assert [entry["model"] for entry in device.logged("failure_excused")]
     assert all(answer.is_right for answer in load.answers)
+
+
+def compared(report: DeploymentReport) -> float:
+    return figures(report, "SHADOW").get("compared", 0) if report.state == "SHADOW" else 0
+
+
+def test_killed_in_the_middle_of_a_shadow_its_counters_are_kept_and_it_still_blocks(line: Line) -> None:
+    shadow = {"min_requests": 100_000, "max_seconds": 30}
+    worse = {"bias": 4.0, "changes": {"policy": {"shadow": shadow}}}
+    device = line({"1": {}, "2": worse})
+    with device.device.client() as client:
+        identity = client.install([ModelVersion(MODEL, "2")])
+    with Load(device.device, [GREY, BRIGHT], pause_s=0.05):
+        half = device.device.wait_for_deployment(lambda report: report.id == identity and compared(report) > 20)
+    device.device.kill()
+    device.device.start()
+    assert device.answering() == "1"
+    with Load(device.device, [GREY, BRIGHT], pause_s=0.05) as load:
+        report = end_of(device, identity)
+    assert report.code == "SHADOW_REGRESSION", report.message
+    seen = figures(report, "SHADOW")
+    assert seen["compared"] > compared(half)
+    assert [entry.state for entry in report.states].count("SHADOW") == 1
+    # Most of the time had passed before the kill, and was not served again.
+    assert seen["seconds_watched"] < 32
+    assert device.device.generation() == {MODEL: "1"}
+    assert {answer.version for answer in load.answers} == {"1"}

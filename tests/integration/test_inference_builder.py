@@ -175,6 +175,17 @@ def test_a_build_that_takes_too_long_is_ended(tmp_path: Path, manifest: Manifest
     assert worker_processes() == []
 
 
+def test_a_build_that_takes_too_much_memory_is_ended(tmp_path: Path) -> None:
+    manifest = write_version(tmp_path / "v", fault="build-memory")
+    with pytest.raises(ActivationError) as caught:
+        build(tmp_path, manifest, memory_bytes=384 << 20)
+    assert caught.value.code is Code.BUILD_FAILED
+    assert "it may take 402653184 bytes" in caught.value.message
+    assert worker_processes() == []
+    assert list((tmp_path / "engines").iterdir()) == []
+    assert not build(tmp_path, manifest)  # it is only too much for the limit
+
+
 def test_a_builder_that_is_killed_is_a_failed_build(tmp_path: Path, manifest: Manifest) -> None:
     def kill() -> bool:
         for child in worker_processes():
@@ -200,6 +211,9 @@ def test_the_builder_is_niced_and_the_worker_is_not(tmp_path: Path, manifest: Ma
     session = open_session(tmp_path / "v", manifest, Inference(), engines=tmp_path / "engines")
     (worker,) = worker_processes()
     assert worker.nice() == ours
+    # When memory runs out the kernel ends workers, not the agent.
+    ours_score = int(Path("/proc/self/oom_score_adj").read_text())
+    assert int(Path(f"/proc/{worker.pid}/oom_score_adj").read_text()) == 500 > ours_score
     session.close()
     # The first look may come before it has niced itself, so both values may be among those seen.
     assert seen <= {ours, 19}
