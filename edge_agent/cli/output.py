@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -26,15 +26,16 @@ def show_lines(lines: Iterable[str]) -> None:
 
 def show_table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
     """Print rows in columns as wide as what is in them; without rows say ``empty``."""
+    lines = list(table(heads, rows))
+    show_lines(lines if lines[1:] else [empty])
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    """Return the lines of a table whose columns are as wide as what is in them, the heads first."""
     cells = [[printable(str(cell)) for cell in row] for row in rows]
-    if not cells:
-        show_lines([empty])
-        return
     widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
-    show_lines(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in [heads, *cells]
-    )
+    for row in [heads, *cells]:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def note(text: str) -> None:

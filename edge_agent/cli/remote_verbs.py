@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edge_agent.cli import deployments as deployment_words
 from edge_agent.cli.context import places
 from edge_agent.cli.output import AsJson, moment, note, show_json, show_lines, show_table, size
 from edge_agent.client import AgentClient
@@ -50,10 +51,9 @@ def deployments(
     if as_json:
         show_json(found)
     elif deployment_id:
-        show_lines(line for report in found for line in _deployment_lines(report))
+        show_lines(line for report in found for line in deployment_words.lines(report))
     else:
-        heads = ("ID", "OPERATION", "MODELS", "STATE", "CODE", "STARTED", "ENDED")
-        show_table(heads, map(_deployment_row, found), empty="no deployments yet")
+        show_table(deployment_words.HEADS, map(deployment_words.row, found), empty="no deployments yet")
 
 
 def events(
@@ -82,7 +82,7 @@ def rollback(
     """Take a model back to its previous version; ends when that is durable."""
     with _agent(context) as client:
         report = client.roll_back(model, reason, actor=_actor())
-    show_json(report) if as_json else show_lines(_deployment_lines(report))
+    show_json(report) if as_json else show_lines(deployment_words.lines(report))
 
 
 def configure(
@@ -100,7 +100,7 @@ def configure(
         raise typer.BadParameter("expected either --threshold X or --as-signed", param_hint="'--threshold'")
     with _agent(context) as client:
         report = client.configure(model, threshold, reason, actor=_actor())
-    show_json(report) if as_json else show_lines(_deployment_lines(report))
+    show_json(report) if as_json else show_lines(deployment_words.lines(report))
 
 
 def remove(
@@ -112,7 +112,7 @@ def remove(
     """Take a model off this device; refused while an application is mapped to it."""
     with _agent(context) as client:
         report = client.remove(model, reason, actor=_actor())
-    show_json(report) if as_json else show_lines(_deployment_lines(report))
+    show_json(report) if as_json else show_lines(deployment_words.lines(report))
 
 
 def captures(context: typer.Context, limit: Limit = 20, as_json: AsJson = False) -> None:
@@ -169,39 +169,13 @@ def _status_lines(answer: Status) -> Iterator[str]:
     for model in answer.models:
         yield f"model {model.name}: {model.active or 'none'} {model.state}, before it {model.previous or 'none'}"
     if answer.deployment:
-        yield from _deployment_lines(answer.deployment)
+        yield from deployment_words.lines(answer.deployment)
     yield f"inspected: {counts.ok} OK, {counts.ng} NG, {counts.no_result} NO RESULT"
     if answer.last_frame:
         yield f"last: {_frame_line(answer.last_frame)}"
     yield f"captures: {captured.pending} pending, {captured.failed} failed, {size(captured.bytes)}"
     if not answer.clock.trusted:
         yield "clock: not trusted; installs wait for it"
-
-
-def _deployment_row(report: DeploymentReport) -> tuple[str, ...]:
-    started, ended = moment(report.started), moment(report.ended)
-    return report.id, report.operation, _changes(report), report.state, report.code, started, ended
-
-
-def _deployment_lines(report: DeploymentReport) -> Iterator[str]:
-    progress = f", {size(report.bytes_done)} of {size(report.bytes_total)}" if report.bytes_total else ""
-    code = f" {report.code}" if report.code else ""
-    yield f"deployment {report.id}: {report.operation} {_changes(report)}: {report.state}{code}{progress}"
-    for text in (report.message, report.remark, report.reason):
-        if text:
-            yield f"  {text}"
-    for state in report.states:
-        yield f"  {moment(state.at)}  {state.state}  {state.seconds:.1f} s"
-
-
-def _changes(report: DeploymentReport) -> str:
-    if report.operation == "configure":
-        return ", ".join(f"{m.name} threshold {_or_signed(m.threshold)}" for m in report.models)
-    return ", ".join(f"{model.name} {model.from_ or 'none'} -> {model.to or 'none'}" for model in report.models)
-
-
-def _or_signed(threshold: float | None) -> str:
-    return "as signed" if threshold is None else f"{threshold:g}"
 
 
 def _threshold(model: ModelStatus) -> str:
@@ -216,7 +190,7 @@ def _event_line(event: Event) -> str:
     if isinstance(payload, InspectedFrame):
         return f"{moment(event.at)}  frame  {_frame_line(payload)}"
     if isinstance(payload, DeploymentReport):
-        return f"{moment(event.at)}  deployment  {next(_deployment_lines(payload))}"
+        return f"{moment(event.at)}  deployment  {deployment_words.head(payload)}"
     return f"{moment(event.at)}  {event.kind}  {payload.model_dump_json(by_alias=True)}"
 
 

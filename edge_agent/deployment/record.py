@@ -237,6 +237,8 @@ def to_report(record: Deployment) -> DeploymentReport:
         message=record.message,
         remark=record.remark,
         reason=record.reason,
+        actor=record.actor,
+        refusal=record.refusal,
         started=record.started,
         ended=record.ended,
         states=record.states,

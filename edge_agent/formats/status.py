@@ -84,6 +84,8 @@ class DeploymentReport(Document):
     message: str = ""
     remark: str = Field("", description="what it waits for, or how it must go about it, and why")
     reason: str = ""
+    actor: str = Field("", description="who made the local call; empty: a job asked for it")
+    refusal: str = Field("", description="why the cloud will never take the last report; empty: it took it, or may yet")
     started: float
     ended: float | None = None
     states: tuple[StateReport, ...] = ()

@@ -43,6 +43,9 @@ class JobsCloud(Protocol):
     def standing(self, thing: str, job_id: str) -> Standing | None:
         """Return how the thing's execution stands; None when there is none."""
 
+    def shadow(self, thing: str) -> dict[str, Any]:
+        """Return what the thing's device shadow reports."""
+
     def restart(self) -> None:
         """Stop it and start it again on the same address, jobs kept, connections not."""
 
@@ -78,6 +81,9 @@ class MosquittoCloud:
         execution = self.responder.service.executions.get((thing, job_id))
         return Standing(execution.status, execution.details or {}, execution.version) if execution else None
 
+    def shadow(self, thing: str) -> dict[str, Any]:
+        return self.responder.shadows.get(thing, {})
+
     def restart(self) -> None:
         self.broker.kill()
         self.broker.start()
@@ -98,8 +104,11 @@ class EmulatedCloud:
         self.directory = directory
         self.cloud = LocalCloud(directory / "cloud")
         self.endpoints = self.cloud.start()
-        self.iot = boto3.client(
-            "iot",
+        self.iot, self.data = self._client("iot"), self._client("iot-data")
+
+    def _client(self, service: str) -> Any:
+        return boto3.client(
+            service,
             endpoint_url=self.endpoints.gateway_url,
             region_name="us-east-1",
             aws_access_key_id="test",
@@ -139,12 +148,23 @@ class EmulatedCloud:
         details = execution.get("statusDetails", {}).get("detailsMap", {})
         return Standing(execution["status"], details, execution["versionNumber"])
 
+    def shadow(self, thing: str) -> dict[str, Any]:
+        try:
+            answer = self.data.get_thing_shadow(thingName=thing)
+        except ClientError as exc:
+            if exc.response["Error"]["Code"] == "ResourceNotFoundException":
+                return {}
+            raise
+        reported: dict[str, Any] = json.loads(answer["payload"].read())["state"].get("reported", {})
+        return reported
+
     def restart(self) -> None:
         assert self.cloud.stop()
         assert not self.cloud.start().fresh
 
     def stop(self) -> None:
         self.iot.close()
+        self.data.close()
         self.cloud.stop()
 
 

@@ -1,7 +1,9 @@
 """The job service of the tests, on a real mosquitto broker: a client that answers devices' requests."""
 
+import json
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +16,7 @@ FILTERS = (
     "$aws/things/+/jobs/start-next",
     "$aws/things/+/jobs/+/get",
     "$aws/things/+/jobs/+/update",
+    "$aws/things/+/shadow/update",
 )
 
 
@@ -31,6 +34,9 @@ class JobsResponder:
         self.ready = threading.Event()
         self.lose: Callable[[Publication], bool] = lambda _: False
         """Says which messages of the service are lost on the way."""
+        self.rejections: Counter[str] = Counter()
+        self.shadows: dict[str, dict[str, Any]] = {}
+        """What each thing's shadow reports."""
         self._inputs: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._link = MqttConnection(settings, "job-service", hand_over=self._inputs.put)
         self._thread = threading.Thread(target=self._run, name="job-service", daemon=True)
@@ -67,6 +73,9 @@ class JobsResponder:
                 self.ready.set()
             case Disconnected():
                 self.ready.clear()
+            case Received(topic, payload) if topic.endswith("/shadow/update"):
+                thing = topic.split("/")[2]
+                self.shadows[thing] = _merged(self.shadows.get(thing, {}), json.loads(payload)["state"]["reported"])
             case Received(topic, payload):
                 self._say(self.service.handle(topic, payload))
             case _:
@@ -74,5 +83,13 @@ class JobsResponder:
 
     def _say(self, publications: list[Publication]) -> None:
         for publication in publications:
+            if publication.topic.endswith("/rejected"):
+                self.rejections[json.loads(publication.payload)["code"]] += 1
             if not self.lose(publication):
                 self._link.publish(*publication)
+
+
+def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return what AWS makes of a shadow and an update of it: objects are merged, a null takes its key out."""
+    both = {key: _merged(old.get(key) or {}, value) if isinstance(value, dict) else value for key, value in new.items()}
+    return {key: value for key, value in {**old, **both}.items() if value is not None}

@@ -1,7 +1,6 @@
 """Killed in state X: what the table's row says about serving, resuming and the job's end is what happens."""
 
 import itertools
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +10,10 @@ import pytest
 
 from edge_agent.deployment.states import INSTALL, State
 from tests.fakes.deployment import install
-from tests.fakes.device import AgentDevice, eventually
-from tests.fakes.jobs_clouds import MosquittoCloud, Standing
+from tests.fakes.job_line import MODEL, Line
+from tests.fakes.jobs_clouds import MosquittoCloud
 from tests.fakes.repository import SignedRepository
 from tests.fakes.signed import publish_versions
-from tests.fakes.tiny_models import GREY, grey_picture
-
-MODEL = "img-classification"
 
 
 class Row(NamedTuple):
@@ -53,50 +49,6 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> SignedRepository:
     repository = SignedRepository(tmp_path_factory.mktemp("repository"), now=time.time())
     publish_versions(repository, (MODEL, "1"), (MODEL, "2"))
     return repository
-
-
-class Line:
-    """One device with version 1 committed, and its job."""
-
-    def __init__(self, directory: Path, cloud: MosquittoCloud, repository: SignedRepository) -> None:
-        self.cloud, self.directory = cloud, directory
-        self.thing, mqtt = cloud.new_device()
-        self.device = AgentDevice(
-            directory,
-            {
-                "device": {"thing": self.thing},
-                "mqtt": mqtt.model_dump(mode="json"),
-                "repository": {"url": repository.directory.as_uri()},
-                "trust": {"root": repository.root, "allow_demo_root": True},
-            },
-        )
-        self.device.start()
-        assert self.device.install((MODEL, "1")).state == "COMMITTED"
-        self.device.stop()
-
-    def start(self, hold: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Start the agent with its deployment held at ``hold``."""
-        for name in ("held", "go"):
-            (self.directory / name).unlink(missing_ok=True)
-        monkeypatch.setenv("HOLD", hold)
-        self.device.start(sys.executable, "-m", "tests.fakes.held_agent")
-
-    def wait_until_held(self) -> None:
-        held = self.directory / "held"
-        eventually(lambda: held.exists() or None, lambda: self.device.log.read_text()[-3000:])
-
-    def let_go(self) -> None:
-        (self.directory / "go").touch()
-
-    def answering(self) -> str:
-        return self.device.inspect(grey_picture(GREY)).results[0].version
-
-    def end_of(self, job_id: str) -> Standing:
-        def ended() -> Standing | None:
-            standing = self.cloud.standing(self.thing, job_id)
-            return standing if standing and standing.status in ("SUCCEEDED", "FAILED", "REJECTED") else None
-
-        return eventually(ended, lambda: self.device.log.read_text()[-3000:])
 
 
 @pytest.fixture

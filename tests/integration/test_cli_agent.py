@@ -50,7 +50,8 @@ def test_status_json_has_the_fields_that_scripts_rely_on(run: Any) -> None:
 def test_deployments_json_has_the_fields_that_scripts_rely_on(run: Any) -> None:
     code, out, _ = run("rollback", "unet", "--reason", "too many NG", "--json")
     report = json.loads(out)
-    assert (code, report["models"]) == (0, [{"name": "unet", "from": "2", "to": "1"}])
+    (model,) = report["models"]
+    assert (code, model | {"name": "unet", "from": "2", "to": "1"}) == (0, model)
     assert report["reason"].startswith("too many NG (cli")
     _, out, _ = run("deployments", "--json")
     (listed,) = json.loads(out)
@@ -60,7 +61,12 @@ def test_deployments_json_has_the_fields_that_scripts_rely_on(run: Any) -> None:
     _, out, _ = run("deployments", report["id"], "--json")
     assert json.loads(out) == [report]
     assert "unet 2 -> 1" in run("deployments")[1]
-    assert "too many NG" in run("deployments", report["id"])[1]
+    told = run("deployments", report["id"])[1]
+    assert "too many NG" in told
+    assert report["actor"] in told
+    assert [line.split()[0] for line in told.splitlines()[-len(report["states"]) :]] == [
+        state["state"] for state in report["states"]
+    ]
 
 
 def test_failures_end_with_codes_of_their_own_and_one_line(run: Any) -> None:

@@ -96,6 +96,8 @@ def test_the_operators_calls_are_a_service_of_their_own() -> None:
             "WatchEvents",
             "ListDeployments",
             "RollBack",
+            "Remove",
+            "Configure",
             "Install",
             "GetFrame",
             "ListCaptures",

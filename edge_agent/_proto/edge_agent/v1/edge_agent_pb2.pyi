@@ -246,7 +246,7 @@ class DeploymentState(_message.Message):
     def __init__(self, state: _Optional[str] = ..., at: _Optional[float] = ..., seconds: _Optional[float] = ..., bytes: _Optional[int] = ..., figures: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class Deployment(_message.Message):
-    __slots__ = ("id", "job_id", "models", "operation", "state", "code", "message", "started", "ended", "states", "bytes_done", "bytes_total", "reason", "remark")
+    __slots__ = ("id", "job_id", "models", "operation", "state", "code", "message", "started", "ended", "states", "bytes_done", "bytes_total", "reason", "remark", "actor", "refusal")
     ID_FIELD_NUMBER: _ClassVar[int]
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
@@ -261,6 +261,8 @@ class Deployment(_message.Message):
     BYTES_TOTAL_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     REMARK_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
     id: str
     job_id: str
     models: _containers.RepeatedCompositeFieldContainer[DeployedModel]
@@ -275,7 +277,9 @@ class Deployment(_message.Message):
     bytes_total: int
     reason: str
     remark: str
-    def __init__(self, id: _Optional[str] = ..., job_id: _Optional[str] = ..., models: _Optional[_Iterable[_Union[DeployedModel, _Mapping]]] = ..., operation: _Optional[str] = ..., state: _Optional[str] = ..., code: _Optional[str] = ..., message: _Optional[str] = ..., started: _Optional[float] = ..., ended: _Optional[float] = ..., states: _Optional[_Iterable[_Union[DeploymentState, _Mapping]]] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., reason: _Optional[str] = ..., remark: _Optional[str] = ...) -> None: ...
+    actor: str
+    refusal: str
+    def __init__(self, id: _Optional[str] = ..., job_id: _Optional[str] = ..., models: _Optional[_Iterable[_Union[DeployedModel, _Mapping]]] = ..., operation: _Optional[str] = ..., state: _Optional[str] = ..., code: _Optional[str] = ..., message: _Optional[str] = ..., started: _Optional[float] = ..., ended: _Optional[float] = ..., states: _Optional[_Iterable[_Union[DeploymentState, _Mapping]]] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., reason: _Optional[str] = ..., remark: _Optional[str] = ..., actor: _Optional[str] = ..., refusal: _Optional[str] = ...) -> None: ...
 
 class ListDeploymentsRequest(_message.Message):
     __slots__ = ("id", "limit")
