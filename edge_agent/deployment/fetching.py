@@ -15,7 +15,7 @@ from edge_agent.deployment.plan import Machine, Offer
 from edge_agent.deployment.record import Deployment, note, time_left
 from edge_agent.deployment.serving import Serving
 from edge_agent.deployment.space import Space
-from edge_agent.deployment.work import Meter, Work, patiently
+from edge_agent.deployment.work import Meter, Work, interrupter, patiently
 from edge_agent.errors import Code, RefusedError, StorageError
 from edge_agent.formats import Artefact, ModelVersion, Policy
 from edge_agent.store import Store
@@ -37,16 +37,11 @@ class AlreadyCurrent(Exception):  # noqa: N818 - an outcome, not an error
 class Releases(Protocol):
     """The signed repository, as the trust room shows it."""
 
-    def refresh(self) -> None:
-        """Fetch metadata and manifests, and say what exactly is to be installed.
+    def refresh(self, check: Callable[[], None] | None = None) -> None:
+        """Fetch and verify metadata; what ``check`` raises ends that."""
 
-        Raises:
-            RefusedError, TrustError, BundleError, TransferError: as the trust room and ``plan`` say.
-        """
-        """Fetch and verify metadata."""
-
-    def release(self, version: ModelVersion) -> Release:
-        """Return a verified release."""
+    def release(self, version: ModelVersion, check: Callable[[], None] | None = None) -> Release:
+        """Return a verified release; what ``check`` raises ends that."""
 
     def floor(self, model: str) -> int:
         """Return the lowest release_seq that may run."""
@@ -124,10 +119,11 @@ class Fetching:
             RefusedError, TrustError, BundleError, TransferError: as the trust room and ``plan`` say.
         """
         releases = self._required(self._releases)
-        patiently(releases.refresh, work)
+        check = interrupter(work)
+        patiently(functools.partial(releases.refresh, check), work)
         offers: dict[str, Offer] = {}
         for target in record.targets:
-            release = patiently(functools.partial(releases.release, target.version), work)
+            release = patiently(functools.partial(releases.release, target.version, check), work)
             offers[target.name] = Offer(release.manifest, release.sha256)
             self._journal.keep_manifest(release.sha256, release.content)
         targets = plan.plan_install(

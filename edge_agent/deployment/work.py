@@ -14,6 +14,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PROGRESS_INTERVAL_S = 0.5
+LOOK_INTERVAL_S = 5.0
 LIMIT_BACK_OFF_S = 120.0
 
 
@@ -71,6 +72,18 @@ class Meter:
         if record.bytes_done != self._told_bytes and time.monotonic() - self._told_at >= PROGRESS_INTERVAL_S:
             self._told_at, self._told_bytes = time.monotonic(), record.bytes_done
             self._work.progress(record)
+
+
+def interrupter(work: Work) -> Callable[[], None]:
+    """Return what raises, asked during a long call, when the deployment must end: at once, or at its deadline."""
+    looked_at = [time.monotonic()]
+
+    def check() -> None:
+        if work.cancelled() or time.monotonic() - looked_at[0] >= LOOK_INTERVAL_S:
+            looked_at[0] = time.monotonic()
+            work.wait(0.0)
+
+    return check
 
 
 def patiently(call: Callable[[], T], work: Work) -> T:

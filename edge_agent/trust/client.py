@@ -10,7 +10,7 @@ from edge_agent.formats import ClockStatus, Manifest, ModelVersion
 from edge_agent.formats.manifest import LIMIT_BYTES
 from edge_agent.trust import metadata, rules
 from edge_agent.trust.floors import FloorFiles, Floors
-from edge_agent.trust.working_copy import Readable
+from edge_agent.trust.working_copy import Check, Readable, Watched
 
 
 class Release(NamedTuple):
@@ -62,8 +62,11 @@ class TrustClient:
         self._chain: metadata.Chain | None = None
         self._lock = threading.Lock()
 
-    def refresh(self) -> None:
+    def refresh(self, check: Check | None = None) -> None:
         """Fetch and verify the metadata, raise the floors; what fails leaves no trace.
+
+        Args:
+            check: asked often while something is read; what it raises ends the refresh.
 
         Raises:
             TrustError: SIGNATURE_INVALID, METADATA_EXPIRED, METADATA_ROLLBACK, CLOCK_UNTRUSTED, DEMO_ROOT.
@@ -73,13 +76,17 @@ class TrustClient:
         with self._lock:
             self._chain = None
             now = self._now()
-            chain = self._verified(now)
+            chain = self._verified(now, self._reading(check))
             chain = self._accept(chain)
             rules.check_clock(self._judged(now))
             self._chain = chain
 
-    def release(self, version: ModelVersion) -> Release:
+    def release(self, version: ModelVersion, check: Check | None = None) -> Release:
         """Return the verified manifest of a release, from what the last refresh brought.
+
+        Args:
+            version: which.
+            check: as at ``refresh``.
 
         Raises:
             RefusedError: RELEASE_UNKNOWN, nobody signed a release of this name and version.
@@ -87,7 +94,7 @@ class TrustClient:
             TrustError, TransferError, StorageError: as ``refresh``, which is done first when there was none;
                 TrustError also where the role that signs this model alone is not believed.
         """
-        file = self._current().find(f"{version.name}/{version.version}/manifest.json")
+        file = self._current(check).find(f"{version.name}/{version.version}/manifest.json")
         if file is None:
             raise RefusedError(Code.RELEASE_UNKNOWN, f"expected a signed release of {version}, there is none")
         self._check_fresh(file.expires)
@@ -97,7 +104,7 @@ class TrustClient:
                 Code.MANIFEST_INVALID,
                 f"{version}: expected a manifest of at most {LIMIT_BYTES} bytes, signed are {file.size_bytes}",
             )
-        content = self._objects.read(file.key, limit_bytes=file.size_bytes)
+        content = self._reading(check).read(file.key, limit_bytes=file.size_bytes)
         rules.check_digest(content, file.sha256, f"manifest of {version}")
         return Release(rules.read_manifest(content, facts), content, file.sha256)
 
@@ -109,11 +116,14 @@ class TrustClient:
         """Return the clock against what was signed and when this agent was built."""
         return self._judged(self._now())
 
-    def _verified(self, now: float) -> metadata.Chain:
+    def _reading(self, check: Check | None) -> Readable:
+        return self._objects if check is None else Watched(self._objects, check)
+
+    def _verified(self, now: float, objects: Readable) -> metadata.Chain:
         root = self._pinned()
         rules.check_demo(metadata.root_fields(root), allowed=self._allow_demo_root)
         try:
-            chain = metadata.refresh(self._directory, root, self._objects, now)
+            chain = metadata.refresh(self._directory, root, objects, now)
         except TransferError:
             # With a clock that is years behind no TLS certificate is valid: the clock is what to mend.
             rules.check_clock(self._judged(now))
@@ -137,10 +147,10 @@ class TrustClient:
         metadata.keep(self._directory)
         return chain
 
-    def _current(self) -> metadata.Chain:
+    def _current(self, check: Check | None) -> metadata.Chain:
         chain = self._chain
         if chain is None:
-            self.refresh()
+            self.refresh(check)
             chain = self._chain
         assert chain is not None
         self._check_fresh(chain.expires)

@@ -7,7 +7,7 @@ failed refresh too is for the caller to say. Not done here: any rule of our own.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from io import BytesIO
@@ -37,11 +37,40 @@ _HISTORY = "root_history"
 _ORDER = {f"{role}.json": place for place, role in enumerate((Timestamp.type, Snapshot.type, Targets.type))}
 
 
+Check = Callable[[], None]
+
+
+def nothing() -> None:
+    """Check nothing."""
+
+
 class Readable(Protocol):
     """Where the repository lies: keys begin with ``metadata/`` or ``targets/``."""
 
-    def read(self, key: str, *, limit_bytes: int) -> bytes:
-        """Return an object of at most ``limit_bytes``; TransferError."""
+    def read(self, key: str, *, limit_bytes: int, check: Check = nothing) -> bytes:
+        """Return an object of at most ``limit_bytes``; what ``check`` raises, asked now and then, ends it.
+
+        Raises:
+            TransferError: as the objects say.
+        """
+
+
+class Watched:
+    """Objects whose reading ends as soon as ``check`` raises: slow retrieval must not hold anybody who gives up."""
+
+    def __init__(self, objects: Readable, check: Check) -> None:
+        self._objects = objects
+        self._check = check
+
+    def read(self, key: str, *, limit_bytes: int, check: Check = nothing) -> bytes:
+        """Return an object of at most ``limit_bytes``.
+
+        Raises:
+            TransferError: as the objects say; and whatever either check raises.
+        """
+        check()
+        self._check()
+        return self._objects.read(key, limit_bytes=limit_bytes, check=self._check)
 
 
 class WorkingCopy:

@@ -126,7 +126,8 @@ class _Objects:
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self._files = files
 
-    def read(self, key: str, *, limit_bytes: int) -> bytes:
+    def read(self, key: str, *, limit_bytes: int, check: Callable[[], None] = lambda: None) -> bytes:
+        check()
         content = self._files.get(key)
         if content is None or len(content) > limit_bytes:
             raise TransferError(Code.OBJECT_MISSING, f"{key}: there is none", permanent=True)

@@ -5,6 +5,7 @@ object by its key, and cannot ask for a delegated role whose name holds a slash.
 """
 
 import time
+from collections.abc import Callable
 from http.client import HTTPException, HTTPResponse
 from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
@@ -18,6 +19,10 @@ _PIECE_BYTES = 1 << 16
 # RFC 3986, pchar: what may stand in a path as it is.
 _IN_PATH = "/:@!$&'()*+,;=~"
 _CODES = {404: Code.OBJECT_MISSING, 403: Code.ACCESS_DENIED}
+
+
+def _nothing() -> None:
+    """Check nothing."""
 
 
 class Urls:
@@ -39,12 +44,13 @@ class Urls:
         # A proxy of the environment would be asked for 127.0.0.1 too.
         self._opener: OpenerDirector = build_opener(ProxyHandler({}))
 
-    def read(self, key: str, *, limit_bytes: int) -> bytes:
-        """Return an object of at most ``limit_bytes``.
+    def read(self, key: str, *, limit_bytes: int, check: Callable[[], None] = _nothing) -> bytes:
+        """Return an object of at most ``limit_bytes``; ``check`` is asked before it.
 
         Raises:
             TransferError: OBJECT_MISSING, ACCESS_DENIED or TRANSFER_FAILED.
         """
+        check()
         url = self._url(key)
         try:
             with self._opener.open(Request(url), timeout=SILENCE_S) as answer:  # noqa: S310 - http only, see above

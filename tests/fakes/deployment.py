@@ -40,11 +40,13 @@ class FakeReleases:
         self.floors: dict[str, int] = {}
         self.troubles: list[AgentError] = []
 
-    def refresh(self) -> None:
+    def refresh(self, check: Callable[[], None] = lambda: None) -> None:
+        check()
         if self.troubles:
             raise self.troubles.pop(0)
 
-    def release(self, version: ModelVersion) -> TrustedRelease:
+    def release(self, version: ModelVersion, check: Callable[[], None] = lambda: None) -> TrustedRelease:
+        check()
         release = self.releases.get(version)
         if release is None:
             raise RefusedError(Code.RELEASE_UNKNOWN, f"{version} is not signed")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ class DirectoryObjects:
         self.directory = directory
         self.asked: list[str] = []
 
-    def read(self, key: str, *, limit_bytes: int) -> bytes:
+    def read(self, key: str, *, limit_bytes: int, check: Callable[[], None] = lambda: None) -> bytes:
+        check()
         self.asked.append(key)
         path = self.directory / key
         if not path.is_file():

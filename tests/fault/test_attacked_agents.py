@@ -126,6 +126,18 @@ def test_agent_extraneous_dependencies_added_to_a_manifest_fail_the_job(factory:
     assert factory.mirror.attacks == {key: 1}
 
 
+def test_agent_slow_retrieval_ends_when_the_job_is_cancelled(factory: Factory) -> None:
+    factory.mirror.slow["metadata/timestamp.json"] = 5.0
+    job_id = f"slow-{time.monotonic_ns()}"
+    factory.cloud.create_job(factory.thing, job_id, install((MODEL, "2")))
+    eventually(lambda: factory.mirror.attacks or None, lambda: factory.device.log.read_text()[-3000:])
+    factory.cloud.cancel_job(job_id, force=True)
+    report = factory.device.wait_for_deployment(lambda report: report.job_id == job_id and report.ended is not None)
+    assert report.state == "CANCELLED"
+    # The request of then was dropped, not sat out: a minute is what one may take.
+    assert factory.mirror.attacks == {"metadata/timestamp.json": 1}
+
+
 def test_agent_wrong_software_the_old_version_s_manifest_for_the_new_fails_the_job(factory: Factory) -> None:
     key = manifest_key(factory)
     factory.mirror.forged[key] = (factory.repository.directory / manifest_key(factory, "1")).read_bytes()

@@ -314,6 +314,29 @@ def test_slow_retrieval_is_given_up_and_can_be_tried_again(
     assert device.client.release(UNET2).manifest.release_seq == 2
 
 
+class GivenUpError(Exception):
+    """Whoever asked wants it no more."""
+
+
+@pytest.mark.parametrize("key", [METADATA[0], "manifest"])
+def test_slow_retrieval_holds_nobody_who_gives_up(
+    repository: SignedRepository, mirror: Mirror, tmp_path: Path, key: str
+) -> None:
+    key = manifest_key(repository, UNET2) if key == "manifest" else key
+    mirror.slow[key] = 5.0
+    device = Device(tmp_path / "trust", repository.root, mirror.url)
+
+    def check() -> None:
+        if mirror.attacks:
+            raise GivenUpError
+
+    with pytest.raises(GivenUpError):
+        device.client.release(UNET2, check)
+    assert mirror.attacks == {key: 1}
+    mirror.be_honest()
+    assert device.client.release(UNET2, check).manifest.release_seq == 2
+
+
 # Wrong software: genuine, but not what was asked for.
 
 

@@ -457,7 +457,7 @@ def test_without_a_usable_root_nothing_is_believed(device: Device, tmp_path: Pat
 def test_a_repository_that_cannot_be_reached_is_a_transfer_error_and_keeps_its_permanence(
     device: Device, repository: SignedRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(key: str, *, limit_bytes: int) -> bytes:
+    def fail(key: str, **_: object) -> bytes:
         raise TransferError(Code.ACCESS_DENIED, f"{key}: refused", permanent=True)
 
     monkeypatch.setattr(repository.objects, "read", fail)
