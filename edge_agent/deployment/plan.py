@@ -43,12 +43,20 @@ def read_job(document: Mapping[str, Any], *, allow_unsigned_packages: bool = Fal
         DocumentError: a field is unknown, missing or bad.
     """
     if document.get("type") == "new_model":
-        allowed = "which is not supported yet" if allow_unsigned_packages else "and this device takes signed ones only"
-        raise RefusedError(Code.UNSIGNED_PACKAGE, f"the job names an unsigned package of the old form, {allowed}")
+        told = f"the job names an unsigned package of the old form ({_named(document)})"
+        # Neither golden samples nor calibration are in such a package: nothing here could tell whether it works.
+        untried = "it brings nothing that it could be tried by: package and sign it"
+        then = untried if allow_unsigned_packages else "and this device takes signed ones only"
+        raise RefusedError(Code.UNSIGNED_PACKAGE, f"{told}, {then}")
     size = len(str(document))
     if size > LIMIT_CHARACTERS * 2:
         raise RefusedError(Code.JOB_INVALID, f"expected a job document of {LIMIT_CHARACTERS} characters, came {size}")
     return parse(JobDocument, dict(document), what="job document")
+
+
+def _named(document: Mapping[str, Any]) -> str:
+    words = [str(document.get(key, ""))[:64] for key in ("model_name", "model_version")]
+    return " ".join(word for word in words if word.isprintable() and word) or "without a name"
 
 
 def plan_install(

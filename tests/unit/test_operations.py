@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.deployment import plan
 from edge_agent.deployment.record import Deployment, status_details, to_report
 from edge_agent.deployment.states import State
-from edge_agent.errors import Code, DocumentError, StorageError
+from edge_agent.errors import Code, DocumentError, RefusedError, StorageError
 from edge_agent.formats import EncodedPicture, JobDocument, ModelVersion, parse
 from edge_agent.inference import DataPlane
 from tests.fakes.deployment import Device, configure, install, remove, rollback
@@ -249,6 +250,31 @@ def test_where_captures_go_is_never_taken_from_a_job(device: Device) -> None:
     record = run_job(device, "job-1", install(("unet", "2"), capture={"url": "s3://elsewhere/pictures"}))
     assert (record.outcome, record.code) == (State.REFUSED, "JOB_INVALID")
     assert "capture: unknown field" in record.message
+
+
+OLD_JOB = {
+    "type": "new_model",
+    "model_version": "1",
+    "model_name": "img-classification",
+    "model_package_bucket": "line",
+    "model_package_key": "img-classification-1.tar.gz",
+}
+
+
+@pytest.mark.parametrize(("allowed", "told"), [(False, "takes signed ones only"), (True, "package and sign it")])
+def test_the_old_workshops_package_is_rejected_whatever_is_allowed_since_nothing_in_it_could_be_tried(
+    allowed: bool, told: str
+) -> None:
+    with pytest.raises(RefusedError, match=told) as refused:
+        plan.read_job(OLD_JOB, allow_unsigned_packages=allowed)
+    assert refused.value.code is Code.UNSIGNED_PACKAGE
+    assert "img-classification 1" in refused.value.message
+
+
+def test_a_name_that_would_break_a_report_is_not_repeated_in_it() -> None:
+    with pytest.raises(RefusedError, match="without a name") as refused:
+        plan.read_job({"type": "new_model", "model_name": "a\nb", "model_version": ""})
+    assert refused.value.message.isprintable()
 
 
 @pytest.mark.parametrize("threshold", [0.6, None])
