@@ -183,8 +183,8 @@ _MODELS: Final[Mapping[str, tuple[str, Callable[[memoryview], bool]]]] = {
 _FORBIDDEN: Final[Mapping[str, bytes]] = {
     "an archive (zip; PyTorch's and NumPy's files are such ones too)": rb"PK(\x03\x04|\x05\x06|\x07\x08)",
     # Protocol 2 and later begin with it; protocol 0 and 1 have no mark but these first operations.
-    "a pickle": rb"\x80[\x02-\x05].|\(?(c[A-Za-z_][\w.]*\n[\w.]+\n)|\((dp|lp)\d+\n",
-    "an array of objects": rb"\x93NUMPY.{4,6}.{0,400}['\"]descr['\"]:\s*['\"][|<>=]?O",
+    "a pickle": rb"\x80[\x02-\x05].|\(?(c[A-Za-z_][\w.]*\n[\w.]+\n)|\((dp|lp)\d+\n|[}\])]q.",
+    "an array of objects": rb"\x93NUMPY.{4,6}.{0,480}['\"][|<>=]?O\d?['\"]",
     "a gzip archive": rb"\x1f\x8b",
     "a bzip2 archive": rb"BZh[1-9]",
     "an xz archive": rb"\xfd7zXZ\x00",
