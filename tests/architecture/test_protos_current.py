@@ -97,7 +97,9 @@ def kind_of(field: FieldDescriptor) -> str:
         key, value = (kind_of(part) for part in kind.fields)
         return f"map<{key},{value}>"
     name = kind.name if kind is not None else _SCALARS[field.type]
-    return f"repeated {name}" if field.is_repeated else name
+    # proto3 keeps the presence of an optional field in a oneof of its own, whose name begins with an underscore.
+    optional = field.containing_oneof is not None and field.containing_oneof.name.startswith("_")
+    return f"repeated {name}" if field.is_repeated else f"optional {name}" if optional else name
 
 
 def call_line(call: Any) -> str:
