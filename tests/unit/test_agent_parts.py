@@ -78,3 +78,20 @@ def test_a_damaged_database_is_set_aside_for_a_new_one(tmp_path: Path) -> None:
     path.write_bytes(b"no database" * 1000)
     rebuilt(Journal, path).close()
     assert (tmp_path / "journal.db.damaged").read_bytes().startswith(b"no database")
+
+
+def test_a_database_that_could_not_be_read_once_is_looked_at_again_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    Journal(path).close()
+    before, looks = path.read_bytes(), []
+
+    def troubled(place: Path) -> Journal:
+        looks.append(place)
+        if len(looks) == 1:
+            raise StorageError(Code.STORAGE_FAILED, "disk I/O error")
+        return Journal(place)
+
+    rebuilt(troubled, path).close()
+    assert len(looks) == 2
+    assert path.read_bytes() == before
+    assert not (tmp_path / "journal.db.damaged").exists()
