@@ -27,6 +27,7 @@ from edge_agent.errors import Code
 # signed offline, by people, and must outlast the pauses between releases.
 VALIDITY_DAYS: Final = {"root": 1825, "targets": 1095, "snapshot": 365, "timestamp": 30}
 _HASHES: Final = ["sha256"]
+_INIT: Final = "init"
 # The roles whose signatures a root's change of their keys makes worthless, in the order of signing.
 _FOLLOWERS: Final = {
     "root": (),
@@ -76,7 +77,7 @@ class Repository:
         self._now = now
 
     def create(self, *, demo: bool, sticks: Sequence[Path] = (), public: Sequence[Path] = ()) -> list[str]:
-        """Make keys, root and empty roles, and put root.json beside the keys for pinning.
+        """Make keys, root and empty roles, and put root.json beside the keys for pinning; again: finish that.
 
         Args:
             demo: one root key, nothing encrypted; the root says so.
@@ -89,6 +90,11 @@ class Repository:
         Raises:
             CloudError: ALREADY_EXISTS (a repository or keys are there), INVALID_ARGUMENT.
         """
+        if self.pending_upload.what == _INIT:
+            self.pending_upload.finish(self.storage)
+            return []
+        if self.pending_root.what == _INIT:
+            return self.advance()
         if self.storage.size("metadata/1.root.json") is not None:
             raise CloudError(Code.ALREADY_EXISTS, f"{self.storage.url}: expected no repository, one is there")
         self.keys.check_empty()
@@ -100,7 +106,7 @@ class Repository:
         for role in ROLES[1:]:
             root.add_key(self.keys.add(role, demo=demo).public_key, role)
         root.roles["root"].threshold = 1 if demo else ROOT_THRESHOLD
-        self.pending_root.begin(root, "init")
+        self.pending_root.begin(root, _INIT)
         return self.advance()
 
     def read(self) -> Chain:

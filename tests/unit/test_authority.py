@@ -287,6 +287,18 @@ def test_a_rotation_cut_off_at_any_write_leaves_devices_a_whole_and_is_finished_
     assert died == {"root": 2, "targets": 5, "snapshot": 4, "timestamp": 3, "models-press": 4}[role]
 
 
+@pytest.mark.parametrize("writes", range(5))
+def test_a_repository_whose_making_was_cut_off_is_finished_by_the_same_command(tmp_path: Path, writes: int) -> None:
+    keys = KeyDirectory(tmp_path / "keys", lambda: PASSPHRASE)
+    with pytest.raises(CutOffError):
+        Repository(DyingStorage(tmp_path / "repository", writes), keys, NOW).create(demo=True)
+    storage = DirectoryStorage(tmp_path / "repository")
+    assert Repository(storage, keys, NOW).create(demo=True) == []
+    assert verify(storage, keys.pinned_root.read_bytes(), NOW).releases == []
+    assert len(keys.files("root")) == 1
+    assert refusal(Repository(storage, keys, NOW).create, demo=True) is Code.ALREADY_EXISTS
+
+
 def test_a_rotation_cut_off_is_finished_by_whatever_is_done_next(repository: SignedRepository) -> None:
     with pytest.raises(CutOffError):
         rotate(opened(repository, storage=DyingStorage(repository.directory, 1)), "timestamp")
