@@ -86,6 +86,7 @@ models = st.builds(
     memory_bytes=sizes,
     kind=texts,
     threshold=numbers,
+    signed_threshold=numbers,
     applications=st.lists(texts, max_size=3).map(tuple),
 )
 captures = st.builds(
@@ -105,10 +106,13 @@ deployments = st.builds(
     id=texts,
     job_id=texts,
     operation=texts,
-    models=st.lists(st.builds(DeployedModel, name=texts, from_=no_words, to=no_words), max_size=3).map(tuple),
+    models=st.lists(
+        st.builds(DeployedModel, name=texts, from_=no_words, to=no_words, threshold=st.none() | numbers), max_size=3
+    ).map(tuple),
     state=texts,
     code=texts,
     message=texts,
+    remark=texts,
     reason=texts,
     started=numbers,
     ended=st.none() | moments,
