@@ -222,16 +222,21 @@ class Desk:
             self._inbox.remove(call)
             self._superseding.append(call)
             self._give_up(Code.SUPERSEDED, f"taken back by {call.actor or 'a local call'}: {call.reason}")
-        job = next((one for one in self._queue if job_takes_back(one.document, running)), None)
+        job = next((one for one in self._waiting_jobs() if job_takes_back(one.document, running)), None)
         if self._superseder is None and job is not None:
             self._superseder = job.identity
             self._give_up(Code.SUPERSEDED, f"taken back by job {job.job_id}")
             self._prefer(job.job_id)
 
+    def _waiting_jobs(self) -> list[JobOrder]:
+        # Behind a call of this device the cloud's front job waits here, since the cloud knows nothing of that call.
+        offered = [one for one in self._inbox if isinstance(one, JobOrder) and self._offered.get(one.job_id) is one]
+        return [*offered, *self._queue]
+
     def _give_way(self) -> None:
         """End an install that waits for its window, maybe for hours, where a rollback is queued behind it."""
         calls = [one for one in self._inbox if isinstance(one, LocalOrder) and one.document.operation == "rollback"]
-        job = next((one for one in self._queue if one.document.get("operation") == "rollback"), None)
+        job = next((one for one in self._waiting_jobs() if one.document.get("operation") == "rollback"), None)
         if calls or job is not None:
             message = "a rollback came while it waited for its window; it may be ordered again"
             self._give_up(Code.SUPERSEDED, message)

@@ -107,7 +107,7 @@ def test_an_order_that_came_while_the_start_went_on_is_done_once(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reached, go_on = threading.Event(), threading.Event()
-    monkeypatch.setattr(device.releases, "refresh", lambda: (reached.set(), go_on.wait(30)))
+    monkeypatch.setattr(device.releases, "refresh", lambda *_: (reached.set(), go_on.wait(30)))
     first, second = order("1"), order("2")
     device.journal.save(device.deployer._record_of_call(first))  # found by the start
     device.start()

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -121,14 +122,29 @@ def test_a_rollback_that_was_queued_before_the_watch_began_ends_it_as_it_begins(
     assert cut.device.answering() == {"unet": "2"}
 
 
+def test_a_rollback_job_ends_the_watch_of_what_a_call_installed(cut: Cut) -> None:
+    device = cut.device
+    device.start()
+    caller = threading.Thread(target=lambda: device.call(install(("unet", "3"))))
+    caller.start()
+    assert cut.under_watch.wait(30)
+    device.job("back", rollback("unet"))  # the cloud knows of no other job, so it is offered at once
+    caller.join(30)
+    assert not caller.is_alive()
+    back = cut.ended("back")
+    watched = device.journal.history(identity=back.fulfilled_by)[0]
+    assert (watched.job_id, watched.code, back.outcome) == ("", "SUPERSEDED", State.COMMITTED)
+    assert device.committed() == device.answering() == {"unet": "2"}
+
+
 def test_a_call_that_waited_when_the_watch_began_ends_it_as_it_begins(cut: Cut) -> None:
     reached, go_on = threading.Event(), threading.Event()
     refresh = cut.device.releases.refresh
 
-    def held() -> None:
+    def held(*given: Any) -> None:
         reached.set()
         assert go_on.wait(30)
-        refresh()
+        refresh(*given)
 
     cut.device.releases.refresh = held  # type: ignore[method-assign]
     cut.device.start()
