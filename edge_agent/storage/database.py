@@ -18,6 +18,7 @@ Row = sqlite3.Row
 Value = str | int | float | bytes | None
 
 _BUSY_TIMEOUT_S = 10.0
+_CACHE_KIB = 256
 
 
 class Database:
@@ -106,6 +107,8 @@ class Database:
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
         self._connection.execute("PRAGMA foreign_keys=ON")
+        # Small rows, asked for one at a time: a larger cache would only grow for weeks and look like a leak.
+        self._connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
         state = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if state != "ok":
             raise StorageError(Code.STORAGE_FAILED, f"{self._path}: expected a sound database, {state}")
