@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import time
@@ -22,8 +23,10 @@ ERRORS = ("ENOSPC", "EIO", "EROFS")
 DESCRIPTORS = "EMFILE"
 STORIES = ("begin", "deploy")
 SIGKILL = 9
-# Wake-ups of other threads are writes as well, and their number varies.
-TRIES = 8
+# Wake-ups of other threads are writes as well, and their number varies: a call is looked for a little before and after.
+OFFSETS = (0, 0, -1, 1, -2, 2, -3, 3, -4, 4, 0, -1, 1, -2, 2, -3)
+_FILE = re.compile(r"/state(/[^>\"]*)?[>\"]")
+_BY_CHANCE = re.compile(r"[0-9a-f]{8,}|tmp\w{8}|\d+(?=\.staged)")
 
 
 class Case(NamedTuple):
@@ -32,6 +35,10 @@ class Case(NamedTuple):
     story: str
     call: Call
     fault: str
+
+    def shifted(self, by: int) -> Case:
+        """Return the same fault some calls earlier or later."""
+        return self._replace(call=self.call._replace(number=max(1, self.call.number + by)))
 
     def __str__(self) -> str:
         return f"{self.story}:{self.call.name}:{self.call.number}:{self.fault}"
@@ -105,11 +112,13 @@ class Sweep:
 
     def run(self, case: Case) -> Verdict:
         """Let the fault happen, then start the device without it."""
-        for _ in range(TRIES):
+        for offset in OFFSETS:
             place = self._places.copy(case.story, self._name)
-            tracer = _tracer(place / "faults", case)
+            sought = case.shifted(offset)
+            tracer = _tracer(place / "faults", sought)
             ended = self._live(place, case.story, tracer)
-            fired = f"{place}/state" in _hit(tracer.text(), case)
+            hit = _hit(tracer.text(), sought)
+            fired = f"{place}/state" in hit and _file(hit) == _file(case.call.line)
             if fired:
                 break
         problems = list(_problems_of(case, ended)) if fired else ["the fault never fired"]
@@ -161,6 +170,12 @@ def _tracer(log: Path, case: Case) -> Tracer:
     if case.fault == KILL:
         return tracing.killing(log, case.call)
     return tracing.failing(log, case.call, case.fault)
+
+
+def _file(line: str) -> str:
+    """Return which file of the state directory a call is about, whatever its name has by chance."""
+    found = _FILE.search(line)
+    return _BY_CHANCE.sub("*", found[1] or "") if found else ""
 
 
 def _hit(text: str, case: Case) -> str:

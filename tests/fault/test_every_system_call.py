@@ -16,6 +16,7 @@ import os
 import queue
 import random
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -27,6 +28,7 @@ WHOLE = os.environ.get("EDGE_TEST_SWEEP") == "1"
 SEED = int(os.environ.get("EDGE_TEST_SEED", "14"))
 ONE = os.environ.get("EDGE_TEST_CASE", "")
 SAMPLE = 240
+TELL_EVERY = 100
 
 
 def chosen(every: list[Case]) -> list[Case]:
@@ -41,8 +43,8 @@ def chosen(every: list[Case]) -> list[Case]:
     return [*kinds.values(), *left[: max(0, SAMPLE - len(kinds))]]
 
 
-def swept(sweeps: list[Sweep], wanted: list[Case]) -> list[Verdict]:
-    """Run the cases, as many at once as there are sweeps."""
+def swept(sweeps: list[Sweep], wanted: list[Case]) -> Iterator[Verdict]:
+    """Run the cases, as many at once as there are sweeps; yield what came of each, in order."""
     idle: queue.SimpleQueue[Sweep] = queue.SimpleQueue()
     for sweep in sweeps:
         idle.put(sweep)
@@ -55,7 +57,7 @@ def swept(sweeps: list[Sweep], wanted: list[Case]) -> list[Verdict]:
             idle.put(sweep)
 
     with ThreadPoolExecutor(len(sweeps)) as pool:
-        return list(pool.map(run, wanted))
+        yield from pool.map(run, wanted)
 
 
 def say(capsys: pytest.CaptureFixture[str], words: str) -> None:
@@ -79,7 +81,13 @@ def test_a_fault_at_any_system_call_that_changes_the_state_directory_is_survived
     every = [case for story in STORIES for case in cases(story, sweeps[0].calls(story))]
     wanted = chosen(every)
     say(capsys, f"{len(wanted)} of {len(every)} faults, seed {SEED} (EDGE_TEST_SEED)")
-    verdicts = swept(sweeps, wanted)
+    verdicts: list[Verdict] = []
+    for verdict in swept(sweeps, wanted):
+        verdicts.append(verdict)
+        if verdict.problems:
+            say(capsys, told(verdict))
+        if len(verdicts) % TELL_EVERY == 0:
+            say(capsys, f"{len(verdicts)} done")
     bad = [verdict for verdict in verdicts if verdict.problems]
     say(capsys, f"{len(verdicts) - len(bad)} of {len(wanted)} survived")
     assert not bad, "\n".join(map(told, bad[:20]))
