@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cloud_tools.release.authority import delegate
 from edge_agent.errors import AgentError, Code, TrustError
 from edge_agent.formats import ModelVersion
 from edge_agent.trust import TrustClient
@@ -18,9 +19,10 @@ from tests.fakes.repository import NOW, DirectoryObjects, SignedRepository
 
 @pytest.fixture
 def repository(tmp_path: Path) -> SignedRepository:
-    """A repository with two states, yesterday's kept aside."""
+    """A repository with two states, yesterday's kept aside; a family signs the model."""
     made = SignedRepository(tmp_path / "cloud")
     made.publish("unet", "1")
+    delegate(made.open(), "press", ["unet"])
     made.save("yesterday")
     made.publish("unet", "2")
     made.save("today")
