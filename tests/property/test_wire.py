@@ -4,7 +4,7 @@ from math import prod
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -34,6 +34,9 @@ from edge_agent.formats import (
 )
 from edge_agent.wire import inspection, reports, tensors
 from edge_agent.wire.events import event_from_proto, event_to_proto
+
+# A busy machine is slow and no fault.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 texts = st.text(st.characters(codec="utf-8"), max_size=12)
 words = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
@@ -173,47 +176,56 @@ orders = st.builds(
 )
 
 
+@PATIENT
 @given(frames)
 def test_a_frame_comes_back_without_its_masks(frame: InspectedFrame) -> None:
     assert inspection.frame_from_proto(inspection.frame_to_proto(frame)) == without_masks(frame)
 
 
+@PATIENT
 @given(results)
 def test_a_result_comes_back_with_its_mask(result: ModelResult) -> None:
     assert inspection.result_from_proto(inspection.result_to_proto(result)) == result
 
 
+@PATIENT
 @given(orders)
 def test_an_order_to_inspect_comes_back(order: inspection.InspectOrder) -> None:
     assert inspection.order_from_proto(inspection.order_to_proto(order)) == order
 
 
+@PATIENT
 @given(frames, orders)
 def test_an_answer_comes_back_with_what_the_order_said(frame: InspectedFrame, order: inspection.InspectOrder) -> None:
     came = inspection.answer_from_proto(inspection.answer_to_proto(frame), order, 5.0)
     assert came == frame.model_copy(update={"at": 5.0, "source": order.source, "name": order.frame_name})
 
 
+@PATIENT
 @given(statuses)
 def test_a_status_comes_back(status: Status) -> None:
     assert reports.status_from_proto(reports.status_to_proto(status)) == status
 
 
+@PATIENT
 @given(deployments)
 def test_a_deployment_comes_back(report: DeploymentReport) -> None:
     assert reports.deployment_from_proto(reports.deployment_to_proto(report)) == report
 
 
+@PATIENT
 @given(capture_reports)
 def test_a_capture_comes_back(report: CaptureReport) -> None:
     assert reports.capture_from_proto(reports.capture_to_proto(report)) == report
 
 
+@PATIENT
 @given(st.builds(Event, id=sizes, at=numbers, payload=payloads))
 def test_an_event_comes_back(event: Event) -> None:
     assert event_from_proto(event_to_proto(event)) == event
 
 
+@PATIENT
 @given(st.sampled_from(DType), st.data())
 def test_a_tensor_comes_back_with_name_type_and_shape(dtype: DType, data: st.DataObject) -> None:
     shapes = arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
@@ -227,6 +239,7 @@ def test_a_tensor_comes_back_with_name_type_and_shape(dtype: DType, data: st.Dat
     assert came.tobytes() == value.tobytes()
 
 
+@PATIENT
 @given(st.binary(max_size=64), st.sampled_from(DType), st.lists(st.integers(-1, 5), max_size=4).map(tuple))
 def test_bytes_of_any_size_make_a_tensor_that_fits_or_a_clear_refusal(
     content: bytes, dtype: DType, shape: tuple[int, ...]
@@ -245,6 +258,7 @@ def test_bytes_of_any_size_make_a_tensor_that_fits_or_a_clear_refusal(
         assert caught.value.code is Code.INVALID_ARGUMENT
 
 
+@PATIENT
 @given(st.lists(st.integers(-(2**62), 2**62), max_size=8).map(tuple), st.text(min_size=1, max_size=9))
 def test_odd_shapes_and_names_of_a_model_never_break_its_description(shape: tuple[int, ...], name: str) -> None:
     spec = TensorSpec.model_construct(name=name + "\udcff", dtype=DType.FLOAT32, shape=shape)
