@@ -55,7 +55,7 @@ S = State
 TABLE: Final[dict[State, Row]] = {
     S.ACCEPTED: Row("the intent is durable", S.REFRESHING, "committed", S.CANCELLED, S.FAILED, 60),
     S.REFRESHING: Row("TUF metadata and floors", S.REFRESHING, "committed", S.CANCELLED, S.FAILED, 86_400),
-    S.CHECKING: Row("hardware, runtime, disk, memory, window; what an operation may do", S.CHECKING, "committed", S.CANCELLED, S.FAILED, 86_400),
+    S.CHECKING: Row("hardware, disk, memory, window, bounds", S.CHECKING, "committed", S.CANCELLED, S.FAILED, 86_400),
     S.DOWNLOADING: Row("missing blobs only", S.DOWNLOADING, "committed", S.CANCELLED, S.FAILED, 86_400),
     S.VERIFIED: Row("every blob checked, version complete", S.BUILDING, "committed", S.CANCELLED, S.FAILED, 600),
     S.BUILDING: Row("engine built, niced", S.BUILDING, "committed", S.CANCELLED, S.FAILED, 3600),
