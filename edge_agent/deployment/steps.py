@@ -33,8 +33,7 @@ __all__ = ["AlreadyCurrent", "Steps"]
 PARTIAL_AGE_S = 7 * 86_400.0
 # What came was wrong: nothing of it is kept.
 _DISTRUSTED = frozenset(
-    code.value
-    for code in (Code.SIGNATURE_INVALID, Code.DIGEST_MISMATCH, Code.MANIFEST_INVALID, Code.FORMAT_FORBIDDEN)
+    code.value for code in (Code.SIGNATURE_INVALID, Code.DIGEST_MISMATCH, Code.MANIFEST_INVALID, Code.FORMAT_FORBIDDEN)
 )
 
 
