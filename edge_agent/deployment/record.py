@@ -197,7 +197,7 @@ def fulfilled(
 
 def postponed(record: Deployment, now: float) -> Deployment:
     """Return an accepted record whose turn comes now; the time it waited for others is not its own."""
-    return record.model_copy(update={"deadline": now + record.deadline - record.started})
+    return record.model_copy(update={"started": now, "deadline": now + record.deadline - record.started})
 
 
 def reported(record: Deployment, now: float, refusal: str = "") -> Deployment:

@@ -129,4 +129,6 @@ def test_the_time_that_an_order_waited_is_not_its_own(tmp_path: Path) -> None:
     now[0] += 10 * 86_400
     device.start()
     assert wanted.result.result(30).state == "COMMITTED"
+    (record,) = device.journal.history()
+    assert (record.started, record.deadline - record.started) == (now[0], 86_400)
     device.stop()

@@ -437,6 +437,34 @@ def test_a_preferred_job_comes_before_older_ones_and_is_still_queued(line: Line)
     assert line.told(JobOffered)[-1].job_id == "j2"
 
 
+def test_a_job_that_was_preferred_before_a_restart_comes_before_older_ones_after_it(line: Line) -> None:
+    for job_id in ("j1", "j2", "rollback"):
+        line.create(job_id)
+    line.run()
+    line.device.report("j1", "FAILED", code="SUPERSEDED")
+    sent = line.device.sent
+    line.device.sent = []  # the power is cut before the service is asked for more
+    for message in sent:
+        line.service.handle(*message)
+    line.device.outbox.close()
+    line.device = Device(line.path / "outbox.db", THING, name="b")
+    line.device.prefer("rollback")
+    line.device.connect()
+    line.run()
+    assert line.told(JobOffered)[0].job_id == "rollback"
+    assert line.status("j2") == "QUEUED"
+
+
+def test_a_preferred_job_that_waits_no_more_holds_up_nobody(line: Line) -> None:
+    line.device.disconnect()
+    line.device.prefer("gone")
+    line.device.connect()
+    line.run()
+    line.create("j1")
+    line.run()
+    assert line.told(JobOffered)[-1].job_id == "j1"
+
+
 def test_progress_that_was_not_sent_gives_way_to_the_newest(line: Line) -> None:
     line.create("j1")
     line.run()
