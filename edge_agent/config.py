@@ -161,7 +161,7 @@ class Deployment(Room):
     build_timeout_s: float = Field(1800, gt=0)
     """Time limit of the builder process."""
     build_memory_bytes: int = Field(0, ge=0)
-    """Memory that the builder process may take for itself; 0: what the machine has."""
+    """Private memory that the builder may take (ONNX Runtime itself needs some 300 MB); 0: no limit."""
 
 
 class Inference(Room):

@@ -2,6 +2,7 @@
 never answers a request. Real workers, real graphs, a line that never stops asking."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -36,7 +37,6 @@ CANDIDATES = {
     "10": Bad("", "TRIED", "LOAD_FAILED", "as its manifest says", {"changes": {"requires": {"memory_bytes": 1 << 20}}}),
     "11": Bad("garbage", "BUILDING", "FORMAT_FORBIDDEN", "expected an ONNX file"),
     "12": Bad("build-memory", "BUILDING", "BUILD_FAILED", "it may take 402653184 bytes for itself"),
-    "13": Bad("build-hang", "BUILDING", "BUILD_FAILED", "expected an engine within 12 s"),
 }
 
 
@@ -46,11 +46,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedLine]:
     line = WatchedLine(
         tmp_path_factory.mktemp("line"),
         {"1": {}, **versions},
-        {
-            "shadow": {"max_seconds": 240},
-            "build_timeout_s": 12,
-            "build_memory_bytes": 384 << 20,
-        },
+        {"shadow": {"max_seconds": 240}, "build_memory_bytes": 384 << 20},
     )
     try:
         line.device.start()
@@ -85,3 +81,18 @@ def test_a_candidate_that_ends_its_worker_is_seen_in_the_log_and_the_figures(lin
         report = line.install("2")
     assert figures(report, "SHADOW")["failed"] == 1
     assert {entry["version"] for entry in line.logged("worker_replaced") if "version" in entry} >= {"2"}
+
+
+def test_a_candidate_whose_builder_hangs_is_given_up_and_never_answers_a_request(tmp_path: Path) -> None:
+    line = WatchedLine(tmp_path, {"1": {}, "2": {"fault": "build-hang"}}, {"build_timeout_s": 15})
+    try:
+        line.device.start()
+        assert line.install("1").state == "COMMITTED"
+        with Load(line.device, [GREY, BRIGHT]) as load:
+            report = line.install("2")
+    finally:
+        line.close()
+    assert (report.state, report.code) == ("FAILED", "BUILD_FAILED"), report.message
+    assert report.message == "expected an engine within 15 s, came none"
+    assert all(answer.version == "1" and answer.is_right for answer in load.answers)
+    assert line.device.generation() == {MODEL: "1"}
