@@ -1,6 +1,7 @@
 """The journal and its neighbours are derived facts: without them the line is served and the cloud told the truth."""
 
 import json
+import os
 import shutil
 import sqlite3
 import sys
@@ -124,7 +125,9 @@ def delete(path: Path) -> None:
     path.unlink()
 
 
-DAMAGES = (truncate, spoil, zero, delete)
+SWEEP = os.environ.get("EDGE_TEST_SWEEP") == "1"
+DAMAGES = (truncate, spoil, zero, delete) if SWEEP else (truncate, delete)
+DATABASES = ("journal.db", "outbox.db", "inspections.db")
 
 
 def with_its_log(path: Path) -> None:
@@ -157,7 +160,7 @@ def test_a_journal_that_is_lost_or_damaged_is_begun_anew_the_line_is_served_and_
     assert line.device.stop() == 0
 
 
-@pytest.mark.parametrize("damage", [spoil, delete], ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("damage", [spoil, delete] if SWEEP else [spoil], ids=lambda damage: damage.__name__)
 def test_an_outbox_that_is_lost_or_damaged_is_begun_anew_and_nothing_is_installed_twice(
     line: Line, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,16 +240,17 @@ def test_an_old_journal_of_a_deployment_that_something_else_overtook_ends_it_and
     assert line.device.stop() == 0
 
 
-@pytest.mark.parametrize("name", ["journal.db", "outbox.db", "inspections.db"])
+@pytest.mark.parametrize("names", [(name,) for name in DATABASES] if SWEEP else [DATABASES], ids="+".join)
 def test_a_database_that_is_deleted_under_a_running_agent_costs_no_request_and_no_job(
-    line: Line, name: str, monkeypatch: pytest.MonkeyPatch
+    line: Line, names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line.start("DOWNLOADING:before", monkeypatch)
     job_id = line.order("2")
     line.wait_until_held()
-    for path in line.device.state_dir.glob(f"{name}*"):
+    gone = [path for name in names for path in line.device.state_dir.glob(f"{name}*")]
+    for path in gone:
         path.unlink()
-    assert not (line.device.state_dir / name).exists()
+    assert len(gone) >= len(names)
     assert line.answering() == "1"
     (line.directory / "go").touch()
     assert line.end_of(job_id).status == "SUCCEEDED"
