@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from edge_agent.deployment.requests import History, Pair
-from edge_agent.deployment.watches import Answers
+from edge_agent.deployment.watching.requests import History, Pair
+from edge_agent.deployment.watching.watches import Answers
 from edge_agent.errors import AgentError, InferenceError
 from edge_agent.formats import Manifest, ModelVersion, Picture
 from edge_agent.inference import BuildReport, GoldenReport, Registry, Session, Watcher
