@@ -105,6 +105,12 @@ class FakeRuntimes:
         self._check(manifest, Code.BUILD_FAILED)
         return BuildReport(seconds=0.0, cached=False)
 
+    def expect_build(self) -> None:
+        pass
+
+    def expect_nothing(self) -> None:
+        pass
+
     def open(self, directory: Path, manifest: Manifest) -> FakeSession:
         self._check(manifest, Code.LOAD_FAILED)
         session = FakeSession(manifest)

@@ -163,6 +163,8 @@ class Fetching:
         present = {sha256: size_of(self._store.partial_path(sha256)) for sha256 in missing}
         total = sum(artefact.size_bytes for artefact in missing.values())
         meter = Meter(record.model_copy(update={"bytes_total": total}), present, work)
+        if missing:
+            self._serving.expect_build()
         try:
             # Downloads keep to a time that no set clock moves.
             deadline = time.monotonic() + time_left(record, self._now())
