@@ -1,5 +1,6 @@
 """Between jobs and deployments: what the cloud asks becomes orders, records become reports."""
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -19,6 +20,8 @@ from edge_agent.jobs import (
     QueuedJob,
     Reportable,
 )
+
+_log = logging.getLogger(__name__)
 
 _STATUSES: dict[State, Reportable] = {State.COMMITTED: "SUCCEEDED", State.REFUSED: "REJECTED"}
 _MARGIN_MINUTES = 10
@@ -76,6 +79,7 @@ def hand_over(deployer: Deployer, connected: Callable[[bool], None]) -> Callable
                 deployer.look_at_queue([_order(job) for job in jobs])
             case JobGone():
                 deployer.cancel(event.job_id, event.reason)
+                _log.info("job gone", extra={"action": "job_gone", "job": event.job_id, "reason": event.reason})
             case JobReported():
                 deployer.reported(event.job_id, "" if event.accepted else event.code)
             case Connection():

@@ -24,6 +24,7 @@ class Asked(NamedTuple):
     milliseconds: float
     fault: str
     failed: bool
+    caller: str
 
 
 class Load:
@@ -43,6 +44,7 @@ class Load:
         self._ending = threading.Event()
         self._allowed: frozenset[str] = frozenset()
         self.events = 0
+        self.callers = callers
         self._threads = [threading.Thread(target=self._ask, name=f"caller-{n}") for n in range(callers)]
         self._follower = threading.Thread(target=self._follow, name="follower")
         self._stream_failed = ""
@@ -84,16 +86,19 @@ class Load:
 
     def _once(self, client: AgentClient) -> Asked:
         allowed, at, started = self._allowed, time.monotonic(), time.perf_counter()
+        who = threading.current_thread().name
         try:
             frame = client.inspect(EncodedPicture(grey_picture(GREY)), timeout_s=_DEADLINE_S)
         except AgentError as exc:
-            return Asked(at, (time.perf_counter() - started) * 1000, f"{exc.code.value}: {exc.message}", failed=True)
+            return Asked(
+                at, (time.perf_counter() - started) * 1000, f"{exc.code.value}: {exc.message}", failed=True, caller=who
+            )
         milliseconds = (time.perf_counter() - started) * 1000
         if frame.verdict is Verdict.NO_RESULT or not frame.results:
-            return Asked(at, milliseconds, f"no result: {frame.message}", failed=True)
+            return Asked(at, milliseconds, f"no result: {frame.message}", failed=True, caller=who)
         (result,) = frame.results
         mixed = _mixed(result.version, result.score, allowed | self._allowed)
-        return Asked(at, milliseconds, mixed, failed=False)
+        return Asked(at, milliseconds, mixed, failed=False, caller=who)
 
     def _follow(self) -> None:
         with self._connect() as client, client.events() as stream:

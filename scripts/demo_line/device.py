@@ -22,7 +22,7 @@ _VERBS = {AGENT: "run", STATION: "station", PAGE: "dashboard"}
 _PATIENCE_S = 60.0
 _POLL_S = 0.05
 _ENOUGH_COPIES = 20
-# Versions 1 and 2 of the classifier disagree on 3 of the 40 frames, and in so few copies chance may show them more often.
+# The two classifiers disagree on 3 of the 40 frames, and in so few copies chance may show them more often.
 _ENOUGH_AGREEMENT = 0.7
 
 T = TypeVar("T")

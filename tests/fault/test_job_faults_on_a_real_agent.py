@@ -76,8 +76,9 @@ def test_the_row_is_what_happens_to_a_real_agent_too(
     rejected = cloud.responder.rejections.total()
     happen(cloud, line.thing, job_id, fault)
     if fault != "VersionMismatch":
-        # The agent asked about its job, and was told that it is gone.
+        # The agent asked about its job, was told that it is gone, and has told its deployer.
         eventually(lambda: cloud.responder.rejections.total() > rejected or None)
+        eventually(lambda: "job_gone" in line.device.log.read_text() or None)
     line.let_go()
 
     report = line.device.wait_for_deployment(lambda one: one.job_id == job_id and one.states[-1].state == "REPORTED")
