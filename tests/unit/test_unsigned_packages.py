@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from edge_agent.config import Deployment as Limits
 from edge_agent.deployment.packaged import Packages, package_root
 from edge_agent.deployment.record import Deployment, status_details, to_report
 from edge_agent.deployment.states import State
-from edge_agent.errors import Code, StorageError, TransferError
+from edge_agent.errors import CancelledError, Code, StorageError, TransferError
 from edge_agent.store import package
 from tests.fakes.deployment import Device, configure, install, remove, rollback
 from tests.fakes.device import eventually
@@ -206,6 +207,68 @@ def test_a_bad_package_ends_its_job_with_the_reason_and_leaves_nothing(
 def test_a_package_that_is_not_there_is_told(device: UnsignedDevice) -> None:
     record = device.run_job(new_model(ONE, model_package_key="nowhere.tar.gz"))
     assert (record.outcome, record.code) == (State.FAILED, "OBJECT_MISSING")
+
+
+def test_a_manifest_at_the_end_of_a_large_archive_is_found_within_the_cap_though_the_network_fails(
+    tmp_path: Path,
+) -> None:
+    large = make_release("unet", "1", files={"weights.bin": bytes(3 << 20)})
+    device = UnsignedDevice(tmp_path)
+    reserved: list[int] = []
+
+    def reserve(size_bytes: int) -> float:
+        reserved.append(size_bytes)
+        return 0.0
+
+    failures = [TransferError(Code.TRANSFER_FAILED, "the cable") for _ in range(3)]
+    read_range = device.shelf.read_range
+
+    def troubled(key: str, start: int, end: int, *, check: Callable[[], None]) -> bytes:
+        if start and failures:
+            raise failures.pop()
+        return read_range(key, start, end, check=check)
+
+    device.shelf.read_range = troubled  # type: ignore[method-assign]
+    device.packages = Packages(device.shelf, device.shelf.fetch, BUCKET, reserve)
+    device.journal.close()
+    device._open()
+    entries = entries_of(large)
+    device.shelf.packages[key_of(large)] = archive = tar([*entries[1:], entries[0]])
+    device.start()
+    record = device.run_job(new_model(large))
+    device.stop()
+    assert (record.outcome, failures) == (State.COMMITTED, [])
+    assert sum(reserved) == len(archive)
+
+
+def test_a_cancelled_job_ends_while_its_package_comes_and_what_came_is_kept(device: UnsignedDevice) -> None:
+    def trickle(
+        key: str,
+        target: Path,
+        size_bytes: int,
+        *,
+        deadline: float,
+        cancelled: Callable[[], bool],
+        progress: Callable[[int], None],
+    ) -> None:
+        target.write_bytes(device.shelf.packages[key][:10])
+        progress(10)
+        coming.set()
+        eventually(lambda: cancelled() or None)
+        raise CancelledError(Code.CANCELLED, "the download was cancelled")
+
+    coming = threading.Event()
+    assert device.packages is not None
+    device.packages.fetch = trickle
+    device.job("taken-back", new_model(ONE))
+    assert coming.wait(30)
+    device.deployer.cancel("taken-back", "cancelled by a test")
+    record = eventually(lambda: device.ended("taken-back"))
+    assert (record.outcome, record.code, device.committed()) == (State.CANCELLED, "CANCELLED", {})
+    assert leftovers(device) == [_name(ONE)]
+    device.packages.fetch = device.shelf.fetch
+    assert device.run_job(new_model(ONE)).outcome is State.COMMITTED
+    assert leftovers(device) == []
 
 
 def test_bytes_of_an_earlier_try_that_are_wrong_are_fetched_once_more(device: UnsignedDevice) -> None:
