@@ -4,12 +4,14 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from edge_agent.config import Settings
-from edge_agent.errors import AgentError, Code, InferenceError, StorageError
+from edge_agent.errors import ActivationError, AgentError, Code, InferenceError, StorageError
 from edge_agent.formats import Manifest, ModelsConfig, ModelStatus
 from edge_agent.inference import (
+    Builder,
     BuildReport,
     GoldenReport,
     Registry,
@@ -33,19 +35,39 @@ class Runtimes:
         self._options = settings.inference
         self._limits = settings.deployment
         self._engines = engines
+        self._ahead: Builder | None = None
         sweep_engines(engines)
+
+    def expect_build(self) -> None:
+        """Start a builder, so that its imports are done when there is something to build."""
+        if self._ahead is None:
+            # One that cannot be started now is tried again when it is needed, and missed then.
+            with suppress(ActivationError):
+                self._ahead = Builder(self._limits.build_memory_bytes)
+
+    def expect_nothing(self) -> None:
+        """End a builder that nobody needs."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.end()
 
     def build(self, directory: Path, manifest: Manifest, *, cancelled: Callable[[], bool]) -> BuildReport:
         """Build the engine, or find it in the cache."""
-        return build_engine(
-            directory,
-            manifest,
-            self._options,
-            engines=self._engines,
-            timeout_s=self._limits.build_timeout_s,
-            memory_bytes=self._limits.build_memory_bytes,
-            cancelled=cancelled,
-        )
+        ahead, self._ahead = self._ahead, None
+        try:
+            return build_engine(
+                directory,
+                manifest,
+                self._options,
+                engines=self._engines,
+                timeout_s=self._limits.build_timeout_s,
+                memory_bytes=self._limits.build_memory_bytes,
+                ahead=ahead,
+                cancelled=cancelled,
+            )
+        finally:
+            if ahead is not None:
+                ahead.end()
 
     def open(self, directory: Path, manifest: Manifest) -> Session:
         """Load the version into a worker of its own."""

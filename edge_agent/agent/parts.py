@@ -19,16 +19,16 @@ from edge_agent.agent.models import LocalModels, Mappings, Runtimes
 from edge_agent.agent.operator import Health, Operator
 from edge_agent.capture import CaptureSpool, Destination, Uploader
 from edge_agent.config import Settings
+from edge_agent.deployment.capacity import Machine
 from edge_agent.deployment.commit import Commits
 from edge_agent.deployment.deployer import Deployer
 from edge_agent.deployment.journal import Journal
 from edge_agent.deployment.mending import Mending
-from edge_agent.deployment.packaged import Packages, package_root
-from edge_agent.deployment.plan import Machine
 from edge_agent.deployment.record import Deployment, to_report
 from edge_agent.deployment.serving import Serving
 from edge_agent.deployment.states import State
-from edge_agent.deployment.steps import Steps
+from edge_agent.deployment.steps.packaged import Packages, package_root
+from edge_agent.deployment.steps.table import Steps
 from edge_agent.errors import Code, ConfigError, RefusedError, StorageError
 from edge_agent.formats import ClockStatus, InspectedFrame, Manifest, ModelsChanged
 from edge_agent.inference import DataPlane, Registry, available_runtimes

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from edge_agent.deployment.plan import after, is_done
 from edge_agent.deployment.record import Deployment, Target
+from edge_agent.deployment.succession import after, is_done
 from edge_agent.errors import DocumentError, StorageError
 from edge_agent.formats import CommittedModel, ModelVersion
 from edge_agent.store import AuditLog, Committed, Generation, Store, read_models_config, write_models_config

@@ -18,7 +18,7 @@ from edge_agent.deployment.orders import JobOrder, LocalOrder, Order, Reported
 from edge_agent.deployment.plan import package_of, read_job
 from edge_agent.deployment.record import Deployment
 from edge_agent.deployment.states import State
-from edge_agent.deployment.steps import Steps
+from edge_agent.deployment.steps.table import Steps
 from edge_agent.deployment.walker import Walker
 from edge_agent.errors import Code, DocumentError, InferenceError, RefusedError, StorageError
 from edge_agent.formats import JobDocument

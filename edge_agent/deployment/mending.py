@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections.abc import Callable
 
-from edge_agent.deployment.fetching import Blobs, Releases
+from edge_agent.deployment.steps.fetching import Blobs, Releases
 from edge_agent.errors import AgentError, BundleError, Code, RefusedError, StorageError, TransferError
 from edge_agent.formats import Artefact, Manifest, ModelVersion, parse
 from edge_agent.store import Store

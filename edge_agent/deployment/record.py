@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from edge_agent.deployment.states import ENDS, State
-from edge_agent.deployment.watches import Beside, Watch
+from edge_agent.deployment.watching.watches import Beside, Watch
 from edge_agent.errors import Code
 from edge_agent.formats import (
     DeployedModel,

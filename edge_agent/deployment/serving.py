@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from edge_agent.deployment.requests import History, Pair
-from edge_agent.deployment.watches import Answers
+from edge_agent.deployment.watching.requests import History, Pair
+from edge_agent.deployment.watching.watches import Answers
 from edge_agent.errors import AgentError, InferenceError
 from edge_agent.formats import Manifest, ModelVersion, Picture
 from edge_agent.inference import BuildReport, GoldenReport, Registry, Session, Watcher
@@ -26,6 +26,12 @@ class Runtimes(Protocol):
 
     def build(self, directory: Path, manifest: Manifest, *, cancelled: Callable[[], bool]) -> BuildReport:
         """Build the engine, or find it in the cache."""
+
+    def expect_build(self) -> None:
+        """Get ready for a build that comes soon; may do nothing."""
+
+    def expect_nothing(self) -> None:
+        """No build comes after all."""
 
     def open(self, directory: Path, manifest: Manifest) -> Session:
         """Load the version into a worker of its own."""
@@ -85,6 +91,10 @@ class Serving:
             return self._runtimes.open(version.directory, version.manifest)
         except AgentError as exc:
             return exc
+
+    def expect_build(self) -> None:
+        """Get ready for a build that comes soon, while something else takes its time."""
+        self._runtimes.expect_build()
 
     def build(self, version: Version, cancelled: Callable[[], bool]) -> BuildReport:
         """Build the candidate's engine.
@@ -177,6 +187,7 @@ class Serving:
 
     def abandon(self) -> None:
         """End candidates that do not answer."""
+        self._runtimes.expect_nothing()
         candidates, self._candidates = self._candidates, {}
         for session in candidates.values():
             self._retire(session)

@@ -15,7 +15,7 @@ from edge_agent.deployment.desk import Desk, Stopping
 from edge_agent.deployment.ledger import Ledger, fields
 from edge_agent.deployment.record import Deployment
 from edge_agent.deployment.states import ENDS, UNDOING, Event, State
-from edge_agent.deployment.steps import AlreadyCurrent, Steps
+from edge_agent.deployment.steps.table import AlreadyCurrent, Steps
 from edge_agent.deployment.work import Work
 from edge_agent.errors import AgentError, CancelledError, Code, DeploymentError, RefusedError, StorageError
 

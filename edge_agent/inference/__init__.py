@@ -5,7 +5,7 @@ door to ONNX Runtime and is imported by workers only.
 """
 
 from edge_agent.inference.allocation import raise_thresholds
-from edge_agent.inference.builder import BuildReport, build_engine
+from edge_agent.inference.builder import Builder, BuildReport, build_engine
 from edge_agent.inference.dataplane import Answered, DataPlane, Watcher
 from edge_agent.inference.engines import prune_engines, sweep_engines
 from edge_agent.inference.golden import GoldenReport, try_golden
@@ -17,6 +17,7 @@ from edge_agent.inference.session import Inspected, Priority, Session, SessionSt
 __all__ = [
     "Answered",
     "BuildReport",
+    "Builder",
     "DataPlane",
     "GoldenReport",
     "Inspected",

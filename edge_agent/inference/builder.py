@@ -42,6 +42,7 @@ def build_engine(
     engines: Path,
     timeout_s: float,
     memory_bytes: int = 0,
+    ahead: "Builder | None" = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> BuildReport:
     """Compile the model for this machine into the engine cache, unless a sound one is there.
@@ -53,6 +54,7 @@ def build_engine(
         engines: the cache's directory; made when absent.
         timeout_s: the builder is ended after it.
         memory_bytes: what the builder may take for itself (RLIMIT_DATA); 0: no limit.
+        ahead: a builder that was started before, to be used if it still waits.
         cancelled: asked many times a second.
 
     Raises:
@@ -62,26 +64,65 @@ def build_engine(
         StorageError: the cache's directory cannot be made.
     """
     started = time.monotonic()
-    if manifest.runtime.name not in options.runtimes:
-        message = f"expected one of {', '.join(options.runtimes)} as configured, came {manifest.runtime.name}"
-        raise ActivationError(Code.LOAD_FAILED, message)
+    check_allowed(manifest, options)
     target = engine_file(manifest, engines.absolute())
     if target.is_sound():
         return BuildReport(time.monotonic() - started, cached=True)
     durable.make_directory(engines)
-    process = _start(memory_bytes)
+    builder = ahead if ahead is not None and ahead.waits else Builder(memory_bytes)
     try:
-        _order(process, manifest, directory, target)
-        answer = _await(process, started + timeout_s, timeout_s, cancelled)
+        _order(builder.process, manifest, directory, target)
+        answer = _await(builder.process, started + timeout_s, timeout_s, cancelled)
     finally:
-        _end(process, target)
-    _check(process.returncode, answer, memory_bytes)
+        builder.end()
+        _forget_staged(builder.process, target)
+    _check(builder.process.returncode, answer, memory_bytes)
     return BuildReport(time.monotonic() - started, cached=False)
 
 
-def _start(memory_bytes: int) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "edge_agent.inference.worker", "build", str(os.getpid()), str(memory_bytes)]
-    return subprocess.Popen(command, cwd=PACKAGE_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+def check_allowed(manifest: Manifest, options: "Inference") -> None:
+    """Check that the settings let the model's runtime be used.
+
+    Raises:
+        ActivationError: LOAD_FAILED.
+    """
+    if manifest.runtime.name not in options.runtimes:
+        message = f"expected one of {', '.join(options.runtimes)} as configured, came {manifest.runtime.name}"
+        raise ActivationError(Code.LOAD_FAILED, message)
+
+
+class Builder:
+    """A builder's process: it imports what it needs at once, and waits for its order.
+
+    It ends with the thread that started it.
+
+    Args:
+        memory_bytes: what it may take for itself; 0: no limit.
+
+    Raises:
+        ActivationError: BUILD_FAILED, no process can be started.
+    """
+
+    def __init__(self, memory_bytes: int = 0) -> None:
+        command = [sys.executable, "-m", "edge_agent.inference.worker", "build", str(os.getpid()), str(memory_bytes)]
+        try:
+            self.process = subprocess.Popen(command, cwd=PACKAGE_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        except OSError as exc:
+            raise ActivationError(Code.BUILD_FAILED, f"expected a builder's process, {exc.strerror}") from exc
+
+    @property
+    def waits(self) -> bool:
+        """Tell whether it is still there; when memory runs out, it is the first that the kernel ends."""
+        return self.process.poll() is None
+
+    def end(self) -> None:
+        """Kill it, wait for it, and close its pipes."""
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None and not pipe.closed:
+                with suppress(OSError):
+                    pipe.close()
 
 
 def _order(process: "subprocess.Popen[bytes]", manifest: Manifest, directory: Path, target: EngineFile) -> None:
@@ -116,12 +157,7 @@ def _await(
         return process.stdout.read() if process.stdout is not None else b""
 
 
-def _end(process: "subprocess.Popen[bytes]", target: EngineFile) -> None:
-    process.kill()
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None and not pipe.closed:
-            pipe.close()
+def _forget_staged(process: "subprocess.Popen[bytes]", target: EngineFile) -> None:
     # On a disk that refuses even this the build still ended as it did; the next start deletes it.
     with suppress(OSError):
         target.path.with_name(f"{target.path.name}.{process.pid}.staged").unlink(missing_ok=True)

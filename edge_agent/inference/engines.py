@@ -48,6 +48,11 @@ class EngineFile:
             return None
         return content if hmac.compare_digest(mac, self._mac(content)) else None
 
+    @property
+    def is_there(self) -> bool:
+        """Tell whether there is an engine, sound or not."""
+        return self.path.is_file() and self.mac_path.is_file()
+
     def is_sound(self) -> bool:
         """Tell whether it is there, as it was built."""
         return self.read() is not None

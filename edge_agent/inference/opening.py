@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from edge_agent.errors import ActivationError, Code
 from edge_agent.formats import Manifest
 from edge_agent.inference.allocation import raise_thresholds
-from edge_agent.inference.builder import build_engine
+from edge_agent.inference.builder import build_engine, check_allowed
 from edge_agent.inference.engines import engine_file
 from edge_agent.inference.inline import InlineSession
 from edge_agent.inference.isolated import IsolatedSession
@@ -33,7 +33,7 @@ def open_session(
         directory: the installed version, as the store lays it out.
         manifest: of that version.
         options: of inference.
-        engines: the engine cache; what is missing or damaged there is built first.
+        engines: the engine cache; what is missing there is built first, and what is damaged is not used.
         on_restart: told why, each time the worker is replaced; from a thread of the session.
 
     Raises:
@@ -44,8 +44,11 @@ def open_session(
     if not model.is_file():
         raise ActivationError(Code.LOAD_FAILED, f"expected the model at {model}, there is none")
     raise_thresholds()
-    build_engine(directory, manifest, options, engines=engines, timeout_s=_BUILD_TIMEOUT_S)
+    check_allowed(manifest, options)
     engine = engine_file(manifest, engines.absolute())
+    # Whether it is sound the worker finds out as it loads it; reading it twice would only take time.
+    if not engine.is_there:
+        build_engine(directory, manifest, options, engines=engines, timeout_s=_BUILD_TIMEOUT_S)
     if options.isolation == "inline":
         return InlineSession(directory, manifest, options, engine=engine)
     return IsolatedSession(directory, manifest, options, engine=engine, on_restart=on_restart)

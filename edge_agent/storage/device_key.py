@@ -6,6 +6,7 @@ as none: a new one takes its place, and what the old one sealed is not recognise
 
 import secrets
 import stat
+import threading
 from pathlib import Path
 
 from edge_agent.storage import durable
@@ -13,6 +14,8 @@ from edge_agent.storage import durable
 FILE = "device.key"
 KEY_BYTES = 32
 _PRIVATE = 0o600
+
+_making = threading.Lock()
 
 
 def device_key(directory: Path) -> bytes:
@@ -22,11 +25,13 @@ def device_key(directory: Path) -> bytes:
         StorageError: NO_SPACE or STORAGE_FAILED, it can be neither read nor made.
     """
     path = directory / FILE
-    key = _read(path)
-    if key is None:
-        durable.make_directory(directory)
-        key = secrets.token_bytes(KEY_BYTES)
-        durable.write(path, key, mode=_PRIVATE)
+    # Models are loaded side by side at the start, and two keys would each disown what the other sealed.
+    with _making:
+        key = _read(path)
+        if key is None:
+            durable.make_directory(directory)
+            key = secrets.token_bytes(KEY_BYTES)
+            durable.write(path, key, mode=_PRIVATE)
     return key
 
 

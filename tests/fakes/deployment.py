@@ -11,15 +11,15 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from edge_agent.config import Deployment as Limits
+from edge_agent.deployment.capacity import Machine
 from edge_agent.deployment.commit import Commits
 from edge_agent.deployment.deployer import Deployer
 from edge_agent.deployment.journal import Journal
 from edge_agent.deployment.orders import JobOrder, LocalOrder
-from edge_agent.deployment.packaged import Packages
-from edge_agent.deployment.plan import Machine
 from edge_agent.deployment.record import Deployment
 from edge_agent.deployment.serving import Serving, Version
-from edge_agent.deployment.steps import Steps
+from edge_agent.deployment.steps.packaged import Packages
+from edge_agent.deployment.steps.table import Steps
 from edge_agent.errors import ActivationError, AgentError, Code, InferenceError, RefusedError
 from edge_agent.formats import JobDocument, Manifest, ModelVersion, parse
 from edge_agent.inference import Answered, BuildReport, GoldenReport, Registry, Watcher
@@ -105,6 +105,12 @@ class FakeRuntimes:
     def build(self, directory: Path, manifest: Manifest, *, cancelled: Callable[[], bool]) -> BuildReport:
         self._check(manifest, Code.BUILD_FAILED)
         return BuildReport(seconds=0.0, cached=False)
+
+    def expect_build(self) -> None:
+        pass
+
+    def expect_nothing(self) -> None:
+        pass
 
     def open(self, directory: Path, manifest: Manifest) -> FakeSession:
         self._check(manifest, Code.LOAD_FAILED)

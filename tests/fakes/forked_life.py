@@ -25,9 +25,10 @@ from typing import Any, NamedTuple
 from edge_agent import agent
 from edge_agent.agent import lifecycle, parts
 from edge_agent.config import Mqtt, read_settings
-from edge_agent.deployment import deployer, fetching, ledger, states
+from edge_agent.deployment import deployer, ledger, states
 from edge_agent.deployment.record import Deployment
 from edge_agent.deployment.states import State
+from edge_agent.deployment.steps import fetching
 from edge_agent.errors import AgentError, StorageError
 from edge_agent.formats import EncodedPicture, ModelVersion
 from edge_agent.inference import builder, worker

@@ -14,7 +14,7 @@ from pathlib import Path
 from edge_agent import agent, cli
 from edge_agent.config import Settings
 from edge_agent.deployment.record import Deployment
-from edge_agent.deployment.steps import Steps
+from edge_agent.deployment.steps.table import Steps
 from edge_agent.deployment.work import Work
 
 HOLD = os.environ.get("HOLD", "")

@@ -24,7 +24,7 @@ DESCRIPTORS = "EMFILE"
 STORIES = ("begin", "deploy")
 SIGKILL = 9
 # Wake-ups of other threads are writes as well, and their number varies: a call is looked for a little before and after.
-OFFSETS = (0, 0, -1, 1, -2, 2, -3, 3, -4, 4, 0, -1, 1, -2, 2, -3)
+OFFSETS = (0, 0, *(sign * by for by in range(1, 13) for sign in (-1, 1)))
 _FILE = re.compile(r"/state(/[^>\"]*)?[>\"]")
 _BY_CHANCE = re.compile(r"[0-9a-f]{8,}|tmp\w{8}|\d+(?=\.staged)")
 

@@ -17,7 +17,7 @@ from edge_agent.config import Inference
 from edge_agent.errors import ActivationError, BundleError, CancelledError, Code
 from edge_agent.formats import Manifest
 from edge_agent.inference import (
-    BuildReport,
+    Builder,
     available_runtimes,
     build_engine,
     open_session,
@@ -124,18 +124,14 @@ def test_without_the_key_that_sealed_it_an_engine_is_built_again(
 
 @pytest.mark.parametrize("isolation", ["process", "inline"])
 def test_an_engine_that_changed_since_it_was_built_is_not_loaded_and_the_model_answers(
-    tmp_path: Path, manifest: Manifest, isolation: Literal["process", "inline"], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, manifest: Manifest, isolation: Literal["process", "inline"]
 ) -> None:
     """Whoever can write into the cache would make the device say what he likes."""
     other = write_version(tmp_path / "other", version="2", bias=99.0)
     build(tmp_path, manifest)
     engine = engine_file(manifest, tmp_path / "engines")
 
-    def swap(*_arguments: object, **_more: object) -> BuildReport:
-        engine.path.write_bytes((tmp_path / "other" / other.model_artefact.path).read_bytes())
-        return BuildReport(0.0, cached=True)
-
-    monkeypatch.setattr("edge_agent.inference.opening.build_engine", swap)
+    engine.path.write_bytes((tmp_path / "other" / other.model_artefact.path).read_bytes())
     session = open_session(tmp_path / "v", manifest, Inference(isolation=isolation), engines=tmp_path / "engines")
     assert not engine.is_sound()
     assert session.infer(image(0), timeout_s=PATIENCE_S)["score"] == pytest.approx([-8.0])
@@ -291,3 +287,19 @@ def test_what_a_killed_builder_left_is_deleted_at_the_start(tmp_path: Path) -> N
     sweep_engines(engines)
     sweep_engines(tmp_path / "nothing here")
     assert [*engines.iterdir()] == [engine]
+
+
+def test_a_builder_that_waits_already_builds_the_same(tmp_path: Path, manifest: Manifest) -> None:
+    ahead = Builder()
+    assert not build(tmp_path, manifest, ahead=ahead)
+    assert ahead.process.returncode == 0
+    assert engine_file(manifest, tmp_path / "engines").is_sound()
+
+
+def test_a_builder_that_was_ended_while_it_waited_is_replaced(tmp_path: Path, manifest: Manifest) -> None:
+    ahead = Builder()
+    ahead.process.kill()
+    ahead.process.wait()
+    assert not build(tmp_path, manifest, ahead=ahead)
+    ahead.end()
+    assert engine_file(manifest, tmp_path / "engines").is_sound()

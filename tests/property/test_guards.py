@@ -5,9 +5,9 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.deployment import comparison, guards
-from edge_agent.deployment.comparison import Comparison
-from edge_agent.deployment.watches import Answers, Beside, Compared, Sketch, Watch
+from edge_agent.deployment.watching import comparison, guards
+from edge_agent.deployment.watching.comparison import Comparison
+from edge_agent.deployment.watching.watches import Answers, Beside, Compared, Sketch, Watch
 from edge_agent.errors import ActivationError
 from edge_agent.formats import Policy, ProbationPolicy, ShadowPolicy, parse
 

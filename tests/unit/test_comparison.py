@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_agent.deployment.comparison import TensorAnswer, compare_pictures, compare_tensors, grown
-from edge_agent.deployment.watches import Compared
+from edge_agent.deployment.watching.comparison import TensorAnswer, compare_pictures, compare_tensors, grown
+from edge_agent.deployment.watching.watches import Compared
 from edge_agent.formats import Verdict
 from edge_agent.inference import Inspected
 from edge_agent.vision import Outcome, encode_png

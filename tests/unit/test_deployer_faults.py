@@ -309,7 +309,7 @@ def test_another_job_of_the_same_id_is_another_job(device: Device) -> None:
 def test_a_stop_under_probation_keeps_the_time_that_was_watched(
     watched: Device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("edge_agent.deployment.probation.KEEP_S", 0.0)
+    monkeypatch.setattr("edge_agent.deployment.watching.probation.KEEP_S", 0.0)
     device, seen = watched, threading.Event()
 
     def look(record: Deployment) -> None:

@@ -10,7 +10,7 @@ import pytest
 from edge_agent.agent.machine import memory_bytes
 from edge_agent.config import Deployment as Limits
 from edge_agent.config import Probation, Shadow
-from edge_agent.deployment import plan
+from edge_agent.deployment import capacity
 from edge_agent.deployment.record import Deployment, status_details, to_report
 from edge_agent.deployment.states import State
 from edge_agent.errors import Code, InferenceError, RefusedError
@@ -245,16 +245,16 @@ def test_several_models_of_one_job_are_weighed_together(small: Small) -> None:
 
 def test_without_a_word_in_the_manifest_the_need_is_estimated_from_the_graph() -> None:
     bare = make_release("unet", "1")
-    assert plan.memory_need(bare.manifest) == plan.WORKER_BYTES + 6 * bare.manifest.model_artefact.size_bytes
-    assert plan.memory_need(release("unet", "1", 7).manifest) == 7 * MIB
+    assert capacity.memory_need(bare.manifest) == capacity.WORKER_BYTES + 6 * bare.manifest.model_artefact.size_bytes
+    assert capacity.memory_need(release("unet", "1", 7).manifest) == 7 * MIB
 
 
 def test_a_budget_that_is_not_known_refuses_nothing() -> None:
     manifests = [release("unet", "1", 10_000).manifest]
-    choice = plan.choose_memory(manifests, {"unet": 10_000 * MIB}, 0, strict=True)
+    choice = capacity.choose_memory(manifests, {"unet": 10_000 * MIB}, 0, strict=True)
     assert (choice.unload_first, choice.reason) == (False, "")
     with pytest.raises(RefusedError):
-        plan.choose_memory(manifests, {}, 1, strict=True)
+        capacity.choose_memory(manifests, {}, 1, strict=True)
 
 
 def test_the_machines_memory_is_the_least_of_what_it_has_and_what_its_groups_may_take(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config import Deployment as Limits
-from edge_agent.deployment.packaged import Packages, package_root
 from edge_agent.deployment.record import Deployment, status_details, to_report
 from edge_agent.deployment.states import State
+from edge_agent.deployment.steps.packaged import Packages, package_root
 from edge_agent.errors import CancelledError, Code, StorageError, TransferError
 from edge_agent.store import package
 from tests.fakes.deployment import Device, configure, install, remove, rollback

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from edge_agent.config import Deployment as Limits
-from edge_agent.deployment.aside import Aside
-from edge_agent.deployment.deaths import RECOVERY_S, Deaths
 from edge_agent.deployment.record import Deployment
-from edge_agent.deployment.requests import History, Offers
 from edge_agent.deployment.states import State
+from edge_agent.deployment.watching.aside import Aside
+from edge_agent.deployment.watching.deaths import RECOVERY_S, Deaths
+from edge_agent.deployment.watching.requests import History, Offers
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import EncodedPicture, ModelVersion, Picture, RawPicture
 from edge_agent.inference import Answered, Priority

@@ -11,10 +11,10 @@ import pytest
 
 from edge_agent.config import Deployment as Limits
 from edge_agent.config import read_settings
-from edge_agent.deployment import admission as admission_module
-from edge_agent.deployment import plan
+from edge_agent.deployment import capacity
 from edge_agent.deployment.record import Deployment, status_details, to_report
 from edge_agent.deployment.states import State
+from edge_agent.deployment.steps import admission as admission_module
 from edge_agent.errors import ConfigError
 from tests.fakes.deployment import Device, configure, install, remove, rollback
 from tests.fakes.releases import make_release
@@ -38,7 +38,7 @@ from tests.fakes.releases import make_release
     ],
 )
 def test_a_window_may_span_midnight_and_ends_with_its_last_minute(window: str, now: str, inside: bool) -> None:
-    assert plan.in_window(window, time_of_day.fromisoformat(now)) is inside
+    assert capacity.in_window(window, time_of_day.fromisoformat(now)) is inside
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from edge_agent.deployment.watches import Answers, Beside, Compared, Watch, ratio
+from edge_agent.deployment.watching.watches import Answers, Beside, Compared, Watch, ratio
 from edge_agent.errors import ActivationError, Code
 from edge_agent.formats import Manifest, Policy, ProbationPolicy, ShadowPolicy
 

@@ -14,13 +14,14 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from edge_agent.config import Deployment as Limits
-from edge_agent.deployment import guards, plan
+from edge_agent.deployment import plan
 from edge_agent.deployment.commit import Commits
 from edge_agent.deployment.contents import Contents, size_of
-from edge_agent.deployment.fetching import Fetch
 from edge_agent.deployment.journal import Journal
 from edge_agent.deployment.plan import Offer
 from edge_agent.deployment.record import Deployment, note, time_left
+from edge_agent.deployment.steps.fetching import Fetch
+from edge_agent.deployment.watching import guards
 from edge_agent.deployment.work import Meter, Work, interrupter, patiently
 from edge_agent.errors import BundleError, Code, RefusedError
 from edge_agent.formats import Manifest, ModelVersion, Package, parse

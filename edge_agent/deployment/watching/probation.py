@@ -12,14 +12,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from edge_agent.config import Deployment as Limits
-from edge_agent.deployment import comparison, guards
-from edge_agent.deployment.aside import Aside
 from edge_agent.deployment.contents import Contents
-from edge_agent.deployment.deaths import Deaths
 from edge_agent.deployment.record import Deployment, note
-from edge_agent.deployment.requests import Offers, Tally, ask_again, ask_picture, is_own_fault
 from edge_agent.deployment.serving import Serving
-from edge_agent.deployment.watches import Answers, Watch
+from edge_agent.deployment.watching import comparison, guards
+from edge_agent.deployment.watching.aside import Aside
+from edge_agent.deployment.watching.deaths import Deaths
+from edge_agent.deployment.watching.requests import Offers, Tally, ask_again, ask_picture, is_own_fault
+from edge_agent.deployment.watching.watches import Answers, Watch
 from edge_agent.deployment.work import Work
 from edge_agent.errors import ActivationError, Code
 from edge_agent.formats import Picture, ProbationPolicy

@@ -9,22 +9,22 @@ import time
 from collections.abc import Callable, Mapping
 
 from edge_agent.config import Deployment as Limits
-from edge_agent.deployment.admission import Admission
-from edge_agent.deployment.changes import Changes
+from edge_agent.deployment.capacity import Machine
 from edge_agent.deployment.commit import Commits
 from edge_agent.deployment.contents import Contents
-from edge_agent.deployment.fetching import AlreadyCurrent, Blobs, Fetching, Releases
 from edge_agent.deployment.journal import Journal
-from edge_agent.deployment.packaged import Packaged, Packages
-from edge_agent.deployment.plan import Machine
-from edge_agent.deployment.probation import Probation
 from edge_agent.deployment.record import Deployment
-from edge_agent.deployment.room import Room
 from edge_agent.deployment.serving import Serving
-from edge_agent.deployment.shadow import Shadow
 from edge_agent.deployment.states import UNDOING, State
-from edge_agent.deployment.trial import Trial
-from edge_agent.deployment.turn import Turn
+from edge_agent.deployment.steps.admission import Admission
+from edge_agent.deployment.steps.changes import Changes
+from edge_agent.deployment.steps.fetching import AlreadyCurrent, Blobs, Fetching, Releases
+from edge_agent.deployment.steps.packaged import Packaged, Packages
+from edge_agent.deployment.steps.room import Room
+from edge_agent.deployment.steps.trial import Trial
+from edge_agent.deployment.steps.turn import Turn
+from edge_agent.deployment.watching.probation import Probation
+from edge_agent.deployment.watching.shadow import Shadow
 from edge_agent.deployment.work import Work
 from edge_agent.errors import Code
 from edge_agent.store import Store

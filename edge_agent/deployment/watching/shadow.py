@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from edge_agent.config import Deployment as Limits
-from edge_agent.deployment import comparison, guards
-from edge_agent.deployment.aside import Aside
-from edge_agent.deployment.comparison import Comparison, TensorAnswer
 from edge_agent.deployment.contents import Contents
 from edge_agent.deployment.record import Deployment, note
-from edge_agent.deployment.requests import Offers, Pair, ask_again, ask_picture
 from edge_agent.deployment.serving import Serving
 from edge_agent.deployment.states import State
-from edge_agent.deployment.watches import Beside, Compared
+from edge_agent.deployment.watching import comparison, guards
+from edge_agent.deployment.watching.aside import Aside
+from edge_agent.deployment.watching.comparison import Comparison, TensorAnswer
+from edge_agent.deployment.watching.requests import Offers, Pair, ask_again, ask_picture
+from edge_agent.deployment.watching.watches import Beside, Compared
 from edge_agent.deployment.work import Work
 from edge_agent.errors import ActivationError, Code
 from edge_agent.formats import Manifest, Picture, ShadowPolicy

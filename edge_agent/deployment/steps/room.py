@@ -2,7 +2,7 @@
 
 import logging
 
-from edge_agent.deployment import plan
+from edge_agent.deployment import capacity
 from edge_agent.deployment.contents import Contents
 from edge_agent.deployment.record import Deployment
 from edge_agent.deployment.serving import Serving
@@ -45,7 +45,7 @@ class Room:
         Raises:
             ActivationError: MEMORY_EXCEEDED, their manifests promised less.
         """
-        plan.check_memory(self._serving.memory_bytes(), self._budget_bytes)
+        capacity.check_memory(self._serving.memory_bytes(), self._budget_bytes)
 
     def bring_back(self) -> None:
         """Load again what went for candidates that are gone; what does not load is no longer waited for."""

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from edge_agent.deployment import plan
+from edge_agent.deployment import capacity
 from edge_agent.deployment.contents import Contents, size_of
 from edge_agent.deployment.serving import Serving
 from edge_agent.errors import Code, StorageError
@@ -49,7 +49,7 @@ class Space:
         if to_come + engines + reserve > self._store.free_bytes():
             self._make_room(manifests)
         free = self._store.free_bytes()
-        plan.check_space(to_come, engines, reserve, free)
+        capacity.check_space(to_come, engines, reserve, free)
         return {
             "missing_bytes": sum(artefact.size_bytes for artefact in missing.values()),
             "to_come_bytes": to_come,

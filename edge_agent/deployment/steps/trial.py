@@ -1,9 +1,9 @@
 """A candidate before anyone asks it anything: BUILDING, TRIED."""
 
-from edge_agent.deployment import guards
 from edge_agent.deployment.contents import Contents
 from edge_agent.deployment.record import Deployment, note
 from edge_agent.deployment.serving import Serving
+from edge_agent.deployment.watching import guards
 from edge_agent.deployment.work import Work
 from edge_agent.errors import Code
 

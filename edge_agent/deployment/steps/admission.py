@@ -9,9 +9,9 @@ from datetime import datetime
 from datetime import time as time_of_day
 from typing import TypeAlias
 
-from edge_agent.deployment import plan
+from edge_agent.deployment import capacity
+from edge_agent.deployment.capacity import Machine
 from edge_agent.deployment.contents import Contents
-from edge_agent.deployment.plan import Machine
 from edge_agent.deployment.record import Deployment, note
 from edge_agent.deployment.serving import Serving
 from edge_agent.deployment.work import Work
@@ -72,7 +72,7 @@ class Admission:
         loaded = self._serving.memory_by_model()
         # What answered here before is never refused for an estimate.
         strict = record.operation == "install"
-        choice = plan.choose_memory(manifests, loaded, self._machine.memory_bytes, strict=strict)
+        choice = capacity.choose_memory(manifests, loaded, self._machine.memory_bytes, strict=strict)
         if choice.unload_first:
             fields = {"action": "unload_first", "deployment": record.id, "job": record.job_id, "detail": choice.reason}
             _log.warning("memory holds one version only", extra=fields)
@@ -87,7 +87,7 @@ class Admission:
             work.wait(LOOK_S)
 
     def _in_window(self) -> bool:
-        return plan.in_window(self._window, _local_time(self._now()))
+        return capacity.in_window(self._window, _local_time(self._now()))
 
 
 def _local_time(now: float) -> time_of_day:

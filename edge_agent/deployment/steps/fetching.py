@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from edge_agent.config import Deployment as Limits
-from edge_agent.deployment import guards, plan
+from edge_agent.deployment import capacity, plan, succession
+from edge_agent.deployment.capacity import Machine
 from edge_agent.deployment.commit import Commits
 from edge_agent.deployment.contents import Contents, size_of
 from edge_agent.deployment.journal import Journal
-from edge_agent.deployment.plan import Machine, Offer
+from edge_agent.deployment.plan import Offer
 from edge_agent.deployment.record import Deployment, note, time_left
 from edge_agent.deployment.serving import Serving
-from edge_agent.deployment.space import Space
+from edge_agent.deployment.steps.space import Space
+from edge_agent.deployment.watching import guards
 from edge_agent.deployment.work import Meter, Work, interrupter, patiently
 from edge_agent.errors import Code, RefusedError, StorageError
 from edge_agent.formats import Artefact, ModelVersion, Policy
@@ -146,7 +148,7 @@ class Fetching:
         if record.operation == "install" and not missing and self._is_current(record):
             raise AlreadyCurrent(record)
         for manifest in manifests:
-            plan.check_machine(manifest, self._machine)
+            capacity.check_machine(manifest, self._machine)
         # A rollback brings nothing, and an operator in need is not kept waiting by a full disk.
         archive = manifests[0].size_bytes if record.package is not None and missing else 0
         figures = self._space.check(manifests, archive_bytes=archive) if record.operation == "install" else {}
@@ -162,6 +164,8 @@ class Fetching:
         present = {sha256: size_of(self._store.partial_path(sha256)) for sha256 in missing}
         total = sum(artefact.size_bytes for artefact in missing.values())
         meter = Meter(record.model_copy(update={"bytes_total": total}), present, work)
+        if missing:
+            self._serving.expect_build()
         try:
             # Downloads keep to a time that no set clock moves.
             deadline = time.monotonic() + time_left(record, self._now())
@@ -224,7 +228,7 @@ class Fetching:
 
     def _is_current(self, record: Deployment) -> bool:
         """Tell whether nothing is to be done: committed to the byte, and answering."""
-        return plan.already_current(record.targets, self._commits.models()) and self._serving.answer_all(
+        return succession.already_current(record.targets, self._commits.models()) and self._serving.answer_all(
             record.versions
         )
 

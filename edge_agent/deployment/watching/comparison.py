@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.deployment.watches import Answers, Compared
+from edge_agent.deployment.watching.watches import Answers, Compared
 from edge_agent.formats import Manifest, Verdict
 from edge_agent.inference import Answered, Inspected
 

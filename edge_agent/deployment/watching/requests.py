@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.deployment import comparison
-from edge_agent.deployment.watches import Answers
+from edge_agent.deployment.watching import comparison
+from edge_agent.deployment.watching.watches import Answers
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import ModelVersion, Picture, RawPicture
 from edge_agent.inference import Answered, Inspected, Priority, Session

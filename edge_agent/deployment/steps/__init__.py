@@ -1,0 +1,1 @@
+"""What is done in each state of a deployment; ``table`` says which step belongs to which."""
