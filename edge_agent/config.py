@@ -110,7 +110,7 @@ class Trust(Room):
     allow_demo_root: bool = False
     """Accept a root that says it is a demo's."""
     allow_unsigned_packages: bool = False
-    """Ask for the old systems' unsigned packages; without effect for now: warned of at start, each is rejected."""
+    """Take packages (.tar.gz) that nobody signed from the repository's bucket, in place of no signed version."""
     local_model_roots: tuple[Path, ...] = ()
     """Directories from which LoadModel may take models that nobody signed."""
 

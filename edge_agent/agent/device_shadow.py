@@ -91,6 +91,7 @@ def _model(entry: Committed, *, details: bool) -> Mapping[str, object]:
         "previous": entry.previous,
         "release_seq": entry.release_seq,
         "threshold": entry.threshold,
+        "unsigned": entry.unsigned,
     }
 
 

@@ -44,9 +44,9 @@ def run(settings: Settings, state_dir: Path, runtime_dir: Path, *, observer: Obs
     """
     logs.configure(settings.telemetry.level)
     if settings.trust.allow_unsigned_packages:
-        # Said loudly, since somebody relies on it: what nobody signed is rejected all the same.
+        # Said loudly, since whoever may order a job may then bring any model that is not signed yet.
         fields = {"action": "unsigned_packages", "setting": "trust.allow_unsigned_packages"}
-        _log.warning("unsigned packages are asked for, and rejected: this agent cannot try them", extra=fields)
+        _log.warning("unsigned packages are taken: nobody vouches for what such a job brings", extra=fields)
     raise_thresholds()
     durable.make_directory(state_dir)
     # Before the lock, which is a file too: a newer agent's directory is left as it is.

@@ -27,6 +27,7 @@ from edge_agent.deployment.mending import Mending
 from edge_agent.deployment.record import Deployment, to_report
 from edge_agent.deployment.serving import Serving
 from edge_agent.deployment.states import State
+from edge_agent.deployment.steps.packaged import Packages, package_root
 from edge_agent.deployment.steps.table import Steps
 from edge_agent.errors import Code, ConfigError, RefusedError, StorageError
 from edge_agent.formats import ClockStatus, InspectedFrame, Manifest, ModelsChanged
@@ -145,6 +146,7 @@ class Parts:
         settings, repository = self.settings, self.settings.repository
         self.trust: TrustClient | None = None
         downloader: Downloader | None = None
+        packages: Packages | None = None
         if repository.url:
             if settings.trust.root is not None and not settings.trust.root.is_file():
                 raise ConfigError(
@@ -162,6 +164,11 @@ class Parts:
             bandwidth = TokenBucket(limits.bandwidth_bytes_per_s, clock=time.monotonic)
             floor = SpeedFloor(limits.slowest_bytes_per_s, limits.slowest_window_s)
             downloader = Downloader(objects, bandwidth=bandwidth, floor=floor)
+            if settings.trust.allow_unsigned_packages:
+                root, bucket = package_root(repository.url)
+                archives = self._open_objects(root)
+                fetch = Downloader(archives, bandwidth=bandwidth, floor=floor).fetch
+                packages = Packages(archives, fetch, bucket, bandwidth.reserve)
         self.mending = Mending(self.store, self.trust, downloader)
         machine = Machine(
             __version__,
@@ -178,6 +185,7 @@ class Parts:
             self.commits,
             machine,
             settings.deployment,
+            packages=packages,
         )
         self.deployer = Deployer(
             steps,
@@ -250,7 +258,8 @@ class Parts:
         return model in self.registry.active() or model in self._committed
 
     def _is_trusted(self, manifest_sha256: str) -> bool:
-        return any(self.store.digest(version) == manifest_sha256 for version in self.store.installed())
+        installed = any(self.store.digest(version) == manifest_sha256 for version in self.store.installed())
+        return installed and not self.store.generations.is_unsigned(manifest_sha256)
 
     def _inspected(self, frame: InspectedFrame, _picture: bytes) -> None:
         self.events.publish(frame)

@@ -140,6 +140,7 @@ class Commits:
             "thresholds": {target.name: target.threshold for target in record.targets if record.sets_thresholds},
             "actor": record.actor,
             "reason": record.reason,
+            **({"unsigned": True} if any(target.unsigned for target in record.targets) else {}),
         }
         try:
             self._audit.append(action, **fields)

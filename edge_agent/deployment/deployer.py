@@ -15,7 +15,7 @@ from edge_agent.deployment.desk import Desk, Stopping
 from edge_agent.deployment.journal import Journal
 from edge_agent.deployment.ledger import RETRY_S, Ledger, Reporter, fields
 from edge_agent.deployment.orders import JobOrder, LocalOrder, Order, Reported
-from edge_agent.deployment.plan import read_job
+from edge_agent.deployment.plan import package_of, read_job
 from edge_agent.deployment.record import Deployment
 from edge_agent.deployment.states import State
 from edge_agent.deployment.steps.table import Steps
@@ -187,13 +187,14 @@ class Deployer:
         origin: dict[str, Any] = order.identity.model_dump()
         try:
             document = read_job(order.document, allow_unsigned_packages=self._allow_unsigned_packages)
+            package = package_of(order.document)
         except (RefusedError, DocumentError) as exc:
             code = exc.code if isinstance(exc, RefusedError) else Code.JOB_INVALID
             return records.refused(identity, now=now, code=code, message=exc.message, **origin)
         ended = self._ended_for(order, document)
         if ended is not None:
             return records.fulfilled(identity, ended, now=now, **origin)
-        return records.begin(identity, document, now=now, deadline_s=self._deadline_s, **origin)
+        return records.begin(identity, document, now=now, deadline_s=self._deadline_s, package=package, **origin)
 
     def _ended_for(self, order: JobOrder, document: JobDocument) -> Deployment | None:
         """Return the deployment whose watch this job has ended; then it has done its work."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from edge_agent.deployment.record import Target
 from edge_agent.errors import Code, RefusedError, StorageError
-from edge_agent.formats import JobDocument, Manifest, parse
+from edge_agent.formats import JobDocument, Manifest, Package, PackageJob, parse
 from edge_agent.formats.job_document import LIMIT_CHARACTERS
 from edge_agent.store import Committed
 
@@ -27,16 +27,28 @@ def read_job(document: Mapping[str, Any], *, allow_unsigned_packages: bool = Fal
         RefusedError: it is not one this agent understands, or names a package that nobody signed.
         DocumentError: a field is unknown, missing or bad.
     """
-    if document.get("type") == "new_model":
-        told = f"the job names an unsigned package of the old form ({_named(document)})"
-        # Neither golden samples nor calibration are in such a package: nothing here could tell whether it works.
-        untried = "it brings nothing that it could be tried by: package and sign it"
-        then = untried if allow_unsigned_packages else "and this device takes signed ones only"
-        raise RefusedError(Code.UNSIGNED_PACKAGE, f"{told}, {then}")
+    if _names_package(document):
+        if not allow_unsigned_packages:
+            told = f"the job names an unsigned package of the old form ({_named(document)})"
+            raise RefusedError(Code.UNSIGNED_PACKAGE, f"{told}, and this device takes signed ones only")
+        return parse(PackageJob, dict(document), what="job document").install
     size = len(str(document))
     if size > LIMIT_CHARACTERS * 2:
         raise RefusedError(Code.JOB_INVALID, f"expected a job document of {LIMIT_CHARACTERS} characters, came {size}")
     return parse(JobDocument, dict(document), what="job document")
+
+
+def package_of(document: Mapping[str, Any]) -> Package | None:
+    """Return the package that a job document names, which ``read_job`` took; None: it names signed releases.
+
+    Raises:
+        DocumentError: a field is unknown, missing or bad.
+    """
+    return parse(PackageJob, dict(document), what="job document").package if _names_package(document) else None
+
+
+def _names_package(document: Mapping[str, Any]) -> bool:
+    return document.get("type") == "new_model"
 
 
 def _named(document: Mapping[str, Any]) -> str:
@@ -50,12 +62,24 @@ def plan_install(
     committed: Mapping[str, Committed],
     floor: Callable[[str], int],
     is_quarantined: Callable[[str], bool],
+    *,
+    unsigned: bool = False,
 ) -> tuple[Target, ...]:
     """Return the targets, complete.
 
+    Args:
+        targets: what is asked for.
+        offers: the releases, by model.
+        committed: what is committed now.
+        floor: the lowest release_seq that a model may have.
+        is_quarantined: tells whether a manifest may not be tried again.
+        unsigned: nobody signed what is offered.
+
     Raises:
-        RefusedError: a release is older than the committed one, revoked or quarantined.
+        RefusedError: a release is older than the committed one, revoked or quarantined, or unsigned in place of a
+            signed one.
     """
+    targets = tuple(target.model_copy(update={"unsigned": unsigned}) for target in targets)
     return tuple(
         _install(target, offers[target.name], committed.get(target.name), floor, is_quarantined) for target in targets
     )
@@ -70,7 +94,11 @@ def _install(
 ) -> Target:
     release_seq = offer.manifest.release_seq
     what = f"{target.name} {target.to} (release {release_seq})"
-    if current is not None and release_seq < current.release_seq:
+    if target.unsigned:
+        check_unsigned(target, {} if current is None else {target.name: current})
+    # What nobody signed may not keep a signed release out by a number of its own.
+    comparable = current is not None and target.unsigned == bool(current.unsigned)
+    if current is not None and comparable and release_seq < current.release_seq:
         raise RefusedError(
             Code.DOWNGRADE,
             f"{what} is older than the committed {current.version} (release {current.release_seq})",
@@ -85,6 +113,18 @@ def _install(
             "release_seq": release_seq,
         }
     )
+
+
+def check_unsigned(target: Target, committed: Mapping[str, Committed]) -> None:
+    """Check that an unsigned package would not take a signed version's place.
+
+    Raises:
+        RefusedError: UNSIGNED_PACKAGE.
+    """
+    current = committed.get(target.name)
+    if current is not None and not current.unsigned:
+        what = f"{target.name} {target.to}: the committed {current.version} is signed"
+        raise RefusedError(Code.UNSIGNED_PACKAGE, f"{what}, and an unsigned package never takes its place")
 
 
 def plan_rollback(
@@ -132,6 +172,7 @@ def _take_back(
             "to": current.previous,
             "manifest_sha256": offer.manifest_sha256,
             "release_seq": release_seq,
+            "unsigned": bool(current.unsigned),
         }
     )
 
@@ -203,6 +244,7 @@ def _concerning(target: Target, current: Committed) -> Target:
             "to": current.version,
             "manifest_sha256": current.manifest_sha256,
             "release_seq": current.release_seq,
+            "unsigned": bool(current.unsigned),
         }
     )
 

@@ -17,6 +17,7 @@ from edge_agent.formats import (
     JobDocument,
     ModelVersion,
     Operation,
+    Package,
     Policy,
     StateReport,
 )
@@ -34,6 +35,7 @@ class Target(Document):
     manifest_sha256: str = ""
     release_seq: int = 0
     threshold: float | None = Field(None, description="what a configure sets; None: as it was signed")
+    unsigned: bool = Field(default=False, description="out of a package that nobody signed")
 
     @property
     def version(self) -> ModelVersion:
@@ -79,6 +81,7 @@ class Deployment(Document):
     unload_first: bool = Field(default=False, description="memory holds one version only: no shadow, nothing warm")
     superseded_by: JobIdentity | None = Field(None, description="the rollback job that ended its watch")
     fulfilled_by: str = Field("", description="the deployment whose end did all that this one's job asks for")
+    package: Package | None = Field(None, description="where it comes from, if nobody signed it")
     refusal: str = Field("", description="why the cloud will never take the last report")
 
     @property
@@ -95,6 +98,12 @@ class Deployment(Document):
     def sets_thresholds(self) -> bool:
         """Tell whether its targets' thresholds mean anything."""
         return self.operation == "configure"
+
+    @property
+    def told(self) -> str:
+        """Return the remark as people read it."""
+        unsigned = f"unsigned package {self.package}" if self.package else ""
+        return "; ".join(filter(None, [unsigned, self.remark]))
 
     @property
     def outcome(self) -> State:
@@ -114,6 +123,7 @@ def begin(
     queued_at: int = 0,
     reason: str = "",
     actor: str = "",
+    package: Package | None = None,
 ) -> Deployment:
     """Return the record of an order just accepted."""
     limit_s = min(deadline_s, document.policy.deadline_s or deadline_s)
@@ -130,6 +140,7 @@ def begin(
         state=State.ACCEPTED,
         reason=reason,
         actor=actor,
+        package=package,
         started=now,
         deadline=now + limit_s,
         states=(StateReport(state=State.ACCEPTED.value, at=now),),
@@ -235,7 +246,7 @@ def to_report(record: Deployment) -> DeploymentReport:
         state=record.outcome.value,
         code=record.code,
         message=record.message,
-        remark=record.remark,
+        remark=record.told,
         reason=record.reason,
         actor=record.actor,
         refusal=record.refusal,
@@ -257,8 +268,8 @@ def status_details(record: Deployment) -> dict[str, str]:
     }
     if record.code:
         details |= {"code": record.code, "message": record.message}
-    if record.remark:
-        details["remark"] = record.remark[:1024]
+    if record.told:
+        details["remark"] = record.told[:1024]
     if record.reason:
         details["reason"] = record.reason[:1024]
     return details

@@ -10,7 +10,8 @@ from edge_agent.store import Committed
 def already_current(targets: Sequence[Target], committed: Mapping[str, Committed]) -> bool:
     """Tell whether everything asked for is what is committed, to the byte."""
     return all(
-        (current := committed.get(target.name)) is not None and current.manifest_sha256 == target.manifest_sha256
+        (current := committed.get(target.name)) is not None
+        and (current.manifest_sha256, bool(current.unsigned)) == (target.manifest_sha256, target.unsigned)
         for target in targets
     )
 
@@ -66,6 +67,9 @@ def _as_before(target: Target, current: Committed | None, former: Committed | No
 def _as_new(target: Target, current: Committed | None) -> Committed:
     if current is None:
         return _entry(target)
+    if target.unsigned != bool(current.unsigned):
+        # Once a model is signed, no rollback leads back to what nobody signed.
+        return _entry(target)
     if current.version == target.to:
         same = current.manifest_sha256 == target.manifest_sha256
         return _entry(
@@ -89,6 +93,7 @@ def _entry(
         version=target.to or "",
         manifest_sha256=target.manifest_sha256,
         release_seq=target.release_seq,
+        unsigned=True if target.unsigned else None,
         previous=previous,
         threshold=threshold,
         previous_threshold=previous_threshold,

@@ -11,6 +11,7 @@ import json
 import logging
 import re
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -34,6 +35,8 @@ class Committed(Document):
     previous: Version | None = Field(None, description="where a rollback goes")
     threshold: float | None = Field(None, ge=0, le=1, description="set on this device; None: as it was signed")
     previous_threshold: float | None = Field(None, ge=0, le=1, description="what ``previous`` had")
+    # None and not False: generations of before keep their checksum.
+    unsigned: Literal[True] | None = Field(None, description="out of a package that nobody signed; so is ``previous``")
 
 
 class Generation(Document):
@@ -117,6 +120,15 @@ class Generations:
             StorageError: STORAGE_FAILED.
         """
         return bool(deployment) and any(kept.deployment == deployment for kept in self.history())
+
+    def is_unsigned(self, manifest_sha256: str) -> bool:
+        """Tell whether a version, when it was committed last, came out of a package that nobody signed.
+
+        Raises:
+            StorageError: STORAGE_FAILED.
+        """
+        entries = (entry for kept in reversed(self.history()) for entry in kept.models.values())
+        return next((bool(entry.unsigned) for entry in entries if entry.manifest_sha256 == manifest_sha256), False)
 
     def sweep(self) -> None:
         """Delete what an unclean end left staged.

@@ -18,6 +18,7 @@ from edge_agent.deployment.journal import Journal
 from edge_agent.deployment.orders import JobOrder, LocalOrder
 from edge_agent.deployment.record import Deployment
 from edge_agent.deployment.serving import Serving, Version
+from edge_agent.deployment.steps.packaged import Packages
 from edge_agent.deployment.steps.table import Steps
 from edge_agent.errors import ActivationError, AgentError, Code, InferenceError, RefusedError
 from edge_agent.formats import JobDocument, Manifest, ModelVersion, parse
@@ -139,8 +140,10 @@ class Device:
         limits: Limits | None = None,
         at_state: Callable[[Deployment], None] | None = None,
         memory_bytes: int = 0,
+        packages: Packages | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
+        self.packages = packages
         self.directory = directory
         self.watchers: list[Watcher] = []
         self.releases, self.blobs, self.runtimes = FakeReleases(), FakeBlobs(), FakeRuntimes()
@@ -172,6 +175,7 @@ class Device:
             self.commits,
             machine,
             self._limits,
+            packages=self.packages,
             now=self._now,
         )
         self.deployer = Deployer(
@@ -180,7 +184,7 @@ class Device:
             report=self._report,
             observe=self._observe,
             deadline_s=self._limits.deadline_s,
-            allow_unsigned_packages=False,
+            allow_unsigned_packages=self.packages is not None,
             new_id=new_id,
             jitter=lambda _limit: 0.0,
             prefer=self.preferred.append,

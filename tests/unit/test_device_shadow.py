@@ -28,7 +28,9 @@ def test_it_tells_models_generation_and_the_last_deployment() -> None:
     told = reported(compose(Generation(number=4, models={"unet": committed("2", previous="1")}), (), last))
     assert told["agent"] == {"version": __version__}
     assert told["generation"] == 4
-    assert told["models"] == {"unet": {"version": "2", "previous": "1", "release_seq": 2, "threshold": None}}
+    assert told["models"] == {
+        "unet": {"version": "2", "previous": "1", "release_seq": 2, "threshold": None, "unsigned": None}
+    }
     assert told["deployment"] == {
         "id": "d1", "job_id": "job-1", "operation": "install", "state": "REFUSED", "code": "JOB_INVALID", "ended": None
     }  # fmt: skip

@@ -261,14 +261,40 @@ OLD_JOB = {
 }
 
 
-@pytest.mark.parametrize(("allowed", "told"), [(False, "takes signed ones only"), (True, "package and sign it")])
-def test_the_old_workshops_package_is_rejected_whatever_is_allowed_since_nothing_in_it_could_be_tried(
-    allowed: bool, told: str
-) -> None:
-    with pytest.raises(RefusedError, match=told) as refused:
-        plan.read_job(OLD_JOB, allow_unsigned_packages=allowed)
+def test_the_old_workshops_package_is_rejected_where_it_is_not_allowed() -> None:
+    with pytest.raises(RefusedError, match="takes signed ones only") as refused:
+        plan.read_job(OLD_JOB)
     assert refused.value.code is Code.UNSIGNED_PACKAGE
     assert "img-classification 1" in refused.value.message
+
+
+def test_the_old_workshops_job_is_an_install_out_of_its_package_where_that_is_allowed() -> None:
+    document = plan.read_job(OLD_JOB, allow_unsigned_packages=True)
+    assert document == parse(JobDocument, install(("img-classification", "1")), what="job document")
+    assert str(plan.package_of(OLD_JOB)) == "line/img-classification-1.tar.gz"
+    assert plan.package_of(install(("img-classification", "1"))) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model_package_key": "../other.tar.gz"},
+        {"model_package_key": "/etc/passwd"},
+        {"model_package_key": "a//b"},
+        {"model_package_key": ""},
+        {"model_package_key": "a\\b"},
+        {"model_package_key": "a\nb"},
+        {"model_package_bucket": "s3://line"},
+        {"model_package_bucket": ""},
+        {"model_name": "../x"},
+        {"model_version": "one"},
+        {"capture": "s3://elsewhere"},
+    ],
+    ids=str,
+)
+def test_a_bad_field_of_the_old_workshops_job_is_named(changes: dict[str, object]) -> None:
+    with pytest.raises(DocumentError, match=next(iter(changes))):
+        plan.read_job(OLD_JOB | changes, allow_unsigned_packages=True)
 
 
 def test_a_name_that_would_break_a_report_is_not_repeated_in_it() -> None:

@@ -150,7 +150,8 @@ class Fetching:
         for manifest in manifests:
             capacity.check_machine(manifest, self._machine)
         # A rollback brings nothing, and an operator in need is not kept waiting by a full disk.
-        figures = self._space.check(manifests) if record.operation == "install" else {}
+        archive = manifests[0].size_bytes if record.package is not None and missing else 0
+        figures = self._space.check(manifests, archive_bytes=archive) if record.operation == "install" else {}
         return note(record.model_copy(update={"bytes_total": missing}), figures)
 
     def download(self, record: Deployment, work: Work) -> Deployment:

@@ -33,16 +33,16 @@ class Space:
         self._reserve_bytes = reserve_bytes
         self._now = now
 
-    def check(self, manifests: Sequence[Manifest]) -> dict[str, float]:
+    def check(self, manifests: Sequence[Manifest], *, archive_bytes: int = 0) -> dict[str, float]:
         """Check that the disk holds what has still to come, the engines and the reserve; return the figures.
 
-        Bytes that an earlier try left in ``partial/`` need no room again.
+        Bytes that an earlier try left in ``partial/`` need no room again. ``archive_bytes``: of what they come out of.
 
         Raises:
             StorageError: NO_SPACE with each figure; STORAGE_FAILED.
         """
         missing = self._contents.missing(manifests)
-        to_come = self.to_come(missing)
+        to_come = self.to_come(missing) + archive_bytes
         # An optimised graph is about as large as the model it was made from.
         engines = sum(manifest.model_artefact.size_bytes for manifest in manifests)
         reserve = self._reserve_bytes if missing else 0

@@ -19,6 +19,7 @@ from edge_agent.deployment.states import UNDOING, State
 from edge_agent.deployment.steps.admission import Admission
 from edge_agent.deployment.steps.changes import Changes
 from edge_agent.deployment.steps.fetching import AlreadyCurrent, Blobs, Fetching, Releases
+from edge_agent.deployment.steps.packaged import Packaged, Packages
 from edge_agent.deployment.steps.room import Room
 from edge_agent.deployment.steps.trial import Trial
 from edge_agent.deployment.steps.turn import Turn
@@ -49,6 +50,7 @@ class Steps:
         commits: what is committed.
         machine: what this device is.
         limits: the device's own policy.
+        packages: where unsigned packages come from; None: this device takes none.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Steps:
         machine: Machine,
         limits: Limits,
         *,
+        packages: Packages | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -101,6 +104,10 @@ class Steps:
             ("configure", State.COMMITTED): changes.commit_configuration,
         }
 
+        floor = releases.floor if releases is not None else (lambda _model: 0)
+        packaged = Packaged(packages, floor, store, journal, contents, commits, limits, now=now)
+        self._packaged = {State.REFRESHING: packaged.refresh, State.DOWNLOADING: packaged.download}
+
     def run(self, record: Deployment, work: Work) -> Deployment:
         """Do the work of the record's state and return what is known now.
 
@@ -113,6 +120,8 @@ class Steps:
         if record.unload_first and record.state is State.SHADOW:
             return self._room.load_unwatched(record)
         step = self._own.get((record.operation, record.state)) or self._table[record.state]
+        if record.package is not None:
+            step = self._packaged.get(record.state, step)
         record = step(record, work)
         if record.state is State.TRIED and record.operation == "install":
             self._room.check()
