@@ -157,7 +157,11 @@ GOOD_JOB: dict[str, Any] = {
 }
 JOBS: list[tuple[dict[str, Any], Code, str]] = [
     ({"schema": "edge-agent/job/2"}, Code.DOCUMENT_INVALID, "schema: input should be 'edge-agent/job/1'"),
-    ({"operation": "remove"}, Code.DOCUMENT_INVALID, "operation: input should be 'install' or 'rollback'"),
+    (
+        {"operation": "upgrade"},
+        Code.DOCUMENT_INVALID,
+        "operation: input should be 'install', 'rollback', 'remove' or 'configure'",
+    ),
     ({"models": []}, Code.DOCUMENT_INVALID, "models: tuple should have at least 1 item"),
     ({"models": [{"name": "unet"}]}, Code.DOCUMENT_INVALID, "an install names the version of each model"),
     (
@@ -369,7 +373,7 @@ CLOUD_LINES = [
         "expected s3://bucket/prefix, file:///directory or a path",
     ),
     (["repo", "refresh", "none", "--keys", "k"], 78, "root.json: expected the pinned root.json"),
-    (["repo", "keys", "nobody", "--repo", "r", "--keys", "k"], 2, "expected one of targets, snapshot, timestamp"),
+    (["repo", "keys", "nobody", "--repo", "r", "--keys", "k"], 2, "No such command 'nobody'"),
     (["repo", "revoke", "unet", "--below", "-1", "--repo", "r", "--keys", "k"], 2, "--below"),
     (["repo", "verify", "r"], 2, "expected either --keys or --root"),
     (["deploy", "unet", *_DEPLOY], 2, "expected MODEL VERSION [MODEL VERSION…], came 'unet'"),
