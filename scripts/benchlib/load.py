@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -111,6 +111,18 @@ class Load:
                 if not self._ending.is_set():
                     self._stream_failed = exc.message
             closer.join()
+
+
+def noticed(asked: Sequence[Asked]) -> dict[str, object]:
+    """Return what callers noticed of all these requests, as the figures of a bench."""
+    faults = [one.fault for one in asked if one.fault]
+    failed = sum(one.failed for one in asked)
+    return {
+        "requests": len(asked),
+        "failed_requests": failed,
+        "mixed_answers": len(faults) - failed,
+        "first_fault": faults[0] if faults else "",
+    }
 
 
 def _mixed(version: str, score: float | None, allowed: frozenset[str]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.benchlib.line import MODEL, Footprint, Line
-from scripts.benchlib.load import Asked, Load
+from scripts.benchlib.load import Asked, Load, noticed
 from scripts.benchlib.swaps import Swapper, settled
 from tests.fakes.jobs_clouds import MosquittoCloud
 
@@ -74,16 +74,12 @@ class Soak:
             self.line.device.wait_for(lambda status: status.agent.cloud == "CONNECTED")
 
     def _told(self, load: Load, last: Footprint, seconds: float) -> Figures:
-        faults = [asked.fault for asked in self.asked if asked.fault]
         return {
             "memory_growth": round(last.agent_bytes / self.warm.agent_bytes - 1, 4) if self.warm else None,
             "soak_seconds": round(seconds, 1),
             "swaps": self.swaps,
             "broker_outages": self.outages,
-            "requests": len(self.asked),
-            "failed_requests": sum(asked.failed for asked in self.asked),
-            "mixed_answers": sum(bool(asked.fault) and not asked.failed for asked in self.asked),
-            "first_fault": faults[0] if faults else "",
+            **noticed(self.asked),
             "stream_fault": load.stream_fault,
             "footprint_warm": self.warm._asdict() if self.warm else None,
             "footprint_end": last._asdict(),

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from scripts.benchlib.line import MODEL, Footprint, Line
-from scripts.benchlib.load import Asked, Load
+from scripts.benchlib.load import Asked, Load, noticed
 from tests.fakes.device import eventually
 
 Figures = dict[str, Any]
@@ -119,13 +119,9 @@ def settled(line: Line) -> Footprint:
 
 def _told(quiet: list[Asked], during: list[Asked], seconds: list[float], first: Footprint, last: Footprint) -> Figures:
     before, meanwhile = (np.array([asked.milliseconds for asked in block]) for block in (quiet, during))
-    faults = [asked.fault for asked in (*quiet, *during) if asked.fault]
     return {
         "swaps": len(seconds),
-        "requests": len(quiet) + len(during),
-        "failed_requests": sum(asked.failed for asked in (*quiet, *during)),
-        "mixed_answers": sum(bool(asked.fault) and not asked.failed for asked in (*quiet, *during)),
-        "first_fault": faults[0] if faults else "",
+        **noticed([*quiet, *during]),
         "swap_seconds_p50": _rounded(np.median(seconds)),
         "p50_ms_before": _rounded(np.median(before)),
         "p50_ms_during": _rounded(np.median(meanwhile)),

@@ -1,4 +1,4 @@
-"""Warm processes to fork devices from, a repository, and a place where syncs cost nothing."""
+"""A cloud for real agents; warm processes to fork devices from, a repository, and a place where syncs cost nothing."""
 
 import os
 import shutil
@@ -8,8 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.jobs_clouds import MosquittoCloud
 from tests.fakes.nursery import Nursery
 from tests.fakes.sweep import Places
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MosquittoCloud]:
+    cloud = MosquittoCloud(tmp_path_factory.mktemp("cloud"))
+    yield cloud
+    cloud.stop()
 
 
 @pytest.fixture(scope="session")

@@ -38,13 +38,6 @@ CASES = [(row, when) for row, when in itertools.product(ROWS, ("before", "after"
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MosquittoCloud]:
-    cloud = MosquittoCloud(tmp_path_factory.mktemp("cloud"))
-    yield cloud
-    cloud.stop()
-
-
-@pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> SignedRepository:
     repository = SignedRepository(tmp_path_factory.mktemp("repository"), now=time.time())
     publish_versions(repository, (MODEL, "1"), (MODEL, "2"))

@@ -44,13 +44,6 @@ CASES = [(operation, *moment) for operation, moment in itertools.product(OPERATI
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MosquittoCloud]:
-    cloud = MosquittoCloud(tmp_path_factory.mktemp("cloud"))
-    yield cloud
-    cloud.stop()
-
-
-@pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> SignedRepository:
     repository = SignedRepository(tmp_path_factory.mktemp("repository"), now=time.time())
     publish_versions(repository, (MODEL, "1"), (OTHER, "1"))

@@ -23,13 +23,6 @@ LOG_SHOWN = 3000
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MosquittoCloud]:
-    cloud = MosquittoCloud(tmp_path_factory.mktemp("cloud"))
-    yield cloud
-    cloud.stop()
-
-
-@pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> SignedRepository:
     repository = SignedRepository(tmp_path_factory.mktemp("repository"), now=time.time())
     publish_versions(repository, (MODEL, "1"), (MODEL, "2"), (MODEL, "3"))
@@ -178,26 +171,37 @@ def test_an_outbox_that_is_lost_or_damaged_is_begun_anew_and_nothing_is_installe
     assert line.device.stop() == 0
 
 
+def killed_with_an_order(line: Line, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Path]:
+    """Kill the agent while it builds what a job ordered; return the job and a copy of its journal."""
+    line.start("BUILDING:before", monkeypatch)
+    job_id = line.order("2")
+    line.wait_until_held()
+    line.device.kill()
+    journal, old = line.device.state_dir / "journal.db", line.directory / "old.db"
+    with_its_log(journal)
+    shutil.copy(journal, old)
+    return job_id, old
+
+
+def put_back(old: Path, line: Line) -> None:
+    """Give the agent an old journal, as a restored disk would."""
+    journal = line.device.state_dir / "journal.db"
+    for suffix in ("-wal", "-shm"):
+        journal.with_name(journal.name + suffix).unlink(missing_ok=True)
+    shutil.copy(old, journal)
+
+
 def test_an_old_journal_is_overruled_by_what_was_committed_since_and_nothing_is_undone(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal = line.device.state_dir / "journal.db"
-    line.start("BUILDING:before", monkeypatch)
-    second = line.order("2")
-    line.wait_until_held()
-    line.device.kill()
-    with_its_log(journal)
-    old = line.directory / "old.db"
-    shutil.copy(journal, old)
+    second, old = killed_with_an_order(line, monkeypatch)
 
     line.start("", monkeypatch)
     assert line.end_of(second).status == "SUCCEEDED"
     third = line.order("3")
     assert line.end_of(third).status == "SUCCEEDED"
     assert line.device.stop() == 0
-    for suffix in ("-wal", "-shm"):
-        journal.with_name(journal.name + suffix).unlink(missing_ok=True)
-    shutil.copy(old, journal)
+    put_back(old, line)
 
     line.start("", monkeypatch)
     assert line.answering() == "3"
@@ -213,24 +217,15 @@ def test_an_old_journal_is_overruled_by_what_was_committed_since_and_nothing_is_
 def test_an_old_journal_of_a_deployment_that_something_else_overtook_ends_it_and_says_why(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal = line.device.state_dir / "journal.db"
-    line.start("BUILDING:before", monkeypatch)
-    second = line.order("2")
-    line.wait_until_held()
-    line.device.kill()
-    with_its_log(journal)
-    old = line.directory / "old.db"
-    shutil.copy(journal, old)
-    journal.unlink()
+    second, old = killed_with_an_order(line, monkeypatch)
+    (line.device.state_dir / "journal.db").unlink()
     line.cloud.cancel_job(second, force=True)
 
     line.start("", monkeypatch)
     third = line.order("3")
     assert line.end_of(third).status == "SUCCEEDED"
     assert line.device.stop() == 0
-    for suffix in ("-wal", "-shm"):
-        journal.with_name(journal.name + suffix).unlink(missing_ok=True)
-    shutil.copy(old, journal)
+    put_back(old, line)
 
     line.start("", monkeypatch)
     report = line.device.wait_for_deployment(lambda report: report.job_id == second and report.ended is not None)
