@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,22 +25,28 @@ ERRORS = ("ENOSPC", "EIO", "EROFS")
 DESCRIPTORS = "EMFILE"
 STORIES = ("begin", "deploy")
 SIGKILL = 9
-# Wake-ups of other threads are writes as well, and their number varies: a call is looked for a little before and after.
-OFFSETS = (0, 0, *(sign * by for by in range(1, 13) for sign in (-1, 1)))
+# Wake-ups of other threads are calls as well, and how many come varies: a call that was missed is aimed at anew.
+ATTEMPTS = 60
 _FILE = re.compile(r"/state(/[^>\"]*)?[>\"]")
 _BY_CHANCE = re.compile(r"[0-9a-f]{8,}|tmp\w{8}|\d+(?=\.staged)")
 
 
 class Case(NamedTuple):
-    """A fault at the n-th occurrence of a call in one story."""
+    """A fault at one call in one story.
+
+    Attributes:
+        call: as it came when the calls were listed; its number differs a little from run to run.
+        turn: how many calls of that name on that file came up to it, itself counted; the same in every run.
+    """
 
     story: str
     call: Call
+    turn: int
     fault: str
 
-    def shifted(self, by: int) -> Case:
-        """Return the same fault some calls earlier or later."""
-        return self._replace(call=self.call._replace(number=max(1, self.call.number + by)))
+    def at(self, number: int) -> Case:
+        """Return the same fault at another number."""
+        return self._replace(call=self.call._replace(number=number))
 
     def __str__(self) -> str:
         return f"{self.story}:{self.call.name}:{self.call.number}:{self.fault}"
@@ -112,15 +120,18 @@ class Sweep:
 
     def run(self, case: Case) -> Verdict:
         """Let the fault happen, then start the device without it."""
-        for offset in OFFSETS:
+        chance = random.Random(str(case))
+        seen = [case.call.number]
+        for _ in range(ATTEMPTS):
             place = self._places.copy(case.story, self._name)
-            sought = case.shifted(offset)
+            sought = case.at(chance.choice(seen))
             tracer = _tracer(place / "faults", sought)
             ended = self._live(place, case.story, tracer)
-            hit = _hit(tracer.text(), sought)
-            fired = f"{place}/state" in hit and _file(hit) == _file(case.call.line)
+            fired = _is_hit(tracer.text(), sought)
             if fired:
                 break
+            # Numbers come again as often as they came: where it lies without a fault tells where to aim.
+            seen += [call.number for call, turn in _in_turn(self.calls(case.story)) if _is_same(call, turn, case)]
         problems = list(_problems_of(case, ended)) if fired else ["the fault never fired"]
         recovered = self.recover(place)
         problems += [f"afterwards: {problem}" for problem in _problems_afterwards(recovered)]
@@ -132,7 +143,7 @@ class Sweep:
         tracer = _tracer(place / "faults", case)
         ended = self._live(place, case.story, tracer)
         assert ended.signal == SIGKILL, ended
-        assert _hit(tracer.text(), case)
+        assert _is_hit(tracer.text(), case)
         return place
 
     def recover(self, place: Path) -> Ended:
@@ -158,12 +169,26 @@ class Sweep:
 
 def cases(story: str, calls: list[Call]) -> list[Case]:
     """Return every fault at every call: nothing can be changed there, killed there, and no descriptor is left."""
-    changing = [call for call in calls if tracing.makes_something(call)]
-    opening = [call for call in calls if call.name == "openat"]
+    numbered = list(_in_turn(calls))
+    changing = [(call, turn) for call, turn in numbered if tracing.makes_something(call)]
+    opening = [(call, turn) for call, turn in numbered if call.name == "openat"]
     return [
-        *(Case(story, call, fault) for call in changing for fault in (KILL, *ERRORS)),
-        *(Case(story, call, DESCRIPTORS) for call in opening),
+        *(Case(story, call, turn, fault) for call, turn in changing for fault in (KILL, *ERRORS)),
+        *(Case(story, call, turn, DESCRIPTORS) for call, turn in opening),
     ]
+
+
+def _in_turn(calls: list[Call]) -> Iterator[tuple[Call, int]]:
+    """Yield each call with how many of its name were about its file so far."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for call in calls:
+        alike = (call.name, _file(call.line))
+        counts[alike] += 1
+        yield call, counts[alike]
+
+
+def _is_same(call: Call, turn: int, case: Case) -> bool:
+    return (call.name, turn, _file(call.line)) == (case.call.name, case.turn, _file(case.call.line))
 
 
 def _tracer(log: Path, case: Case) -> Tracer:
@@ -173,17 +198,22 @@ def _tracer(log: Path, case: Case) -> Tracer:
 
 
 def _file(line: str) -> str:
-    """Return which file of the state directory a call is about, whatever its name has by chance."""
+    """Return which file of the state directory a call is about, whatever its name has by chance; "" elsewhere."""
     found = _FILE.search(line)
-    return _BY_CHANCE.sub("*", found[1] or "") if found else ""
+    return _BY_CHANCE.sub("*", found[1] or "/") if found else ""
 
 
-def _hit(text: str, case: Case) -> str:
-    """Return the line of the call that the fault hit."""
-    if case.fault != KILL:
-        return next((line for line in text.splitlines() if tracing.INJECTED in line), "")
-    lines = [line for line in text.splitlines() if line.startswith(case.call.name)]
-    return lines[case.call.number - 1] if "killed by SIGKILL" in text and len(lines) == case.call.number else ""
+def _is_hit(text: str, case: Case) -> bool:
+    """Tell whether the fault came at the call that it was meant for."""
+    lines = [line for line in text.splitlines() if line.startswith(f"{case.call.name}(")]
+    number = case.call.number
+    if case.fault == KILL:
+        came = "killed by SIGKILL" in text and len(lines) == number
+    else:
+        came = len(lines) >= number and tracing.INJECTED in lines[number - 1]
+    file = _file(case.call.line)
+    alike = [place for place, line in enumerate(lines, 1) if _file(line) == file]
+    return came and len(alike) >= case.turn and alike[case.turn - 1] == number
 
 
 def _problems_of(case: Case, ended: Ended) -> Iterator[str]:

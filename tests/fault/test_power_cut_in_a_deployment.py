@@ -23,7 +23,7 @@ import pytest
 from tests.fakes.nursery import Nursery
 from tests.fakes.power_cut import SWEEP
 from tests.fakes.replay import Left, Replay
-from tests.fakes.sweep import KILL, Case, Places, Sweep
+from tests.fakes.sweep import KILL, Places, Sweep, cases
 
 SEED = int(os.environ.get("EDGE_TEST_SEED", "15"))
 SAMPLE = {"deploy": 80, "start": 30}
@@ -58,8 +58,9 @@ def test_power_cut_at_any_moment_leaves_a_disk_on_which_the_table_holds(
     place = places.copy("deploy", f"recorded-{story}")
     if story == "start":
         # Killed in the middle of the job: a log to read back, a state to go on with, a close with its checkpoint.
-        call = [call for call in sweeps[0].calls("deploy") if call.name == "fdatasync"][-4]
-        place = sweeps[0].killed(Case("deploy", call, KILL), f"recorded-{story}")
+        every = cases("deploy", sweeps[0].calls("deploy"))
+        synced = [case for case in every if (case.call.name, case.fault) == ("fdatasync", KILL)]
+        place = sweeps[0].killed(synced[-4], f"recorded-{story}")
     replay = Replay(sweeps[0], place, {"deploy": "deploy", "start": "begin"}[story], home)
     rng = random.Random(SEED)
     lefts = list(replay.every(rng) if SWEEP else replay.some(rng, SAMPLE[story]))
