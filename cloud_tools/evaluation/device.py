@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.formats import Decision, Manifest, TensorSpec
-from edge_agent.inference.runtimes import load_engine
-from edge_agent.inference.source import Source
+from edge_agent.inference.engines.source import Source
+from edge_agent.inference.runtimes.table import load_engine
 from edge_agent.vision import RGB, Outcome, calibrate, form_outcome, prepare
 
 _WARM_UPS = 5

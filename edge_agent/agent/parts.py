@@ -34,10 +34,10 @@ from edge_agent.formats import ClockStatus, InspectedFrame, Manifest, ModelsChan
 from edge_agent.inference import DataPlane, Registry, available_runtimes
 from edge_agent.inspection import Inspector, RecentFrames, ResultCounter
 from edge_agent.jobs import JobsClient, Outbox
-from edge_agent.rpc.inspection_service import InspectionService
-from edge_agent.rpc.operator_service import OperatorService
-from edge_agent.rpc.sagemaker_models import ClientModels, LoadRules
-from edge_agent.rpc.sagemaker_service import SageMakerService
+from edge_agent.rpc.edge_agent_v1.inspection import InspectionService
+from edge_agent.rpc.edge_agent_v1.operator import OperatorService
+from edge_agent.rpc.sagemaker.models import ClientModels, LoadRules
+from edge_agent.rpc.sagemaker.service import SageMakerService
 from edge_agent.rpc.server import RpcServer, control_server, data_server
 from edge_agent.storage import durable
 from edge_agent.storage.database import set_aside

@@ -95,7 +95,7 @@ def _agent(where: Places) -> Iterator[Finding]:
 
 
 def _runtimes() -> Iterator[Finding]:
-    from edge_agent.inference.runtimes import available_runtimes  # noqa: PLC0415 - only this verb pays for it
+    from edge_agent.inference.runtimes.table import available_runtimes  # noqa: PLC0415 - only this verb pays for it
 
     for runtime in available_runtimes():
         providers = ", ".join(runtime.providers)

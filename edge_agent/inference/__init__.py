@@ -5,13 +5,13 @@ door to ONNX Runtime and is imported by workers only.
 """
 
 from edge_agent.inference.allocation import raise_thresholds
-from edge_agent.inference.builder import Builder, BuildReport, build_engine
 from edge_agent.inference.dataplane import Answered, DataPlane, Watcher
-from edge_agent.inference.engines import prune_engines, sweep_engines
+from edge_agent.inference.engines.builder import Builder, BuildReport, build_engine
+from edge_agent.inference.engines.cache import prune_engines, sweep_engines
 from edge_agent.inference.golden import GoldenReport, try_golden
 from edge_agent.inference.opening import open_session
 from edge_agent.inference.registry import Registry
-from edge_agent.inference.runtimes import RuntimeInfo, available_runtimes
+from edge_agent.inference.runtimes.table import RuntimeInfo, available_runtimes
 from edge_agent.inference.session import Inspected, Priority, Session, SessionState, Tensors
 
 __all__ = [

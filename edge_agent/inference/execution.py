@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import ActivationError, Code, InferenceError
 from edge_agent.formats import EncodedPicture, Manifest, Picture, RawPicture, TensorSpec
-from edge_agent.inference.runtimes import Engine, load_engine
+from edge_agent.inference.engines.source import Source
+from edge_agent.inference.runtimes.table import Engine, load_engine
 from edge_agent.inference.session import Inspected, Tensors
-from edge_agent.inference.source import Source
 from edge_agent.inference.tensors import check_outputs
 from edge_agent.vision import RGB, decode, encode_png, form_outcome, from_raw, prepare
 

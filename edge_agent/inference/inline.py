@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import Manifest, Picture
-from edge_agent.inference.engines import EngineFile
-from edge_agent.inference.lanes import Lanes
+from edge_agent.inference.engines.cache import EngineFile
+from edge_agent.inference.engines.source import choose
 from edge_agent.inference.session import Inspected, Priority, SessionState, Tensors
-from edge_agent.inference.source import choose
 from edge_agent.inference.tensors import check_inputs
+from edge_agent.inference.workers.lanes import Lanes
 
 if TYPE_CHECKING:
     from edge_agent.config import Inference

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from edge_agent.errors import ActivationError, Code
 from edge_agent.formats import Manifest
 from edge_agent.inference.allocation import raise_thresholds
-from edge_agent.inference.builder import build_engine, check_allowed
-from edge_agent.inference.engines import engine_file
+from edge_agent.inference.engines.builder import build_engine, check_allowed
+from edge_agent.inference.engines.cache import engine_file
 from edge_agent.inference.inline import InlineSession
-from edge_agent.inference.isolated import IsolatedSession
 from edge_agent.inference.session import Session
+from edge_agent.inference.workers.isolated import IsolatedSession
 
 if TYPE_CHECKING:
     from edge_agent.config import Inference

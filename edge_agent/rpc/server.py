@@ -17,10 +17,10 @@ from edge_agent._proto.edge_agent.v1 import edge_agent_pb2, edge_agent_pb2_grpc
 from edge_agent._proto.sagemaker_edge import agent_pb2, agent_pb2_grpc
 from edge_agent.config import Rpc
 from edge_agent.rpc.addresses import bind_tcp, open_to_group, prepare_socket
-from edge_agent.rpc.inspection_service import InspectionService
+from edge_agent.rpc.edge_agent_v1.inspection import InspectionService
+from edge_agent.rpc.edge_agent_v1.operator import STREAMS, OperatorService
 from edge_agent.rpc.interceptor import CallInterceptor
-from edge_agent.rpc.operator_service import STREAMS, OperatorService
-from edge_agent.rpc.sagemaker_service import SageMakerService
+from edge_agent.rpc.sagemaker.service import SageMakerService
 
 DATA_GROUP = "edge-agent"
 CONTROL_GROUP = "edge-agent-admin"

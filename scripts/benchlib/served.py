@@ -14,8 +14,8 @@ from edge_agent.config import Inference
 from edge_agent.errors import ActivationError
 from edge_agent.formats import Manifest, TensorCapture, parse
 from edge_agent.inference import DataPlane, Registry, open_session, raise_thresholds
-from edge_agent.rpc.sagemaker_models import ClientModels, LoadRules
-from edge_agent.rpc.sagemaker_service import SageMakerService
+from edge_agent.rpc.sagemaker.models import ClientModels, LoadRules
+from edge_agent.rpc.sagemaker.service import SageMakerService
 from edge_agent.rpc.server import RpcServer, Service
 
 _THREADS = 16

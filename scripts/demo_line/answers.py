@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edge_agent.formats import EncodedPicture, Manifest, parse
+from edge_agent.inference.engines.source import read_model
 from edge_agent.inference.execution import load
-from edge_agent.inference.source import read_model
 from scripts.demo_line.line_client import Answer, Picture, Said
 
 TOLERANCE = 1e-5

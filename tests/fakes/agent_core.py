@@ -48,11 +48,11 @@ from edge_agent.formats import (
     Verdict,
     parse,
 )
-from edge_agent.rpc.inspection_service import InspectionService
-from edge_agent.rpc.operator_service import OperatorService
+from edge_agent.rpc.edge_agent_v1.inspection import InspectionService
+from edge_agent.rpc.edge_agent_v1.operator import OperatorService
 from edge_agent.rpc.ports import CaptureState, Layer
-from edge_agent.rpc.sagemaker_models import ClientModels, LoadRules
-from edge_agent.rpc.sagemaker_service import SageMakerService
+from edge_agent.rpc.sagemaker.models import ClientModels, LoadRules
+from edge_agent.rpc.sagemaker.service import SageMakerService
 from edge_agent.rpc.server import RpcServer, control_server, data_server
 from edge_agent.telemetry.events import Events
 from edge_agent.vision import decode, encode_jpeg, encode_png, from_raw, overlay

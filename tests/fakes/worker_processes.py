@@ -2,7 +2,7 @@
 
 import psutil
 
-_MODULE = "edge_agent.inference.worker"
+_MODULE = "edge_agent.inference.workers.worker"
 
 
 def worker_processes() -> list[psutil.Process]:

@@ -64,7 +64,7 @@ def workers(device: AgentDevice) -> set[int]:
     assert device.process is not None
     children = Path(f"/proc/{device.process.pid}/task").glob("*/children")
     found = {int(word) for file in children for word in file.read_text().split()}
-    return {pid for pid in found if b"edge_agent.inference.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+    return {pid for pid in found if b"edge_agent.inference.workers.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()}
 
 
 @pytest.mark.parametrize("hold", WITH_A_CANDIDATE)

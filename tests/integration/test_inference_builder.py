@@ -24,8 +24,8 @@ from edge_agent.inference import (
     prune_engines,
     sweep_engines,
 )
-from edge_agent.inference.engines import engine_file
-from edge_agent.inference.runtimes import RuntimeInfo
+from edge_agent.inference.engines.cache import engine_file
+from edge_agent.inference.runtimes.table import RuntimeInfo
 from tests.fakes.tiny_models import image, replace_model, write_version
 from tests.fakes.worker_processes import worker_processes
 

@@ -18,9 +18,9 @@ import pytest
 from edge_agent.config import Inference
 from edge_agent.errors import ActivationError, BundleError, Code, InferenceError
 from edge_agent.inference import open_session
-from edge_agent.inference.engines import EngineFile
-from edge_agent.inference.isolated import IsolatedSession
-from edge_agent.inference.segments import Endpoint
+from edge_agent.inference.engines.cache import EngineFile
+from edge_agent.inference.workers.isolated import IsolatedSession
+from edge_agent.inference.workers.segments import Endpoint
 from tests.fakes.tiny_models import image, replace_model, write_version
 from tests.fakes.worker_processes import worker_processes
 

@@ -20,7 +20,7 @@ from edge_agent.client import AgentClient, EventStream
 from edge_agent.config import Rpc, RpcTls
 from edge_agent.errors import Code, ConfigError, InferenceError, RefusedError
 from edge_agent.formats import Counts, EncodedPicture, ModelVersion, RawPicture, Verdict
-from edge_agent.rpc.inspection_service import InspectionService
+from edge_agent.rpc.edge_agent_v1.inspection import InspectionService
 from edge_agent.rpc.server import data_server
 from edge_agent.telemetry import metrics
 from edge_agent.wire.inspection import SharedPicture

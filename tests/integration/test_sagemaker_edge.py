@@ -14,7 +14,7 @@ from edge_agent._proto.sagemaker_edge import agent_pb2 as pb
 from edge_agent._proto.sagemaker_edge import agent_pb2_grpc as services
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import Manifest
-from edge_agent.rpc.sagemaker_models import LoadRules
+from edge_agent.rpc.sagemaker.models import LoadRules
 from tests.fakes.agent_core import FakeCore, Served, manifest_of, served
 from tests.fakes.system_v import SystemV
 

@@ -6,8 +6,8 @@ import time
 import pytest
 
 from edge_agent.errors import Code, InferenceError
-from edge_agent.inference.lanes import Lanes
 from edge_agent.inference.session import Priority
+from edge_agent.inference.workers.lanes import Lanes
 
 PATIENCE_S = 20.0
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from edge_agent._proto.sagemaker_edge import agent_pb2 as pb
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import AuxiliaryData, CapturedTensor, Manifest, TensorSpec
-from edge_agent.rpc.sagemaker_models import NamedModel
-from edge_agent.rpc.segments import LIMIT_BYTES, SharedMemory, read_system_v
+from edge_agent.rpc.sagemaker.models import NamedModel
+from edge_agent.rpc.shared_memory import LIMIT_BYTES, SharedMemory, read_system_v
 from edge_agent.wire import tensors as wire
 
 _NAME_LIMIT = 256

@@ -14,7 +14,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from edge_agent.errors import ActivationError, Code, InferenceError
 from edge_agent.formats import DType, TensorSpec
-from edge_agent.inference.source import Source
+from edge_agent.inference.engines.source import Source
 
 CPU = "CPUExecutionProvider"
 _PREFERRED = ("CUDAExecutionProvider",)

@@ -15,8 +15,8 @@ from edge_agent.formats import TensorCapture
 from edge_agent.formats.model_version import NAME_PATTERN
 from edge_agent.rpc.deadlines import timeout_s
 from edge_agent.rpc.ports import DataPlane, TensorCaptures
-from edge_agent.rpc.sagemaker_models import ClientModels, NamedModel
-from edge_agent.rpc.sagemaker_tensors import Room, auxiliary, captured, described, inputs
+from edge_agent.rpc.sagemaker.models import ClientModels, NamedModel
+from edge_agent.rpc.sagemaker.tensors import Room, auxiliary, captured, described, inputs
 from edge_agent.wire.tensors import tensors_to_proto
 
 _LOG = logging.getLogger(__name__)

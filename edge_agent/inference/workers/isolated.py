@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import EncodedPicture, Manifest, Picture, RawPicture, Verdict
-from edge_agent.inference.engines import EngineFile
-from edge_agent.inference.lanes import Lanes
-from edge_agent.inference.process import Order
-from edge_agent.inference.segments import Blob, Endpoint, Parcel
+from edge_agent.inference.engines.cache import EngineFile
 from edge_agent.inference.session import Inspected, Priority, SessionState, Tensors
-from edge_agent.inference.supervisor import Supervisor
 from edge_agent.inference.tensors import check_inputs
+from edge_agent.inference.workers.lanes import Lanes
+from edge_agent.inference.workers.process import Order
+from edge_agent.inference.workers.segments import Blob, Endpoint, Parcel
+from edge_agent.inference.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from edge_agent.config import Inference

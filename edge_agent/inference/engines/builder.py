@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from edge_agent.errors import ActivationError, BundleError, CancelledError, Code
 from edge_agent.formats import Manifest
-from edge_agent.inference.engines import EngineFile, engine_file
-from edge_agent.inference.runtimes import PACKAGE_ROOT
+from edge_agent.inference.engines.cache import EngineFile, engine_file
+from edge_agent.inference.runtimes.table import PACKAGE_ROOT
 from edge_agent.storage import durable
 
 if TYPE_CHECKING:
@@ -104,7 +104,14 @@ class Builder:
     """
 
     def __init__(self, memory_bytes: int = 0) -> None:
-        command = [sys.executable, "-m", "edge_agent.inference.worker", "build", str(os.getpid()), str(memory_bytes)]
+        command = [
+            sys.executable,
+            "-m",
+            "edge_agent.inference.workers.worker",
+            "build",
+            str(os.getpid()),
+            str(memory_bytes),
+        ]
         try:
             self.process = subprocess.Popen(command, cwd=PACKAGE_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         except OSError as exc:

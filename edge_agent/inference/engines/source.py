@@ -12,7 +12,7 @@ from typing import NamedTuple
 from edge_agent.errors import ActivationError, BundleError, Code
 from edge_agent.formats import Artefact, Manifest, Role
 from edge_agent.formats.contents import check_model, check_other, external_files
-from edge_agent.inference.engines import EngineFile
+from edge_agent.inference.engines.cache import EngineFile
 
 
 class Source(NamedTuple):

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from typing import Any
 
 from edge_agent.errors import ActivationError, AgentError, Code
-from edge_agent.inference.lanes import Lanes
-from edge_agent.inference.process import Order, WorkerProcess
-from edge_agent.inference.segments import Endpoint
+from edge_agent.inference.workers.lanes import Lanes
+from edge_agent.inference.workers.process import Order, WorkerProcess
+from edge_agent.inference.workers.segments import Endpoint
 from edge_agent.telemetry import metrics
 from edge_agent.telemetry.threads import Watched
 

@@ -1,6 +1,6 @@
 """The process that executes one model version, or that builds its engine and ends.
 
-``python -m edge_agent.inference.worker serve FD`` or ``… build``; started by the agent
+``python -m edge_agent.inference.workers.worker serve FD`` or ``… build``; started by the agent
 and by nobody else. A crash, a hang or a leak stays in here. It ends when the agent does:
 the kernel sends SIGKILL when the thread that started it ends, and a closed socket ends it
 too, whatever came first.
@@ -26,11 +26,11 @@ import numpy as np
 from edge_agent.errors import AgentError, Code, InferenceError
 from edge_agent.formats import EncodedPicture, Manifest, Picture, RawPicture, parse
 from edge_agent.inference.allocation import raise_thresholds
-from edge_agent.inference.engines import EngineFile
+from edge_agent.inference.engines.cache import EngineFile
+from edge_agent.inference.engines.source import check_others, choose, read_model
 from edge_agent.inference.execution import Execution, load
-from edge_agent.inference.runtimes import write_engine
-from edge_agent.inference.segments import Blob, Endpoint, Parcel
-from edge_agent.inference.source import check_others, choose, read_model
+from edge_agent.inference.runtimes.table import write_engine
+from edge_agent.inference.workers.segments import Blob, Endpoint, Parcel
 
 _PR_SET_PDEATHSIG = 1
 _NICENESS = 19

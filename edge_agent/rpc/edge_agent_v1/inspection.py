@@ -8,7 +8,7 @@ from edge_agent._proto.edge_agent.v1 import edge_agent_pb2_grpc as services
 from edge_agent.formats import Picture
 from edge_agent.rpc.deadlines import timeout_s
 from edge_agent.rpc.ports import Inspector
-from edge_agent.rpc.segments import LIMIT_BYTES, read_posix
+from edge_agent.rpc.shared_memory import LIMIT_BYTES, read_posix
 from edge_agent.wire.inspection import InspectOrder, SharedPicture, answer_to_proto, order_from_proto, raw_picture
 
 _DEFAULT_S = 10.0

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edge_agent.errors import ActivationError, Code
-from edge_agent.inference.engines import EngineFile
-from edge_agent.inference.runtimes import PACKAGE_ROOT
-from edge_agent.inference.segments import Endpoint
+from edge_agent.inference.engines.cache import EngineFile
+from edge_agent.inference.runtimes.table import PACKAGE_ROOT
+from edge_agent.inference.workers.segments import Endpoint
 
 _PART_BYTES = 1 << 16
 _STDERR = 2
@@ -38,7 +38,14 @@ class WorkerProcess:
         pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(lanes)]
         self.lanes = [Endpoint(ours) for ours, _ in pairs]
         self._handed_over = [their for _, their in pairs]
-        command = [sys.executable, "-m", "edge_agent.inference.worker", "serve", str(os.getpid()), str(theirs.fileno())]
+        command = [
+            sys.executable,
+            "-m",
+            "edge_agent.inference.workers.worker",
+            "serve",
+            str(os.getpid()),
+            str(theirs.fileno()),
+        ]
         try:
             self.process = subprocess.Popen(
                 command,

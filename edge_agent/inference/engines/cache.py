@@ -19,7 +19,7 @@ from pathlib import Path
 
 from edge_agent.errors import ActivationError
 from edge_agent.formats import Manifest
-from edge_agent.inference.runtimes import require_runtime
+from edge_agent.inference.runtimes.table import require_runtime
 from edge_agent.storage import durable
 from edge_agent.storage.device_key import device_key
 

@@ -20,7 +20,7 @@ from edge_agent.errors import ActivationError, Code
 from edge_agent.formats import TensorSpec
 
 if TYPE_CHECKING:
-    from edge_agent.inference.source import Source
+    from edge_agent.inference.engines.source import Source
 
 PACKAGE_ROOT = Path(edge_agent.__file__).resolve().parents[1]
 _PROBE_TIMEOUT_S = 60.0
@@ -92,7 +92,7 @@ def load_engine(name: str, source: "Source", *, threads: int) -> Engine:
         ActivationError: LOAD_FAILED.
     """
     require_runtime(name)
-    from edge_agent.inference import onnx  # noqa: PLC0415 - only a process that executes models pays for it
+    from edge_agent.inference.runtimes import onnx  # noqa: PLC0415 - only a process that executes models pays for it
 
     return onnx.OnnxEngine(source, threads=threads)
 
@@ -104,7 +104,7 @@ def write_engine(name: str, source: "Source", target: Path) -> None:
         ActivationError: BUILD_FAILED, LOAD_FAILED.
     """
     require_runtime(name)
-    from edge_agent.inference import onnx  # noqa: PLC0415 - as above
+    from edge_agent.inference.runtimes import onnx  # noqa: PLC0415 - as above
 
     onnx.build(source, target)
 
@@ -140,7 +140,7 @@ def _version(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def _probe() -> tuple[str, ...]:
-    code = "from edge_agent.inference.onnx import providers; print('\\n'.join(providers()))"
+    code = "from edge_agent.inference.runtimes.onnx import providers; print('\\n'.join(providers()))"
     try:
         done = subprocess.run(
             [sys.executable, "-c", code],

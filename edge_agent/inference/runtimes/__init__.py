@@ -1,0 +1,1 @@
+"""The libraries that execute graphs, one door each, and the table that lists them."""
