@@ -244,13 +244,14 @@ class Parts:
         models = ClientModels(self.registry, LocalModels(self.runtimes, self.registry, self.store), rules)
         runtime_dir.mkdir(parents=True, exist_ok=True)
         self.control: RpcServer = control_server(
-            runtime_dir, OperatorService(self.operator, self.inspector, self.events)
+            runtime_dir, [OperatorService(self.operator, self.inspector, self.events).as_service()]
         )
-        self.data: RpcServer = data_server(
-            self.settings.rpc,
-            runtime_dir,
+        protocols = (
             InspectionService(self.inspector),
             SageMakerService(models, self.data_plane, self.captures),
+        )
+        self.data: RpcServer = data_server(
+            self.settings.rpc, runtime_dir, [protocol.as_service() for protocol in protocols]
         )
 
     def _is_known(self, model: str) -> bool:

@@ -4,23 +4,20 @@ Two servers, so that event streams never hold threads of the data plane. A port 
 shared (``so_reuseport=0``) and a living agent's socket is never taken over.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from edge_agent._proto.edge_agent.v1 import edge_agent_pb2, edge_agent_pb2_grpc
-from edge_agent._proto.sagemaker_edge import agent_pb2, agent_pb2_grpc
 from edge_agent.config import Rpc
 from edge_agent.rpc.addresses import bind_tcp, open_to_group, prepare_socket
-from edge_agent.rpc.edge_agent_v1.inspection import InspectionService
-from edge_agent.rpc.edge_agent_v1.operator import STREAMS, OperatorService
+from edge_agent.rpc.edge_agent_v1.operator import STREAMS
 from edge_agent.rpc.interceptor import CallInterceptor
-from edge_agent.rpc.sagemaker.service import SageMakerService
+from edge_agent.rpc.service import Service
 
 DATA_GROUP = "edge-agent"
 CONTROL_GROUP = "edge-agent-admin"
@@ -37,13 +34,6 @@ _OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 )
-
-
-class Service(NamedTuple):
-    """One protocol: its full name and how it gets onto a server."""
-
-    name: str
-    add: Callable[[grpc.Server], None]
 
 
 class RpcServer:
@@ -111,19 +101,12 @@ class RpcServer:
             _remove(path, inode)
 
 
-def data_server(
-    rpc: Rpc, runtime_dir: Path, inspection: InspectionService, sagemaker: SageMakerService | None = None
-) -> RpcServer:
+def data_server(rpc: Rpc, runtime_dir: Path, services: Sequence[Service]) -> RpcServer:
     """Return the data plane, listening and not started: ``agent.sock``, further sockets, TCP.
 
     Raises:
         ConfigError: an address is taken or not allowed.
     """
-    services = [
-        _service(edge_agent_pb2, "Inspection", edge_agent_pb2_grpc.add_InspectionServicer_to_server, inspection)
-    ]
-    if sagemaker is not None:
-        services.append(_service(agent_pb2, "Agent", agent_pb2_grpc.add_AgentServicer_to_server, sagemaker))
     server = RpcServer(services, threads=rpc.threads, clients=rpc.tls.clients)
     for path in (runtime_dir / "agent.sock", *rpc.sockets):
         server.listen_on(path, DATA_GROUP)
@@ -132,20 +115,15 @@ def data_server(
     return server
 
 
-def control_server(runtime_dir: Path, operator: OperatorService) -> RpcServer:
+def control_server(runtime_dir: Path, services: Sequence[Service]) -> RpcServer:
     """Return the control plane, listening and not started: ``control.sock``.
 
     Raises:
         ConfigError: the socket is taken.
     """
-    service = _service(edge_agent_pb2, "Operator", edge_agent_pb2_grpc.add_OperatorServicer_to_server, operator)
-    server = RpcServer([service], threads=STREAMS + _CONTROL_THREADS)
+    server = RpcServer(services, threads=STREAMS + _CONTROL_THREADS)
     server.listen_on(runtime_dir / "control.sock", CONTROL_GROUP)
     return server
-
-
-def _service(module: Any, name: str, add: Callable[[Any, grpc.Server], None], servicer: object) -> Service:
-    return Service(module.DESCRIPTOR.services_by_name[name].full_name, lambda server: add(servicer, server))
 
 
 def _remove(path: Path, inode: int) -> None:

@@ -368,8 +368,9 @@ def served(
     rpc = rpc or Rpc(tcp="127.0.0.1:0", threads=4)
     rules = rules or LoadRules(runtime_dir / "versions", lambda digest: False)
     models = ClientModels(core, core, rules)
-    data = data_server(rpc, runtime_dir, InspectionService(core), SageMakerService(models, core, core, now=core.now))
-    control = control_server(runtime_dir, OperatorService(core, core, core.events))
+    protocols = (InspectionService(core), SageMakerService(models, core, core, now=core.now))
+    data = data_server(rpc, runtime_dir, [protocol.as_service() for protocol in protocols])
+    control = control_server(runtime_dir, [OperatorService(core, core, core.events).as_service()])
     for server in (data, control):
         server.start()
         server.set_serving(serving=True)

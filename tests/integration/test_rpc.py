@@ -401,7 +401,7 @@ def test_a_port_in_use_is_refused(running: Served, tmp_path: Path) -> None:
 )
 def test_tcp_beyond_this_machine_needs_all_of_its_certificates(rpc: Rpc, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"rpc\.t"):
-        data_server(rpc, tmp_path, InspectionService(FakeCore()))
+        data_server(rpc, tmp_path, [InspectionService(FakeCore()).as_service()])
 
 
 def test_a_message_of_64_mib_less_its_frame_arrives(running: Served) -> None:

@@ -72,6 +72,11 @@ class OnnxEngine:
         return {name: np.asarray(value) for name, value in zip(self._names, values, strict=True)}
 
 
+def load(source: Source, *, threads: int) -> OnnxEngine:
+    """Return the graph in memory; see ``OnnxEngine``."""
+    return OnnxEngine(source, threads=threads)
+
+
 def build(source: Source, target: Path) -> None:
     """Write the graph, optimised for this machine, to ``target``.
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib import metadata
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -53,18 +53,39 @@ class RuntimeInfo(NamedTuple):
     version: str = ""
 
 
+class Door(Protocol):
+    """What a runtime's module offers; it alone imports the library."""
+
+    def load(self, source: "Source", *, threads: int) -> Engine:
+        """Return the graph in memory.
+
+        Raises:
+            ActivationError: LOAD_FAILED.
+        """
+
+    def build(self, source: "Source", target: Path) -> None:
+        """Compile a model for this machine into one file.
+
+        Raises:
+            ActivationError: BUILD_FAILED.
+        """
+
+    def providers(self) -> tuple[str, ...]:
+        """Return what executes graphs here, in the runtime's own words, the preferred first."""
+
+
 class _Runtime(NamedTuple):
     module: str
     distributions: tuple[str, ...]
     extra: str
-    has_door: bool
+    door: str = ""
 
 
 _RUNTIMES = {
-    "onnxruntime": _Runtime("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "onnx", has_door=True),
-    "openvino": _Runtime("openvino", ("openvino",), "openvino", has_door=False),
-    "tensorrt": _Runtime("tensorrt", ("tensorrt",), "tensorrt", has_door=False),
-    "dlr": _Runtime("dlr", ("dlr",), "dlr", has_door=False),
+    "onnxruntime": _Runtime("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "onnx", door="onnx"),
+    "openvino": _Runtime("openvino", ("openvino",), "openvino"),
+    "tensorrt": _Runtime("tensorrt", ("tensorrt",), "tensorrt"),
+    "dlr": _Runtime("dlr", ("dlr",), "dlr"),
 }
 
 
@@ -92,9 +113,7 @@ def load_engine(name: str, source: "Source", *, threads: int) -> Engine:
         ActivationError: LOAD_FAILED.
     """
     require_runtime(name)
-    from edge_agent.inference.runtimes import onnx  # noqa: PLC0415 - only a process that executes models pays for it
-
-    return onnx.OnnxEngine(source, threads=threads)
+    return _door(name).load(source, threads=threads)
 
 
 def write_engine(name: str, source: "Source", target: Path) -> None:
@@ -104,16 +123,20 @@ def write_engine(name: str, source: "Source", target: Path) -> None:
         ActivationError: BUILD_FAILED, LOAD_FAILED.
     """
     require_runtime(name)
-    from edge_agent.inference.runtimes import onnx  # noqa: PLC0415 - as above
+    _door(name).build(source, target)
 
-    onnx.build(source, target)
+
+def _door(name: str) -> Door:
+    # Only a process that executes models pays for the import.
+    door: Door = import_module(f"edge_agent.inference.runtimes.{_RUNTIMES[name].door}")
+    return door
 
 
 def _describe(name: str) -> RuntimeInfo:
     why_not = _why_not(name)
     if why_not:
         return RuntimeInfo(name, usable=False, why_not=why_not, providers=())
-    found = _probe()
+    found = _probe(name)
     why_not = "" if found else "its library is installed but cannot be imported"
     return RuntimeInfo(name, usable=bool(found), why_not=why_not, providers=found, version=_version(name))
 
@@ -122,7 +145,7 @@ def _why_not(name: str) -> str:
     runtime = _RUNTIMES.get(name)
     if runtime is None:
         return f"it is none of {', '.join(_RUNTIMES)}"
-    if not runtime.has_door:
+    if not runtime.door:
         return "this version of the agent cannot use it yet"
     if find_spec(runtime.module) is None:
         return f"it is not installed: pip install 'edge-agent[{runtime.extra}]'"
@@ -138,9 +161,10 @@ def _version(name: str) -> str:
     return "unknown"
 
 
-@lru_cache(maxsize=1)
-def _probe() -> tuple[str, ...]:
-    code = "from edge_agent.inference.runtimes.onnx import providers; print('\\n'.join(providers()))"
+@lru_cache(maxsize=len(_RUNTIMES))
+def _probe(name: str) -> tuple[str, ...]:
+    module = f"edge_agent.inference.runtimes.{_RUNTIMES[name].door}"
+    code = f"from {module} import providers; print('\\n'.join(providers()))"
     try:
         done = subprocess.run(
             [sys.executable, "-c", code],

@@ -8,6 +8,7 @@ from edge_agent._proto.edge_agent.v1 import edge_agent_pb2_grpc as services
 from edge_agent.formats import Picture
 from edge_agent.rpc.deadlines import timeout_s
 from edge_agent.rpc.ports import Inspector
+from edge_agent.rpc.service import Service, service
 from edge_agent.rpc.shared_memory import LIMIT_BYTES, read_posix
 from edge_agent.wire.inspection import InspectOrder, SharedPicture, answer_to_proto, order_from_proto, raw_picture
 
@@ -19,6 +20,10 @@ class InspectionService(services.InspectionServicer):
 
     def __init__(self, inspector: Inspector) -> None:
         self._inspector = inspector
+
+    def as_service(self) -> Service:
+        """Return it as a server takes it."""
+        return service(pb, "Inspection", services.add_InspectionServicer_to_server, self)
 
     def Inspect(self, request: pb.InspectRequest, context: grpc.ServicerContext) -> pb.InspectResponse:
         """Inspect one picture."""

@@ -12,6 +12,7 @@ from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import DeployedModel, Document, ModelName, ModelVersion, Version, parse
 from edge_agent.rpc.deadlines import timeout_s
 from edge_agent.rpc.ports import EventFeed, Inspector, Layer, Operator
+from edge_agent.rpc.service import Service, service
 from edge_agent.wire import reports
 from edge_agent.wire.events import event_to_proto
 
@@ -44,6 +45,10 @@ class OperatorService(services.OperatorServicer):
         self._inspector = inspector
         self._events = events
         self._streams = threading.BoundedSemaphore(streams)
+
+    def as_service(self) -> Service:
+        """Return it as a server takes it."""
+        return service(pb, "Operator", services.add_OperatorServicer_to_server, self)
 
     def GetStatus(self, request: pb.GetStatusRequest, context: grpc.ServicerContext) -> pb.GetStatusResponse:
         """Return everything at one glance."""

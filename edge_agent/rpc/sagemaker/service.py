@@ -17,6 +17,7 @@ from edge_agent.rpc.deadlines import timeout_s
 from edge_agent.rpc.ports import DataPlane, TensorCaptures
 from edge_agent.rpc.sagemaker.models import ClientModels, NamedModel
 from edge_agent.rpc.sagemaker.tensors import Room, auxiliary, captured, described, inputs
+from edge_agent.rpc.service import Service, service
 from edge_agent.wire.tensors import tensors_to_proto
 
 _LOG = logging.getLogger(__name__)
@@ -53,6 +54,10 @@ class SageMakerService(services.AgentServicer):
         self._captures = captures
         self._now = now
         self._noted: dict[str, str] = {}
+
+    def as_service(self) -> Service:
+        """Return it as a server takes it."""
+        return service(pb, "Agent", services.add_AgentServicer_to_server, self)
 
     def Predict(self, request: pb.PredictRequest, context: grpc.ServicerContext) -> pb.PredictResponse:
         """Answer tensors with tensors."""
