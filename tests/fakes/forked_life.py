@@ -31,7 +31,7 @@ from edge_agent.deployment.states import State
 from edge_agent.deployment.steps import fetching
 from edge_agent.errors import AgentError, StorageError
 from edge_agent.formats import EncodedPicture, ModelVersion
-from edge_agent.inference.engines.cache import builder
+from edge_agent.inference.engines import builder
 from edge_agent.inference.workers import worker
 from edge_agent.jobs import Connection, Event, JobOffered, JobReported, JobsClient, Outbox
 from edge_agent.jobs.messages import TERMINAL, Identity, Report, Reportable
