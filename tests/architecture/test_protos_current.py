@@ -13,11 +13,13 @@ import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor
 
 from edge_agent._proto.edge_agent.v1 import edge_agent_pb2
+from edge_agent._proto.lookoutvision import edge_agent_pb2 as lookout_pb2
 from edge_agent._proto.sagemaker_edge import agent_pb2
 from tests.fakes.tree import ROOT
 
 PROTOS = {
     "edge_agent/v1/edge_agent.proto": edge_agent_pb2.DESCRIPTOR,
+    "lookoutvision/edge_agent.proto": lookout_pb2.DESCRIPTOR,
     "sagemaker_edge/agent.proto": agent_pb2.DESCRIPTOR,
 }
 _TOKEN = re.compile(r"\w[\w.]*|[{}();=<>,]|\"[^\"]*\"")
