@@ -13,12 +13,15 @@ import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor
 
 from edge_agent._proto.edge_agent.v1 import edge_agent_pb2
+from edge_agent._proto.inference import grpc_service_pb2, model_config_pb2
 from edge_agent._proto.lookoutvision import edge_agent_pb2 as lookout_pb2
 from edge_agent._proto.sagemaker_edge import agent_pb2
 from tests.fakes.tree import ROOT
 
 PROTOS = {
     "edge_agent/v1/edge_agent.proto": edge_agent_pb2.DESCRIPTOR,
+    "inference/grpc_service.proto": grpc_service_pb2.DESCRIPTOR,
+    "inference/model_config.proto": model_config_pb2.DESCRIPTOR,
     "lookoutvision/edge_agent.proto": lookout_pb2.DESCRIPTOR,
     "sagemaker_edge/agent.proto": agent_pb2.DESCRIPTOR,
 }
@@ -63,8 +66,8 @@ def declared(scopes: list[tuple[str, str]], words: list[str]) -> Iterator[str]:
     kinds = [kind for kind, _ in scopes]
     path = ".".join(name for kind, name in scopes if kind != "oneof")
     if "service" in kinds:
-        request, answer = "".join(words).partition("(")[2].split(")returns(")
-        yield f"{path}.{words[1]} {request} -> {answer.rstrip(')').replace('stream', 'stream ')}"
+        request, answer = (part.replace("stream", "stream ") for part in "".join(words[2:]).split(")returns("))
+        yield f"{path}.{words[1]} {request.lstrip('(')} -> {answer.rstrip(')')}"
     elif kinds[-1:] == ["enum"]:
         yield f"{path}.{words[0]} = {words[2]}"
     elif "message" in kinds:
@@ -105,8 +108,8 @@ def kind_of(field: FieldDescriptor) -> str:
 
 
 def call_line(call: Any) -> str:
-    stream = "stream " if call.server_streaming else ""
-    return f"{call.input_type.name} -> {stream}{call.output_type.name}"
+    asked, answered = ("stream " if streams else "" for streams in (call.client_streaming, call.server_streaming))
+    return f"{asked}{call.input_type.name} -> {answered}{call.output_type.name}"
 
 
 @pytest.mark.parametrize("name", PROTOS)
