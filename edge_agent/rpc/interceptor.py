@@ -19,6 +19,7 @@ from edge_agent.rpc.status import abort, status_of
 from edge_agent.telemetry import metrics
 
 _LOG = logging.getLogger(__name__)
+_REFLECTION = "/grpc.reflection."
 
 Handler = Any
 Continuation = Callable[[grpc.HandlerCallDetails], Handler]
@@ -46,6 +47,8 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
             return handler._replace(unary_unary=self._unary(method, handler.unary_unary))
         if handler.unary_stream:
             return handler._replace(unary_stream=self._stream(method, handler.unary_stream))
+        if not method.startswith(_REFLECTION):
+            return handler._replace(stream_stream=self._stream(method, handler.stream_stream))
         return handler._replace(stream_stream=self._reflection(handler.stream_stream))
 
     def _unary(self, method: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
