@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edge_agent.formats import Decision, Manifest, TensorSpec
 from edge_agent.inference.engines.source import Source
-from edge_agent.inference.runtimes.table import load_engine
+from edge_agent.inference.runtimes.table import Tuning, load_engine
 from edge_agent.vision import RGB, Outcome, calibrate, form_outcome, prepare
 
 _WARM_UPS = 5
@@ -28,7 +28,7 @@ class DeviceModel:
     """
 
     def __init__(self, path: Path, *, threads: int = 1) -> None:
-        self._engine = load_engine("onnxruntime", Source(path.read_bytes(), path.parent), threads=threads)
+        self._engine = load_engine("onnxruntime", Source(path.read_bytes(), path.parent), Tuning(threads))
         self.size_bytes = path.stat().st_size
 
     @property

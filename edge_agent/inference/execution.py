@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from edge_agent.errors import ActivationError, Code, InferenceError
 from edge_agent.formats import EncodedPicture, Manifest, Picture, RawPicture, TensorSpec
 from edge_agent.inference.engines.source import Source
-from edge_agent.inference.runtimes.table import Engine, load_engine
+from edge_agent.inference.runtimes.table import Engine, Tuning, load_engine
 from edge_agent.inference.session import Inspected, Tensors
 from edge_agent.inference.tensors import check_outputs
-from edge_agent.vision import RGB, decode, encode_png, form_outcome, from_raw, prepare
+from edge_agent.vision import RGB, anomaly_map, decode, encode_png, form_outcome, from_raw, prepare
 
 IMAGE = "image"
 _IMAGE_DIMENSIONS = 4  # batch, height, width, channels
@@ -42,6 +42,11 @@ class Execution:
         """Return what executes it."""
         return self._engine.provider
 
+    @property
+    def fallback(self) -> str:
+        """Return what should have executed it instead, and why it does not; empty where all is as wanted."""
+        return self._engine.fallback
+
     def infer(self, tensors: Tensors) -> dict[str, NDArray[Any]]:
         """Return the graph's outputs; the inputs were checked where they came in.
 
@@ -53,7 +58,13 @@ class Execution:
         return {spec.name: outputs[spec.name] for spec in self._manifest.outputs}
 
     def inspect(
-        self, picture: Picture, *, with_mask: bool, threshold: float | None = None, keep_decoded: bool = False
+        self,
+        picture: Picture,
+        *,
+        with_mask: bool,
+        threshold: float | None = None,
+        keep_decoded: bool = False,
+        keep_map: bool = False,
     ) -> Inspected:
         """Return what the model says of one picture.
 
@@ -76,6 +87,8 @@ class Execution:
             decode_ms=(decoded - started) * 1000,
             compute_ms=(computed - prepared) * 1000,
             decoded=RawPicture(rgb.reshape(-1).data, rgb.shape[1], rgb.shape[0]) if keep_decoded else None,
+            preprocess_ms=(prepared - decoded) * 1000,
+            anomalies=anomaly_map(self._manifest, outputs, placement) if keep_map else None,
         )
 
     def _warm_up(self) -> None:
@@ -94,13 +107,14 @@ class Execution:
         return np.zeros(shape, spec.dtype.value)
 
 
-def load(manifest: Manifest, source: Source, *, threads: int) -> Execution:
+def load(manifest: Manifest, source: Source, *, threads: int, providers: tuple[str, ...] = ()) -> Execution:
     """Load a graph, check it against its manifest and warm it up.
 
     Raises:
         ActivationError: LOAD_FAILED.
     """
-    return Execution(load_engine(manifest.runtime.name, source, threads=threads), manifest)
+    tuning = Tuning(threads, manifest.runtime.precision, providers)
+    return Execution(load_engine(manifest.runtime.name, source, tuning), manifest)
 
 
 def _decoded(picture: Picture) -> RGB:

@@ -23,6 +23,10 @@ class Source(NamedTuple):
     """Where the files of external data lie."""
     optimised: bool = False
     """The runtime wrote it itself, for this machine: nothing is left to do."""
+    weights: bytes = b""
+    """What a graph of two files has in the second: OpenVINO's IR."""
+    caches: Path | None = None
+    """Where the library may keep what it compiled of this model in files of its own; None: nowhere."""
 
 
 def read_model(directory: Path, manifest: Manifest) -> Source:

@@ -15,6 +15,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as native
 from edge_agent.errors import ActivationError, Code, InferenceError
 from edge_agent.formats import DType, TensorSpec
 from edge_agent.inference.engines.source import Source
+from edge_agent.inference.runtimes.table import Tuning
 
 CPU = "CPUExecutionProvider"
 _PREFERRED = ("CUDAExecutionProvider",)
@@ -32,17 +33,19 @@ _DTYPES = {"float": "float32", "double": "float64"}
 class OnnxEngine:
     """One graph in memory."""
 
-    def __init__(self, source: Source, *, threads: int) -> None:
+    fallback = ""
+
+    def __init__(self, source: Source, tuning: Tuning) -> None:
         """Load it.
 
         Args:
             source: the ONNX file's bytes.
-            threads: inside one inference.
+            tuning: how it is to be executed.
 
         Raises:
             ActivationError: LOAD_FAILED: the runtime refuses the file, or fell back to the CPU.
         """
-        options = _options(threads)
+        options = _options(tuning.threads)
         if source.optimised:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         self._session = _load(source, options, Code.LOAD_FAILED)
@@ -72,12 +75,12 @@ class OnnxEngine:
         return {name: np.asarray(value) for name, value in zip(self._names, values, strict=True)}
 
 
-def load(source: Source, *, threads: int) -> OnnxEngine:
+def load(source: Source, tuning: Tuning) -> OnnxEngine:
     """Return the graph in memory; see ``OnnxEngine``."""
-    return OnnxEngine(source, threads=threads)
+    return OnnxEngine(source, tuning)
 
 
-def build(source: Source, target: Path) -> None:
+def build(source: Source, target: Path, tuning: Tuning) -> None:  # noqa: ARG001 - a door's form
     """Write the graph, optimised for this machine, to ``target``.
 
     Raises:

@@ -26,10 +26,24 @@ PACKAGE_ROOT = Path(edge_agent.__file__).resolve().parents[1]
 _PROBE_TIMEOUT_S = 60.0
 
 
+class Tuning(NamedTuple):
+    """How a graph is to be executed."""
+
+    threads: int = 1
+    """Inside one inference."""
+    precision: str = "fp32"
+    """Of the arithmetic, as the manifest pins it: fp32, fp16 or int8."""
+    providers: tuple[str, ...] = ()
+    """What is to execute it, the preferred first, of all runtimes; a runtime takes those that it knows."""
+
+
 class Engine(Protocol):
     """One graph in memory, whatever library holds it."""
 
     provider: str
+    """What executes it, in the runtime's own words."""
+    fallback: str
+    """What was wanted instead, and why it did not come; empty where all is as wanted."""
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -56,15 +70,15 @@ class RuntimeInfo(NamedTuple):
 class Door(Protocol):
     """What a runtime's module offers; it alone imports the library."""
 
-    def load(self, source: "Source", *, threads: int) -> Engine:
+    def load(self, source: "Source", tuning: Tuning) -> Engine:
         """Return the graph in memory.
 
         Raises:
             ActivationError: LOAD_FAILED.
         """
 
-    def build(self, source: "Source", target: Path) -> None:
-        """Compile a model for this machine into one file.
+    def build(self, source: "Source", target: Path, tuning: Tuning) -> None:
+        """Compile a model for this machine into one file, and what else it caches into ``source.caches``.
 
         Raises:
             ActivationError: BUILD_FAILED.
@@ -106,24 +120,24 @@ def require_runtime(name: str) -> str:
     return _version(name)
 
 
-def load_engine(name: str, source: "Source", *, threads: int) -> Engine:
+def load_engine(name: str, source: "Source", tuning: Tuning) -> Engine:
     """Return the graph in memory; imports the runtime.
 
     Raises:
         ActivationError: LOAD_FAILED.
     """
     require_runtime(name)
-    return _door(name).load(source, threads=threads)
+    return _door(name).load(source, tuning)
 
 
-def write_engine(name: str, source: "Source", target: Path) -> None:
+def write_engine(name: str, source: "Source", target: Path, tuning: Tuning) -> None:
     """Compile a model for this machine; imports the runtime.
 
     Raises:
         ActivationError: BUILD_FAILED, LOAD_FAILED.
     """
     require_runtime(name)
-    _door(name).build(source, target)
+    _door(name).build(source, target, tuning)
 
 
 def _door(name: str) -> Door:

@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,7 +30,7 @@ from edge_agent.inference.allocation import raise_thresholds
 from edge_agent.inference.engines.cache import EngineFile
 from edge_agent.inference.engines.source import check_others, choose, read_model
 from edge_agent.inference.execution import Execution, load
-from edge_agent.inference.runtimes.table import write_engine
+from edge_agent.inference.runtimes.table import Tuning, write_engine
 from edge_agent.inference.workers.segments import Blob, Endpoint, Parcel
 
 _PR_SET_PDEATHSIG = 1
@@ -83,7 +84,7 @@ def _build(memory_bytes: int) -> int:
     try:
         source = read_model(directory, manifest)
         check_others(directory, manifest, source)
-        write_engine(manifest.runtime.name, source, staged)
+        write_engine(manifest.runtime.name, source, staged, Tuning(precision=manifest.runtime.precision))
         target.seal(staged)
     except AgentError as exc:
         print(json.dumps({"code": exc.code.value, "message": exc.message}))  # noqa: T201 - its answer
@@ -162,8 +163,12 @@ def _infer(execution: Execution, parcel: Parcel) -> Reply:
         name: np.frombuffer(blob, dtype).reshape(shape)
         for (name, dtype, shape), blob in zip(forms, parcel.blobs, strict=True)
     }
+    began = time.monotonic()
     outputs = execution.infer(tensors)
-    reply = {"tensors": [[name, value.dtype.name, value.shape] for name, value in outputs.items()]}
+    reply = {
+        "tensors": [[name, value.dtype.name, value.shape] for name, value in outputs.items()],
+        "computed": [began, time.monotonic()],
+    }
     return reply, list(outputs.values())
 
 
@@ -174,16 +179,19 @@ def _inspect(execution: Execution, parcel: Parcel) -> Reply:
         with_mask=asked["with_mask"],
         threshold=asked["threshold"],
         keep_decoded=asked["keep_decoded"],
+        keep_map=asked["keep_map"],
     )
-    outcome = inspected.outcome
+    outcome, anomalies = inspected.outcome, inspected.anomalies
     reply = {
         "verdict": outcome.verdict.value,
-        "numbers": [outcome.score, outcome.threshold, outcome.area, inspected.decode_ms, inspected.compute_ms],
+        "numbers": [outcome.score, outcome.threshold, outcome.area],
+        "milliseconds": [inspected.decode_ms, inspected.preprocess_ms, inspected.compute_ms],
         "label": outcome.label,
         "size": [inspected.width, inspected.height],
+        "map": None if anomalies is None else anomalies[1:],
     }
     decoded = inspected.decoded.rgb if inspected.decoded is not None else b""
-    return reply, [inspected.mask_png, decoded]
+    return reply, [inspected.mask_png, decoded, b"" if anomalies is None else anomalies.logits]
 
 
 def _picture(asked: dict[str, Any], blob: memoryview) -> Picture:
