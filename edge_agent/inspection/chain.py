@@ -36,6 +36,37 @@ class Models(Protocol):
         """Return the kind of an active model; empty where there is none."""
 
 
+class Overheard:
+    """The models, and what went wrong when they were asked last."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self.trouble: InferenceError | None = None
+
+    def inspect(
+        self,
+        name: str,
+        picture: Picture,
+        *,
+        timeout_s: float,
+        with_mask: bool,
+        priority: Priority = Priority.LINE,
+        keep_decoded: bool = False,
+    ) -> tuple[ModelVersion, Inspected]:
+        """Return what they return, or note why they do not."""
+        try:
+            return self._models.inspect(
+                name, picture, timeout_s=timeout_s, with_mask=with_mask, priority=priority, keep_decoded=keep_decoded
+            )
+        except InferenceError as exc:
+            self.trouble = exc
+            raise
+
+    def describe(self, name: str) -> str:
+        """Return what they return."""
+        return self._models.describe(name)
+
+
 class Step(NamedTuple):
     """One application and the model it is mapped to; no model: nothing is mapped."""
 

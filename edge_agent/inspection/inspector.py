@@ -8,14 +8,22 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from edge_agent.formats import EncodedPicture, InspectedFrame, ModelResult, Picture, Verdict
 from edge_agent.inference import Priority
-from edge_agent.inspection.chain import Models, run_chain, steps_of
+from edge_agent.inspection.chain import Models, Overheard, Step, run_chain, steps_of
 from edge_agent.inspection.frames import Layer, RecentFrames, without_masks
 from edge_agent.inspection.results import ResultCounter
 from edge_agent.inspection.verdict import Rule, form_verdict
 from edge_agent.telemetry import metrics
+
+
+class Origin(NamedTuple):
+    """Where a picture comes from, for people: who asks, and what it is called."""
+
+    source: str
+    frame_name: str
 
 
 class Inspector:
@@ -76,24 +84,36 @@ class Inspector:
             frame_priority: callers of the line go first.
             timeout_s: for all models together, from now, waiting included.
         """
-        started, at = time.monotonic(), self._now()
         steps = steps_of(self._mappings(), applications)
         priority = Priority.FRAME if frame_priority else Priority.LINE
-        chain = run_chain(self._models, steps, picture, deadline=started + timeout_s, priority=priority)
-        frame = InspectedFrame(
-            id=self._ids.next(at),
-            at=at,
-            source=source,
-            name=frame_name,
-            verdict=form_verdict([result.verdict for result in chain.results], self._rule),
-            results=chain.results,
-            milliseconds=(time.monotonic() - started) * 1000,
-            message=_message(chain.results),
-            width=chain.width,
-            height=chain.height,
-        )
-        self._tell(frame, picture)
+        origin = Origin(source, frame_name)
+        frame = self._inspect(self._models, steps, picture, origin, priority=priority, timeout_s=timeout_s)
         return frame if with_mask else without_masks(frame)
+
+    def inspect_model(
+        self,
+        model: str,
+        picture: Picture,
+        *,
+        application: str,
+        source: str = "",
+        frame_name: str = "",
+        timeout_s: float,
+    ) -> InspectedFrame:
+        """Return a frame with the answer of one model, masks included, for callers who named that model.
+
+        Counted, kept and told like every other, under ``application``; its verdict is the model's own.
+
+        Raises:
+            InferenceError: there is no answer. The frame is a NO_RESULT then, for all others.
+        """
+        steps = [Step(application, model)]
+        models = Overheard(self._models)
+        origin = Origin(source, frame_name)
+        frame = self._inspect(models, steps, picture, origin, priority=Priority.LINE, timeout_s=timeout_s)
+        if models.trouble is not None:
+            raise models.trouble
+        return frame
 
     def frame(self, frame_id: str, layer: Layer, application: str = "") -> tuple[bytes, str]:
         """Return a recent frame's picture or overlay, and its content type.
@@ -102,6 +122,33 @@ class Inspector:
             InferenceError: NOT_FOUND.
         """
         return self._frames.draw(frame_id, layer, application)
+
+    def _inspect(
+        self,
+        models: Models,
+        steps: Sequence[Step],
+        picture: Picture,
+        origin: Origin,
+        *,
+        priority: Priority,
+        timeout_s: float,
+    ) -> InspectedFrame:
+        started, at = time.monotonic(), self._now()
+        chain = run_chain(models, steps, picture, deadline=started + timeout_s, priority=priority)
+        frame = InspectedFrame(
+            id=self._ids.next(at),
+            at=at,
+            source=origin.source,
+            name=origin.frame_name,
+            verdict=form_verdict([result.verdict for result in chain.results], self._rule),
+            results=chain.results,
+            milliseconds=(time.monotonic() - started) * 1000,
+            message=_message(chain.results),
+            width=chain.width,
+            height=chain.height,
+        )
+        self._tell(frame, picture)
+        return frame
 
     def _tell(self, frame: InspectedFrame, picture: Picture) -> None:
         self._counts.add(frame.verdict)

@@ -129,6 +129,24 @@ def test_trouble_is_no_result_and_never_an_exception(line: Line, picture: Pictur
     assert line.counts.counts() == Counts(no_result=1)
 
 
+def test_one_model_that_was_named_answers_alone_and_counts_like_every_inspection(line: Line) -> None:
+    inspector = line.inspector()
+    frame = inspector.inspect_model("spots", NG_PICTURE, application="spot-app", source="old", timeout_s=PATIENCE_S)
+    (result,) = frame.results
+    assert (result.model, result.application, frame.source) == ("spots", "spot-app", "old")
+    assert decode(result.mask_png).shape == (16, 24, 3)
+    assert line.counts.counts() == Counts(ok=1)
+    assert [told.id for told, _ in line.told] == [frame.id]
+
+
+def test_trouble_with_a_model_that_was_named_is_raised_and_counted(line: Line) -> None:
+    with pytest.raises(InferenceError) as caught:
+        line.inspector().inspect_model("not-there", NG_PICTURE, application="x", timeout_s=PATIENCE_S)
+    assert caught.value.code is Code.NOT_FOUND
+    assert line.counts.counts() == Counts(no_result=1)
+    assert [told.verdict for told, _ in line.told] == [Verdict.NO_RESULT]
+
+
 def test_two_applications_of_one_model_share_its_answer(line: Line) -> None:
     line.mappings = {"one": "bright", "two": "bright"}
     plane_requests: list[str] = []
