@@ -20,7 +20,7 @@ from edge_agent.formats.manifest import (
 from edge_agent.formats.model_version import ModelName, ModelVersion, Version, version_key
 from edge_agent.formats.models_config import CommittedModel, ModelsConfig
 from edge_agent.formats.package_job import Package, PackageJob
-from edge_agent.formats.picture import EncodedPicture, Picture, RawPicture
+from edge_agent.formats.picture import AnomalyMap, EncodedPicture, Picture, RawPicture
 from edge_agent.formats.policy import Policy, ProbationPolicy, ShadowPolicy, WatchPolicy
 from edge_agent.formats.status import (
     AgentStatus,
@@ -39,6 +39,7 @@ from edge_agent.formats.tensor_spec import DType, TensorSpec
 __all__ = [
     "KINDS",
     "AgentStatus",
+    "AnomalyMap",
     "Artefact",
     "AuxiliaryData",
     "Calibration",

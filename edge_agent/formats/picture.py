@@ -1,4 +1,4 @@
-"""A picture as it comes in, before anyone looked into it."""
+"""A picture as it comes in, before anyone looked into it, and a model's map of it, before anyone drew it."""
 
 from typing import NamedTuple
 
@@ -18,3 +18,18 @@ class RawPicture(NamedTuple):
 
 
 Picture = EncodedPicture | RawPicture
+
+
+class AnomalyMap(NamedTuple):
+    """How defective a model finds each place of a picture, in the model's own resolution: masks are drawn from it."""
+
+    logits: bytes
+    """float32, row after row, without the padding of the model's input."""
+    rows: int
+    columns: int
+    pixel_threshold: float
+    """From this share on (the logit's sigmoid) a pixel is defective."""
+    width: int
+    """Of the picture."""
+    height: int
+    """Of the picture."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import ModelVersion, Picture
 from edge_agent.inference.registry import Registry
-from edge_agent.inference.session import Inspected, Priority, Session, Tensors
+from edge_agent.inference.session import Inspected, Outputs, Priority, Session, Tensors, Times
 from edge_agent.telemetry import metrics
 
 _LOG = logging.getLogger(__name__)
@@ -76,6 +76,7 @@ class DataPlane:
         threshold: float | None = None,
         priority: Priority = Priority.LINE,
         keep_decoded: bool = False,
+        keep_map: bool = False,
         version: str | None = None,
     ) -> tuple[ModelVersion, Inspected]:
         """Return which version answered, and what it says of the picture.
@@ -95,6 +96,7 @@ class DataPlane:
                 threshold=set_here if threshold is None else threshold,
                 priority=priority,
                 keep_decoded=keep_decoded,
+                keep_map=keep_map,
             )
 
         return self._answer(name, version, timeout_s, ask, tensors=None, picture=picture)
@@ -157,7 +159,8 @@ def _measure(answered: Answered) -> None:
         queue_s, decode_s, compute_s = (milliseconds / 1000 for milliseconds in times)
         durations = metrics.Durations(total_s, queue_s=queue_s, decode_s=decode_s, compute_s=compute_s)
     else:
-        durations = metrics.Durations(total_s)
+        times = inspected.times if isinstance(inspected, Outputs) else Times()
+        durations = metrics.Durations(total_s, queue_s=times.queue_s, compute_s=times.compute_s)
     metrics.observe_request(name, version, durations)
 
 

@@ -14,7 +14,7 @@ from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import Manifest, Picture
 from edge_agent.inference.engines.cache import EngineFile
 from edge_agent.inference.engines.source import choose
-from edge_agent.inference.session import Inspected, Priority, SessionState, Tensors
+from edge_agent.inference.session import Inspected, Outputs, Priority, SessionState, Tensors, Times
 from edge_agent.inference.tensors import check_inputs
 from edge_agent.inference.workers.lanes import Lanes
 
@@ -77,8 +77,14 @@ class InlineSession:
     ) -> dict[str, NDArray[Any]]:
         """Return the graph's outputs; see ``Session``."""
         check_inputs(self._manifest.inputs, tensors)
-        answer, _ = self._run(lambda execution: execution.infer(tensors), timeout_s, priority)
-        return answer
+
+        def compute(execution: "Execution") -> tuple[Outputs, float]:
+            began = time.monotonic()
+            return Outputs(execution.infer(tensors)), time.monotonic() - began
+
+        (outputs, compute_s), queue_s = self._run(compute, timeout_s, priority)
+        outputs.times = Times(queue_s=queue_s, compute_s=compute_s)
+        return outputs
 
     def inspect(
         self,
@@ -89,11 +95,12 @@ class InlineSession:
         threshold: float | None = None,
         priority: Priority = Priority.LINE,
         keep_decoded: bool = False,
+        keep_map: bool = False,
     ) -> Inspected:
         """Return what the model says of one picture; see ``Session``."""
         inspected, queue_s = self._run(
             lambda execution: execution.inspect(
-                picture, with_mask=with_mask, threshold=threshold, keep_decoded=keep_decoded
+                picture, with_mask=with_mask, threshold=threshold, keep_decoded=keep_decoded, keep_map=keep_map
             ),
             timeout_s,
             priority,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from numpy.typing import NDArray
 
-from edge_agent.formats import Manifest, Picture, RawPicture
+from edge_agent.formats import AnomalyMap, Manifest, Picture, RawPicture
 
 if TYPE_CHECKING:  # the agent itself needs no image library until a model is loaded
     from edge_agent.vision import Outcome
@@ -28,6 +28,24 @@ class Priority(IntEnum):
     SHADOW = 2
 
 
+class Times(NamedTuple):
+    """Where the time of one answered request went, in seconds."""
+
+    queue_s: float = 0.0
+    """Until a lane was free."""
+    input_s: float = 0.0
+    """Bringing the inputs to where they are computed."""
+    compute_s: float = 0.0
+    output_s: float = 0.0
+    """Bringing the outputs back."""
+
+
+class Outputs(dict[str, NDArray[Any]]):
+    """A graph's outputs by name, and where the time went."""
+
+    times = Times()
+
+
 class Inspected(NamedTuple):
     """What one version says of one picture."""
 
@@ -42,6 +60,9 @@ class Inspected(NamedTuple):
     queue_ms: float = 0.0
     decoded: RawPicture | None = None
     """The picture decoded, for the next model of a chain; only where asked for."""
+    preprocess_ms: float = 0.0
+    anomalies: AnomalyMap | None = None
+    """What the mask or a heat map can be drawn from later; only where asked for, None where the model draws none."""
 
 
 class Session(Protocol):
@@ -87,6 +108,7 @@ class Session(Protocol):
         threshold: float | None = None,
         priority: Priority = Priority.LINE,
         keep_decoded: bool = False,
+        keep_map: bool = False,
     ) -> Inspected:
         """Return what the model says of one picture.
 
@@ -97,6 +119,7 @@ class Session(Protocol):
             threshold: in place of the manifest's, within its signed range.
             priority: who goes first when there is a queue.
             keep_decoded: answer the decoded picture too.
+            keep_map: answer the anomaly map too, which costs a fraction of drawing a mask.
 
         Raises:
             InferenceError: as ``infer``; OUT_OF_RANGE for a threshold outside its range.

@@ -6,9 +6,10 @@ through ``decode`` and ``prepare``, and whatever a person reads came out of
 Not done here: executing the model.
 """
 
+from edge_agent.vision.anomaly_map import heat_map, map_mask
 from edge_agent.vision.decode import MAX_PIXELS, RGB, decode, from_raw, size_of
 from edge_agent.vision.draw import encode_jpeg, encode_png, heat_colours, overlay
-from edge_agent.vision.outcome import Outcome, form_outcome, mask_from_logits, picture_logits
+from edge_agent.vision.outcome import Outcome, anomaly_map, form_outcome, mask_from_logits, picture_logits
 from edge_agent.vision.preprocess import Placement, place, prepare
 from edge_agent.vision.scoring import calibrate, logit, sigmoid, softmax
 
@@ -17,6 +18,7 @@ __all__ = [
     "RGB",
     "Outcome",
     "Placement",
+    "anomaly_map",
     "calibrate",
     "decode",
     "encode_jpeg",
@@ -24,7 +26,9 @@ __all__ = [
     "form_outcome",
     "from_raw",
     "heat_colours",
+    "heat_map",
     "logit",
+    "map_mask",
     "mask_from_logits",
     "overlay",
     "picture_logits",

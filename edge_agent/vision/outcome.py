@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import Code, InferenceError
-from edge_agent.formats import Decision, Kind, Manifest, Preprocess, Verdict
+from edge_agent.formats import AnomalyMap, Decision, Kind, Manifest, Preprocess, Verdict
 from edge_agent.vision.preprocess import Placement
 from edge_agent.vision.scoring import calibrate, logit
 
@@ -64,6 +64,20 @@ def form_outcome(
     area = float(np.mean(inner >= logit(decision.pixel_threshold)))
     mask = mask_from_logits(_to_source(inner, placement), decision) if with_mask else None
     return Outcome(verdict, score, limit, label, mask, area)
+
+
+def anomaly_map(manifest: Manifest, outputs: Mapping[str, NDArray[Any]], placement: Placement) -> AnomalyMap | None:
+    """Return what masks and heat maps of one picture are drawn from; None where the model draws none.
+
+    Raises:
+        InferenceError: INTERNAL: the map is missing, has another shape or is not finite.
+    """
+    if not _draws(manifest):
+        return None
+    inner = _inner(_output(outputs, "map", (1, -1, -1))[0], placement, manifest.preprocess)
+    logits = np.ascontiguousarray(inner, np.float32)
+    size = (placement.source_width, placement.source_height)
+    return AnomalyMap(logits.tobytes(), *logits.shape, manifest.decision.pixel_threshold, *size)
 
 
 def picture_logits(logits: NDArray[np.float32], placement: Placement, rule: Preprocess) -> NDArray[np.float32]:

@@ -47,6 +47,7 @@ class FakeSession:
         threshold: float | None = None,
         priority: Priority = Priority.LINE,
         keep_decoded: bool = False,
+        keep_map: bool = False,
     ) -> Inspected:
         self._answer(timeout_s)
         outcome = Outcome(Verdict.OK, 0.1, 0.5, "good", None, 0.0)

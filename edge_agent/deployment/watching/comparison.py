@@ -30,7 +30,7 @@ class Comparison(NamedTuple):
 def compare_pictures(live: Inspected, candidate: Inspected) -> Comparison:
     """Compare what both say of one picture."""
     ours, theirs = live.outcome, candidate.outcome
-    overlap, union = _overlap(live.mask_png, candidate.mask_png)
+    overlap, union = _overlap(live, candidate)
     return Comparison(
         agreed=(ours.verdict, ours.label) == (theirs.verdict, theirs.label),
         score_distance=abs(ours.score - theirs.score),
@@ -103,18 +103,22 @@ def took_ms(answered: Answered) -> float:
     return answered.answer.compute_ms if isinstance(answered.answer, Inspected) else answered.milliseconds
 
 
-def _overlap(live: bytes, candidate: bytes) -> tuple[int, int]:
-    if not live or not candidate:
-        return 0, 0
+def _overlap(live: Inspected, candidate: Inspected) -> tuple[int, int]:
     ours, theirs = _defective(live), _defective(candidate)
+    if ours is None or theirs is None:
+        return 0, 0
     return int(np.count_nonzero(ours & theirs)), int(np.count_nonzero(ours | theirs))
 
 
-def _defective(mask_png: bytes) -> NDArray[np.bool_]:
+def _defective(inspected: Inspected) -> NDArray[np.bool_] | None:
     # Imported with the first mask: an agent without models does without the image library.
-    from edge_agent.vision import decode  # noqa: PLC0415
+    from edge_agent.vision import decode, map_mask  # noqa: PLC0415
 
-    found: NDArray[np.bool_] = decode(mask_png)[..., 0] >= _HALF
+    if inspected.anomalies is not None:
+        return map_mask(inspected.anomalies) >= _HALF
+    if not inspected.mask_png:
+        return None
+    found: NDArray[np.bool_] = decode(inspected.mask_png)[..., 0] >= _HALF
     return found
 
 

@@ -152,7 +152,8 @@ def _ask(session: Session, answered: Answered) -> dict[str, NDArray[Any]] | Insp
     return session.inspect(
         answered.picture,
         timeout_s=TIMEOUT_S,
-        with_mask=bool(live.mask_png) if isinstance(live, Inspected) else True,
+        with_mask=isinstance(live, Inspected) and bool(live.mask_png),
+        keep_map=live.anomalies is not None if isinstance(live, Inspected) else True,
         priority=Priority.SHADOW,
     )
 
@@ -160,7 +161,7 @@ def _ask(session: Session, answered: Answered) -> dict[str, NDArray[Any]] | Insp
 def _slim(answered: Answered) -> Answered:
     """Return the request without its bytes."""
     answer = answered.answer
-    slim = answer._replace(mask_png=b"", decoded=None) if isinstance(answer, Inspected) else None
+    slim = answer._replace(mask_png=b"", decoded=None, anomalies=None) if isinstance(answer, Inspected) else None
     return answered._replace(tensors=None, picture=None, answer=slim)
 
 

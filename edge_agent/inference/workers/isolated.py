@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import Code, InferenceError
-from edge_agent.formats import EncodedPicture, Manifest, Picture, RawPicture, Verdict
+from edge_agent.formats import AnomalyMap, EncodedPicture, Manifest, Picture, RawPicture, Verdict
 from edge_agent.inference.engines.cache import EngineFile
-from edge_agent.inference.session import Inspected, Priority, SessionState, Tensors
+from edge_agent.inference.session import Inspected, Outputs, Priority, SessionState, Tensors, Times
 from edge_agent.inference.tensors import check_inputs
 from edge_agent.inference.workers.lanes import Lanes
 from edge_agent.inference.workers.process import Order
@@ -128,7 +128,11 @@ class IsolatedSession:
         """Return the graph's outputs; see ``Session``."""
         check_inputs(self._manifest.inputs, tensors)
         message = {"do": "infer", "tensors": [[name, t.dtype.name, t.shape] for name, t in tensors.items()]}
-        return self._ask(_Request(message, [*tensors.values()]), _outputs, timeout_s, priority)[0]
+        asked = time.monotonic()
+        request = _Request(message, [*tensors.values()])
+        (outputs, began, ended), queue_s = self._ask(request, _outputs, timeout_s, priority)
+        outputs.times = Times(queue_s, began - asked - queue_s, ended - began, time.monotonic() - ended)
+        return outputs
 
     def inspect(
         self,
@@ -139,6 +143,7 @@ class IsolatedSession:
         threshold: float | None = None,
         priority: Priority = Priority.LINE,
         keep_decoded: bool = False,
+        keep_map: bool = False,
     ) -> Inspected:
         """Return what the model says of one picture; see ``Session``."""
         blob: Blob
@@ -152,6 +157,7 @@ class IsolatedSession:
             "with_mask": with_mask,
             "threshold": threshold,
             "keep_decoded": keep_decoded,
+            "keep_map": keep_map,
         }
         inspected, queue_s = self._ask(_Request(message, [blob]), self._inspected, timeout_s, priority)
         return inspected._replace(queue_ms=queue_s * 1000)
@@ -228,9 +234,10 @@ class IsolatedSession:
 
     def _inspected(self, parcel: Parcel) -> Inspected:
         told = parcel.message
-        score, threshold, area, decode_ms, compute_ms = told["numbers"]
+        score, threshold, area = told["numbers"]
+        decode_ms, preprocess_ms, compute_ms = told["milliseconds"]
         width, height = told["size"]
-        mask, decoded = parcel.blobs
+        mask, decoded, logits = parcel.blobs
         return Inspected(
             outcome=self._outcome(Verdict(told["verdict"]), score, threshold, told["label"], None, area),
             mask_png=bytes(mask),
@@ -239,12 +246,17 @@ class IsolatedSession:
             decode_ms=decode_ms,
             compute_ms=compute_ms,
             decoded=RawPicture(bytes(decoded), width, height) if len(decoded) else None,
+            preprocess_ms=preprocess_ms,
+            anomalies=None if told["map"] is None else AnomalyMap(bytes(logits), *told["map"]),
         )
 
 
-def _outputs(parcel: Parcel) -> dict[str, NDArray[Any]]:
+def _outputs(parcel: Parcel) -> tuple[Outputs, float, float]:
+    """Return the outputs, and when computing them began and ended: both processes read the same clock."""
+    began, ended = map(float, parcel.message["computed"])
     # Copied: the worker writes the next answer into the same place.
-    return {
-        name: np.frombuffer(blob, dtype).reshape(shape).copy()
+    outputs = Outputs(
+        (name, np.frombuffer(blob, dtype).reshape(shape).copy())
         for (name, dtype, shape), blob in zip(parcel.message["tensors"], parcel.blobs, strict=True)
-    }
+    )
+    return outputs, began, ended
