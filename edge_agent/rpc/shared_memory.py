@@ -1,13 +1,16 @@
-"""Shared memory of callers, read and never kept: POSIX by name, System V by id.
+"""Shared memory of callers, read or filled and never kept: POSIX by name, System V by id.
 
-A POSIX segment is read, not mapped: its owner could shrink it, and a mapping would then
-kill the reader. A System V segment cannot shrink; it is attached read-only, measured
+A POSIX segment is read and written, not mapped: its owner could shrink it, and a mapping would
+then kill the reader. A System V segment cannot shrink; it is attached read-only, measured
 while it is attached (its id cannot pass to another one then), copied and detached.
 """
 
 import ctypes
 import mmap
 import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +24,8 @@ _SHM_RDONLY = 0o10000
 _MADV_POPULATE_READ = 22
 _FAILED = ctypes.c_void_p(-1).value
 _NAME_LIMIT = 255
+# glibc keeps named semaphores beside the segments.
+_SEMAPHORES = "sem."
 
 
 class SharedMemory(NamedTuple):
@@ -89,15 +94,8 @@ def read_posix(name: str, offset: int, expected: int) -> bytes:
         InferenceError: INVALID_ARGUMENT (no such segment, or it does not hold so many bytes there),
             PERMISSION_DENIED.
     """
-    what = f"shared memory {name!r}"
-    plain = name.removeprefix("/")
-    if not plain or "/" in plain or "\0" in plain or plain in (".", "..") or len(plain.encode()) > _NAME_LIMIT:
-        raise InferenceError(Code.INVALID_ARGUMENT, f"{what}: expected a name as shm_open takes it, like /frame")
-    try:
-        # Not blocking: what lies there might be a pipe instead.
-        descriptor = os.open(_POSIX / plain, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as exc:
-        raise _refused(what, exc.errno or 0) from exc
+    what = _what(name)
+    descriptor = _open(name, os.O_RDONLY)
     try:
         _check_bounds(what, os.fstat(descriptor).st_size, offset, expected)
         content = bytearray(expected)
@@ -108,6 +106,89 @@ def read_posix(name: str, offset: int, expected: int) -> bytes:
         os.close(descriptor)
     _check_bounds(what, offset + read, offset, expected)
     return bytes(content)
+
+
+class PosixTarget:
+    """A part of a caller's POSIX segment that waits to be filled.
+
+    Args:
+        descriptor: the segment, open for writing; whoever opened it closes it.
+        name: as the caller told it.
+        offset: of the first byte.
+    """
+
+    def __init__(self, descriptor: int, name: str, offset: int) -> None:
+        self._descriptor = descriptor
+        self.name = name
+        self.offset = offset
+
+    def write(self, content: bytes | memoryview) -> None:
+        """Fill it.
+
+        Raises:
+            InferenceError: INVALID_ARGUMENT: the segment does not hold so many bytes there (any more).
+        """
+        what, rest, at = _what(self.name), memoryview(content), self.offset
+        try:
+            _check_bounds(what, os.fstat(self._descriptor).st_size, at, len(rest))
+            while rest:
+                written = os.pwrite(self._descriptor, rest, at)
+                rest, at = rest[written:], at + written
+        except OSError as exc:
+            raise _refused(what, exc.errno or 0, "written") from exc
+
+
+@contextmanager
+def posix_target(name: str, offset: int, expected: int) -> Iterator[PosixTarget]:
+    """Open a POSIX segment that is to take ``expected`` bytes from ``offset`` on; nothing is written yet.
+
+    Raises:
+        InferenceError: INVALID_ARGUMENT (no such segment, or it does not hold so many bytes there),
+            PERMISSION_DENIED.
+    """
+    what = _what(name)
+    if name.removeprefix("/").startswith(_SEMAPHORES):
+        raise InferenceError(Code.INVALID_ARGUMENT, f"{what}: expected shared memory, came a semaphore's name")
+    descriptor = _open(name, os.O_WRONLY)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise InferenceError(Code.INVALID_ARGUMENT, f"{what}: expected shared memory, something else lies there")
+        _check_bounds(what, status.st_size, offset, expected)
+        yield PosixTarget(descriptor, name, offset)
+    finally:
+        os.close(descriptor)
+
+
+def rest_of_system_v(memory: SharedMemory) -> int:
+    """Return how many bytes a System V segment holds from the offset on.
+
+    Raises:
+        InferenceError: INVALID_ARGUMENT (no such segment, or it ends before), PERMISSION_DENIED.
+    """
+    what = f"shared memory segment {memory.segment_id}"
+    if memory.segment_id >= 1 << 31:
+        raise InferenceError(Code.INVALID_ARGUMENT, f"{what}: expected the id that shmget returned")
+    size = _attached_size(what, memory.segment_id)
+    _check_bounds(what, size, memory.offset, 0)
+    return size - memory.offset
+
+
+def _what(name: str) -> str:
+    return f"shared memory {name[: _NAME_LIMIT + 1]!r}"
+
+
+def _open(name: str, access: int) -> int:
+    plain = name.removeprefix("/")
+    if not plain or "/" in plain or "\0" in plain or plain in (".", "..") or len(plain.encode()) > _NAME_LIMIT:
+        message = f"{_what(name)}: expected a name as shm_open takes it, like /frame"
+        raise InferenceError(Code.INVALID_ARGUMENT, message)
+    try:
+        # Not blocking: what lies there might be a pipe instead.
+        return os.open(_POSIX / plain, access | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as exc:
+        act = "written" if access == os.O_WRONLY else "read"
+        raise _refused(_what(name), exc.errno or 0, act) from exc
 
 
 def _attached_size(what: str, segment_id: int) -> int:
@@ -125,6 +206,6 @@ def _check_bounds(what: str, size: int, offset: int, expected: int) -> None:
         raise InferenceError(Code.INVALID_ARGUMENT, message)
 
 
-def _refused(what: str, errno: int) -> InferenceError:
+def _refused(what: str, errno: int, act: str = "read") -> InferenceError:
     code = Code.PERMISSION_DENIED if errno in (1, 13) else Code.INVALID_ARGUMENT
-    return InferenceError(code, f"{what}: cannot be read, {os.strerror(errno).lower()}")
+    return InferenceError(code, f"{what}: cannot be {act}, {os.strerror(errno).lower()}")
