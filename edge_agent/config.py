@@ -51,9 +51,22 @@ def _port_that_exists(value: str) -> str:
     return value
 
 
+def _without_cycles(chain: dict[str, str]) -> dict[str, str]:
+    for first, awaited in chain.items():
+        seen, application = {first}, awaited
+        while application in chain and application not in seen:
+            seen.add(application)
+            application = chain[application]
+        if application in seen:
+            raise ValueError(f"expected applications that do not wait for each other, {first} waits for itself")
+    return chain
+
+
 Address = Annotated[str, Field(pattern=ADDRESS_PATTERN), AfterValidator(_port_that_exists)]
 OptionalAddress = Annotated[str, Field(pattern=OPTIONAL_ADDRESS_PATTERN), AfterValidator(_port_that_exists)]
 RuntimeName = Literal["onnxruntime", "openvino", "tensorrt", "dlr"]
+# As the libraries call them: ONNX Runtime's first, then OpenVINO's devices.
+ProviderName = Literal["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider", "GPU", "CPU"]
 OptionalPath = Annotated[Path | None, BeforeValidator(_none_if_empty)]
 
 
@@ -173,6 +186,10 @@ class Inference(Room):
     """Memory that all loaded versions may take together; 0: what the machine, or the agent's control group, has."""
     runtimes: tuple[RuntimeName, ...] = Field(("onnxruntime",), min_length=1)
     """Runtimes to use, the preferred first."""
+    providers: tuple[ProviderName, ...] = ()
+    """What is to execute models, the preferred first; a runtime takes those it knows. Empty: CUDA where built in."""
+    fallback: Literal["refuse", "allow"] = "refuse"
+    """Whether a candidate is refused that runs on something else than wanted, say the CPU in place of the GPU."""
     threads: int = Field(1, ge=1, le=256)
     """Threads inside one inference."""
     lanes: int = Field(1, ge=1, le=64)
@@ -216,6 +233,8 @@ class Inspection(Room):
     """A part is NG if any model says so, or only if all do."""
     recent_frames: int = Field(64, ge=1, le=10_000)
     """Frames kept in memory for the page."""
+    chain: Annotated[dict[str, str], AfterValidator(_without_cycles)] = Field(default_factory=dict)
+    """Applications asked only when another says NG, as {"image-segmentation-app" = "image-classification-app"}."""
 
 
 class Capture(Room):

@@ -36,6 +36,8 @@ from edge_agent.inspection import Inspector, RecentFrames, ResultCounter
 from edge_agent.jobs import JobsClient, Outbox
 from edge_agent.rpc.edge_agent_v1.inspection import InspectionService
 from edge_agent.rpc.edge_agent_v1.operator import OperatorService
+from edge_agent.rpc.lookout.components import Components
+from edge_agent.rpc.lookout.service import LookoutService
 from edge_agent.rpc.sagemaker.models import ClientModels, LoadRules
 from edge_agent.rpc.sagemaker.service import SageMakerService
 from edge_agent.rpc.server import RpcServer, control_server, data_server
@@ -224,6 +226,7 @@ class Parts:
             self.settings.inspection.rule,
             frames=self.frames,
             counts=self.counts,
+            chain=self.settings.inspection.chain,
             capture=self.captures.offer,
             events=self._inspected,
         )
@@ -249,6 +252,7 @@ class Parts:
         protocols = (
             InspectionService(self.inspector),
             SageMakerService(models, self.data_plane, self.captures),
+            LookoutService(Components(self.registry, self.mappings.served), self.inspector),
         )
         self.data: RpcServer = data_server(
             self.settings.rpc, runtime_dir, [protocol.as_service() for protocol in protocols]

@@ -8,6 +8,8 @@ a capture ends up (``layout``).
 import base64
 import binascii
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 from urllib.parse import quote
 
@@ -15,6 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from edge_agent.formats import (
+    AnomalyMap,
     AuxiliaryData,
     CapturedTensor,
     Document,
@@ -30,6 +33,7 @@ from edge_agent.formats import (
 LAST_TIME = 253_402_300_799.0
 
 Group = Literal["deviceFleetInputs", "deviceFleetOutputs", "deviceFleetAuxiliaryInputs", "deviceFleetAuxiliaryOutputs"]
+_NO_MAPS: Mapping[str, AnomalyMap] = MappingProxyType({})
 _AUXILIARY_TYPES = {"CSV": "csv", "JSON": "json"}
 _INFERENCE_RESULTS = {Verdict.OK: "Normal", Verdict.NG: "Anomaly"}
 
@@ -89,10 +93,13 @@ class _Parts:
         return number
 
 
-def from_frame(frame: InspectedFrame, picture: Picture) -> tuple[Capture, list[bytes]]:
+def from_frame(
+    frame: InspectedFrame, picture: Picture, maps: Mapping[str, AnomalyMap] = _NO_MAPS
+) -> tuple[Capture, list[bytes]]:
     """Return an inspected frame as a capture and its contents; raw pixels become a PNG.
 
     Results of one model version stand in one event; all events share the picture.
+    Masks are drawn from ``maps`` (by application) where the results bring none.
     """
     parts = _Parts(frame.id)
     content, kind = _picture(picture)
@@ -103,8 +110,9 @@ def from_frame(frame: InspectedFrame, picture: Picture) -> tuple[Capture, list[b
             continue
         entries = results.setdefault((result.model, result.version), [image])
         entries.append(_output(len(entries), "json", parts.add(_told(frame, result), "json")))
-        if result.mask_png:
-            entries.append(_output(len(entries), "png", parts.add(result.mask_png, "png")))
+        mask = result.mask_png or _mask(maps.get(result.application))
+        if mask:
+            entries.append(_output(len(entries), "png", parts.add(mask, "png")))
     events = tuple(
         Event(model=model, version=version, entries=tuple(entries)) for (model, version), entries in results.items()
     )
@@ -141,6 +149,14 @@ def _picture(picture: Picture) -> tuple[bytes, str]:
         pixels = np.frombuffer(picture.rgb, np.uint8).reshape(picture.height, picture.width, 3)
         return encode_png(pixels), "png"
     return picture.content, "png" if picture.content.startswith(b"\x89PNG") else "jpg"
+
+
+def _mask(anomalies: AnomalyMap | None) -> bytes:
+    if anomalies is None:
+        return b""
+    from edge_agent.vision import encode_png, map_mask  # noqa: PLC0415 - as above
+
+    return encode_png(map_mask(anomalies))
 
 
 def _output(number: int, kind: str, part: int) -> Entry:

@@ -9,8 +9,9 @@ import functools
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from edge_agent.capture import records
@@ -18,7 +19,15 @@ from edge_agent.capture.policy import Policy, wanted
 from edge_agent.capture.records import Capture
 from edge_agent.capture.shelf import Shelf, report
 from edge_agent.errors import Code, InferenceError, StorageError
-from edge_agent.formats import CaptureReport, CaptureStatus, InspectedFrame, Picture, RawPicture, TensorCapture
+from edge_agent.formats import (
+    AnomalyMap,
+    CaptureReport,
+    CaptureStatus,
+    InspectedFrame,
+    Picture,
+    RawPicture,
+    TensorCapture,
+)
 from edge_agent.telemetry import metrics
 from edge_agent.telemetry.threads import Watched
 
@@ -27,6 +36,7 @@ log = logging.getLogger(__name__)
 State = Literal["IN_PROGRESS", "SUCCESS", "FAILURE"]
 QUEUE_BYTES = 64 << 20
 _IDLE_S = 0.2
+_NO_MAPS: Mapping[str, AnomalyMap] = MappingProxyType({})
 
 
 class _Offered(NamedTuple):
@@ -88,8 +98,13 @@ class CaptureSpool:
         with self._changed:
             return self._changed.wait_for(lambda: not self._queue, timeout_s)
 
-    def offer(self, frame: InspectedFrame, picture: Picture) -> bool:
-        """Capture an inspected frame if the policy wants it and there is room.
+    def offer(self, frame: InspectedFrame, picture: Picture, maps: Mapping[str, AnomalyMap] = _NO_MAPS) -> bool:
+        """Capture an inspected frame if the policy wants it and there is room; its masks are drawn when it is written.
+
+        Args:
+            frame: with its masks, or without.
+            picture: as it came.
+            maps: what masks are drawn from, by application.
 
         Returns:
             True when it was taken.
@@ -106,7 +121,9 @@ class CaptureSpool:
             picture = picture._replace(rgb=bytes(picture.rgb))
         size = len(picture.rgb if isinstance(picture, RawPicture) else picture.content)
         size += sum(len(result.mask_png) for result in frame.results)
-        return self._enqueue(_Offered(frame.id, size, functools.partial(records.from_frame, frame, picture))) is None
+        size += sum(len(anomalies.logits) for anomalies in maps.values())
+        encode = functools.partial(records.from_frame, frame, picture, maps)
+        return self._enqueue(_Offered(frame.id, size, encode)) is None
 
     def capture_tensors(self, capture: TensorCapture) -> None:
         """Take a client's own capture; it is stored later.

@@ -76,6 +76,7 @@ class AgentClient:
         source: str = "",
         frame_name: str = "",
         with_mask: bool = False,
+        with_heat_map: bool = False,
         frame_priority: bool = False,
         timeout_s: float = 10.0,
     ) -> InspectedFrame:
@@ -87,6 +88,7 @@ class AgentClient:
             source: who asks, for people.
             frame_name: what the picture is called, for people.
             with_mask: ask for masks as PNG in ``results[…].mask_png``.
+            with_heat_map: ask for heat maps as PNG in ``results[…].heat_map_png``.
             frame_priority: let callers of the line go first when there is a queue.
             timeout_s: the deadline of the whole call.
 
@@ -96,7 +98,7 @@ class AgentClient:
         Raises:
             InferenceError: the request is wrong, or the agent did not answer in time.
         """
-        order = InspectOrder(picture, tuple(applications), source, frame_name, with_mask, frame_priority)
+        order = InspectOrder(picture, tuple(applications), source, frame_name, with_mask, frame_priority, with_heat_map)
         answer = self._call("data", self._inspection.Inspect, order_to_proto(order), timeout_s)
         return answer_from_proto(answer, order, time.time())
 

@@ -27,9 +27,11 @@ class ModelResult(Document):
     threshold: float = 0.0
     label: str = ""
     mask_png: bytes = Field(b"", exclude=True, description="grey PNG of the picture's size, 255 is defective")
+    heat_map_png: bytes = Field(b"", exclude=True, description="grey PNG of the picture's size, 0..255 for 0..1")
     area: float = 0.0
     milliseconds: float = 0.0
     message: str = ""
+    skipped: bool = Field(False, description="not asked, as the application that it waits for did not say NG")
 
 
 class InspectedFrame(Document):

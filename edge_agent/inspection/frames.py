@@ -1,32 +1,35 @@
-"""The last inspected frames, kept in memory for the page: pictures as they came, and masks."""
+"""The last inspected frames, kept in memory for the page: pictures as they came, and what masks are drawn from."""
 
 import itertools
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from edge_agent.errors import Code, InferenceError
-from edge_agent.formats import EncodedPicture, InspectedFrame, Picture
+from edge_agent.formats import AnomalyMap, EncodedPicture, InspectedFrame, Picture
 
 Layer = Literal["picture", "overlay"]
 
 _LIMIT_BYTES = 256 << 20
 _REPLAYED = 32
 _PNG = b"\x89PNG"
+_NO_MAPS: Mapping[str, AnomalyMap] = MappingProxyType({})
 
 
 class RecentFrame(NamedTuple):
-    """A frame, its picture and its masks (grey PNG by application)."""
+    """A frame, its picture, and what its masks are drawn from by application."""
 
     frame: InspectedFrame
     picture: Picture
-    masks: dict[str, bytes]
+    maps: Mapping[str, AnomalyMap]
 
     @property
     def size_bytes(self) -> int:
         """Return the bytes that it keeps."""
         content = self.picture.content if isinstance(self.picture, EncodedPicture) else self.picture.rgb
-        return len(content) + sum(map(len, self.masks.values()))
+        return len(content) + sum(len(anomalies.logits) for anomalies in self.maps.values())
 
 
 class RecentFrames:
@@ -34,7 +37,7 @@ class RecentFrames:
 
     Args:
         limit: how many.
-        limit_bytes: of pictures and masks together.
+        limit_bytes: of pictures and maps together.
     """
 
     def __init__(self, limit: int, limit_bytes: int = _LIMIT_BYTES) -> None:
@@ -44,10 +47,9 @@ class RecentFrames:
         self._frames: OrderedDict[str, RecentFrame] = OrderedDict()
         self._bytes = 0
 
-    def keep(self, frame: InspectedFrame, picture: Picture) -> None:
-        """Add a frame; the oldest go."""
-        masks = {result.application: result.mask_png for result in frame.results if result.mask_png}
-        kept = RecentFrame(without_masks(frame), _owned(picture), masks)
+    def keep(self, frame: InspectedFrame, picture: Picture, maps: Mapping[str, AnomalyMap] = _NO_MAPS) -> None:
+        """Add a frame without masks; the oldest go."""
+        kept = RecentFrame(frame, _owned(picture), maps)
         with self._lock:
             self._frames[frame.id] = kept
             self._bytes += kept.size_bytes
@@ -99,12 +101,6 @@ class RecentFrames:
         return _jpeg(kept.picture.rgb, kept.picture.width, kept.picture.height), "image/jpeg"
 
 
-def without_masks(frame: InspectedFrame) -> InspectedFrame:
-    """Return the frame for those who tell it on: masks are large, and are fetched by id."""
-    results = tuple(result.model_copy(update={"mask_png": b""}) for result in frame.results)
-    return frame.model_copy(update={"results": results})
-
-
 def _owned(picture: Picture) -> Picture:
     """Return the picture with bytes of its own: a view may be into memory that its owner writes again."""
     if isinstance(picture, EncodedPicture):
@@ -114,12 +110,12 @@ def _owned(picture: Picture) -> Picture:
 
 def _overlay(kept: RecentFrame, application: str) -> bytes:
     # Imported when somebody looks: the agent itself does without the image library.
-    from edge_agent.vision import decode, overlay  # noqa: PLC0415
+    from edge_agent.vision import map_mask, overlay  # noqa: PLC0415
 
-    mask = kept.masks.get(application)
-    if mask is None:
+    anomalies = kept.maps.get(application)
+    if anomalies is None:
         raise InferenceError(Code.NOT_FOUND, f"frame {kept.frame.id} has no mask of {application}")
-    return overlay(decode(mask)[..., 0])
+    return overlay(map_mask(anomalies))
 
 
 def _jpeg(rgb: bytes | memoryview, width: int, height: int) -> bytes:

@@ -8,15 +8,19 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
-from edge_agent.formats import EncodedPicture, InspectedFrame, ModelResult, Picture, Verdict
+from edge_agent.formats import AnomalyMap, EncodedPicture, InspectedFrame, ModelResult, Picture, Verdict
 from edge_agent.inference import Priority
-from edge_agent.inspection.chain import Models, Overheard, Step, run_chain, steps_of
-from edge_agent.inspection.frames import Layer, RecentFrames, without_masks
+from edge_agent.inspection.chain import ChainResult, Models, Step, run_chain, steps_of
+from edge_agent.inspection.drawing import drawn
+from edge_agent.inspection.frames import Layer, RecentFrames
 from edge_agent.inspection.results import ResultCounter
 from edge_agent.inspection.verdict import Rule, form_verdict
 from edge_agent.telemetry import metrics
+
+_NO_CHAIN: Mapping[str, str] = MappingProxyType({})
 
 
 class Origin(NamedTuple):
@@ -35,8 +39,9 @@ class Inspector:
         rule: how verdicts of models make that of a part.
         frames: keeps the last ones for the page.
         counts: counts every inspection.
-        capture: offered every frame with its picture; it drops rather than delays.
-        events: told every frame, without masks, and the picture's bytes where it came encoded.
+        chain: which application is asked only when which other says NG; empty: each always is.
+        capture: offered every frame with its picture and what masks are drawn from; it drops rather than delays.
+        events: told every frame, and the picture's bytes where it came encoded.
         now: epoch seconds.
     """
 
@@ -48,13 +53,15 @@ class Inspector:
         *,
         frames: RecentFrames,
         counts: ResultCounter,
-        capture: Callable[[InspectedFrame, Picture], object] | None = None,
+        chain: Mapping[str, str] = _NO_CHAIN,
+        capture: Callable[[InspectedFrame, Picture, Mapping[str, AnomalyMap]], object] | None = None,
         events: Callable[[InspectedFrame, bytes], None] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._models = models
         self._mappings = mappings
         self._rule: Rule = rule
+        self._chain = chain
         self._frames = frames
         self._counts = counts
         self._capture = capture
@@ -70,6 +77,7 @@ class Inspector:
         source: str = "",
         frame_name: str = "",
         with_mask: bool = False,
+        with_heat_map: bool = False,
         frame_priority: bool = False,
         timeout_s: float,
     ) -> InspectedFrame:
@@ -81,14 +89,19 @@ class Inspector:
             source: who asks, for people.
             frame_name: what the picture is called, for people.
             with_mask: fill ``mask_png`` of the answer's results.
+            with_heat_map: fill their ``heat_map_png``.
             frame_priority: callers of the line go first.
             timeout_s: for all models together, from now, waiting included.
         """
-        steps = steps_of(self._mappings(), applications)
+        started = time.monotonic()
+        steps = steps_of(self._mappings(), applications, self._chain)
         priority = Priority.FRAME if frame_priority else Priority.LINE
         origin = Origin(source, frame_name)
-        frame = self._inspect(self._models, steps, picture, origin, priority=priority, timeout_s=timeout_s)
-        return frame if with_mask else without_masks(frame)
+        frame, chain = self._inspect(steps, picture, origin, priority=priority, timeout_s=timeout_s)
+        if time.monotonic() - started >= timeout_s:
+            # The verdict counts more than its picture, and the caller is about to leave.
+            return frame
+        return drawn(frame, chain.maps, mask=with_mask, heat_map=with_heat_map)
 
     def inspect_model(
         self,
@@ -108,12 +121,11 @@ class Inspector:
             InferenceError: there is no answer. The frame is a NO_RESULT then, for all others.
         """
         steps = [Step(application, model)]
-        models = Overheard(self._models)
         origin = Origin(source, frame_name)
-        frame = self._inspect(models, steps, picture, origin, priority=Priority.LINE, timeout_s=timeout_s)
-        if models.trouble is not None:
-            raise models.trouble
-        return frame
+        frame, chain = self._inspect(steps, picture, origin, priority=Priority.LINE, timeout_s=timeout_s)
+        if chain.trouble is not None:
+            raise chain.trouble
+        return drawn(frame, chain.maps, mask=True)
 
     def frame(self, frame_id: str, layer: Layer, application: str = "") -> tuple[bytes, str]:
         """Return a recent frame's picture or overlay, and its content type.
@@ -125,39 +137,38 @@ class Inspector:
 
     def _inspect(
         self,
-        models: Models,
         steps: Sequence[Step],
         picture: Picture,
         origin: Origin,
         *,
         priority: Priority,
         timeout_s: float,
-    ) -> InspectedFrame:
+    ) -> tuple[InspectedFrame, ChainResult]:
         started, at = time.monotonic(), self._now()
-        chain = run_chain(models, steps, picture, deadline=started + timeout_s, priority=priority)
+        chain = run_chain(self._models, steps, picture, deadline=started + timeout_s, priority=priority)
         frame = InspectedFrame(
             id=self._ids.next(at),
             at=at,
             source=origin.source,
             name=origin.frame_name,
-            verdict=form_verdict([result.verdict for result in chain.results], self._rule),
+            verdict=form_verdict([result.verdict for result in chain.results if not result.skipped], self._rule),
             results=chain.results,
             milliseconds=(time.monotonic() - started) * 1000,
             message=_message(chain.results),
             width=chain.width,
             height=chain.height,
         )
-        self._tell(frame, picture)
-        return frame
+        self._tell(frame, picture, chain.maps)
+        return frame, chain
 
-    def _tell(self, frame: InspectedFrame, picture: Picture) -> None:
+    def _tell(self, frame: InspectedFrame, picture: Picture, maps: Mapping[str, AnomalyMap]) -> None:
         self._counts.add(frame.verdict)
         metrics.count_inspection(frame.verdict.value)
-        self._frames.keep(frame, picture)
+        self._frames.keep(frame, picture, maps)
         if self._capture is not None:
-            self._capture(frame, picture)
+            self._capture(frame, picture, maps)
         if self._events is not None:
-            self._events(without_masks(frame), picture.content if isinstance(picture, EncodedPicture) else b"")
+            self._events(frame, picture.content if isinstance(picture, EncodedPicture) else b"")
 
 
 class FrameIds:
@@ -179,4 +190,8 @@ class FrameIds:
 def _message(results: Sequence[ModelResult]) -> str:
     if not results:
         return "no application is mapped to a model"
-    return next((result.message for result in results if result.verdict is Verdict.NO_RESULT), "")
+    return next((result.message for result in results if _is_trouble(result)), "")
+
+
+def _is_trouble(result: ModelResult) -> bool:
+    return result.verdict is Verdict.NO_RESULT and not result.skipped

@@ -42,6 +42,10 @@ class Loaded(Protocol):
     def manifest(self) -> Manifest:
         """Return what was released."""
 
+    @property
+    def state(self) -> str:
+        """Return READY, LOADING or CLOSED."""
+
 
 class ModelCatalog(Protocol):
     """Which models answer."""
@@ -78,6 +82,7 @@ class Inspector(Protocol):
         source: str,
         frame_name: str,
         with_mask: bool,
+        with_heat_map: bool = False,
         frame_priority: bool,
         timeout_s: float,
     ) -> InspectedFrame:
@@ -89,8 +94,18 @@ class Inspector(Protocol):
             source: who asks.
             frame_name: what the picture is called.
             with_mask: fill ``mask_png`` of the results.
+            with_heat_map: fill their ``heat_map_png``.
             frame_priority: callers of the line go first.
             timeout_s: from now, waiting included.
+        """
+
+    def inspect_model(
+        self, model: str, picture: Picture, *, application: str, source: str, timeout_s: float
+    ) -> InspectedFrame:
+        """Return a frame with the answer of one model, masks included; counted and told under ``application``.
+
+        Raises:
+            InferenceError: there is no answer.
         """
 
     def frame(self, frame_id: str, layer: Layer, application: str) -> tuple[bytes, str]:

@@ -76,8 +76,9 @@ def anomaly_map(manifest: Manifest, outputs: Mapping[str, NDArray[Any]], placeme
         return None
     inner = _inner(_output(outputs, "map", (1, -1, -1))[0], placement, manifest.preprocess)
     logits = np.ascontiguousarray(inner, np.float32)
-    size = (placement.source_width, placement.source_height)
-    return AnomalyMap(logits.tobytes(), *logits.shape, manifest.decision.pixel_threshold, *size)
+    rows, columns = logits.shape
+    threshold = manifest.decision.pixel_threshold
+    return AnomalyMap(logits.tobytes(), rows, columns, threshold, placement.source_width, placement.source_height)
 
 
 def picture_logits(logits: NDArray[np.float32], placement: Placement, rule: Preprocess) -> NDArray[np.float32]:

@@ -26,6 +26,7 @@ class InspectOrder(NamedTuple):
     frame_name: str = ""
     with_mask: bool = False
     frame_priority: bool = False
+    with_heat_map: bool = False
 
 
 def verdict_to_proto(verdict: Verdict) -> pb.Verdict:
@@ -40,7 +41,7 @@ def verdict_from_proto(value: int) -> Verdict:
 
 
 def result_to_proto(result: ModelResult, *, with_mask: bool = True) -> pb.ModelResult:
-    """Return the message; the mask is left out where nobody asked for it."""
+    """Return the message; mask and heat map are left out where nobody asked for them."""
     return pb.ModelResult(
         application=result.application,
         model=result.model,
@@ -51,9 +52,11 @@ def result_to_proto(result: ModelResult, *, with_mask: bool = True) -> pb.ModelR
         threshold=result.threshold,
         label=result.label,
         mask_png=result.mask_png if with_mask else b"",
+        heat_map_png=result.heat_map_png if with_mask else b"",
         area=result.area,
         milliseconds=result.milliseconds,
         message=result.message,
+        skipped=result.skipped,
     )
 
 
@@ -69,9 +72,11 @@ def result_from_proto(message: pb.ModelResult) -> ModelResult:
         threshold=message.threshold,
         label=message.label,
         mask_png=message.mask_png,
+        heat_map_png=message.heat_map_png,
         area=message.area,
         milliseconds=message.milliseconds,
         message=message.message,
+        skipped=message.skipped,
     )
 
 
@@ -144,6 +149,7 @@ def order_to_proto(order: InspectOrder) -> pb.InspectRequest:
         frame_name=order.frame_name,
         with_mask=order.with_mask,
         priority=pb.FRAME if order.frame_priority else pb.LINE,
+        drawing=pb.InspectRequest.HEAT_MAP if order.with_heat_map else pb.InspectRequest.NONE,
     )
     picture = order.picture
     if isinstance(picture, EncodedPicture):
@@ -168,7 +174,8 @@ def order_from_proto(message: pb.InspectRequest) -> InspectOrder:
         applications=_applications(message.applications),
         source=message.source,
         frame_name=message.frame_name,
-        with_mask=message.with_mask,
+        with_mask=message.with_mask or message.drawing == pb.InspectRequest.MASK,
+        with_heat_map=message.drawing == pb.InspectRequest.HEAT_MAP,
         frame_priority=message.priority == pb.FRAME,
     )
 

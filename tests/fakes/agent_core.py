@@ -50,6 +50,8 @@ from edge_agent.formats import (
 )
 from edge_agent.rpc.edge_agent_v1.inspection import InspectionService
 from edge_agent.rpc.edge_agent_v1.operator import OperatorService
+from edge_agent.rpc.lookout.components import Components
+from edge_agent.rpc.lookout.service import LookoutService
 from edge_agent.rpc.ports import CaptureState, Layer
 from edge_agent.rpc.sagemaker.models import ClientModels, LoadRules
 from edge_agent.rpc.sagemaker.service import SageMakerService
@@ -116,6 +118,7 @@ class FakeCore:
         self.before_answer: Callable[[float], None] = lambda timeout_s: None
         self.models: dict[str, Manifest] = {name: manifest_of(name, "2") for name in KINDS}
         self.previous: dict[str, str | None] = dict.fromkeys(KINDS, "1")
+        self.states: dict[str, str] = {}
         self.own: set[str] = set()
         self.deployment_reports: list[DeploymentReport] = []
         self.running: DeploymentReport | None = None
@@ -143,7 +146,10 @@ class FakeCore:
         return self.models[model].model_version, {f"doubled_{key}": value * 2 for key, value in tensors.items()}
 
     def active(self) -> dict[str, Any]:
-        return {name: SimpleNamespace(manifest=manifest) for name, manifest in self.models.items()}
+        return {
+            name: SimpleNamespace(manifest=manifest, state=self.states.get(name, "READY"))
+            for name, manifest in self.models.items()
+        }
 
     def resolve(self, name: str) -> str | None:
         fitting = [model for model in self.models if name == model or _names_version(name, model)]
@@ -167,6 +173,7 @@ class FakeCore:
         source: str,
         frame_name: str,
         with_mask: bool,
+        with_heat_map: bool = False,
         frame_priority: bool,
         timeout_s: float,
     ) -> InspectedFrame:
@@ -194,6 +201,20 @@ class FakeCore:
         )
         self._keep(frame, _Recent(*_shown(picture, image), masks=dict.fromkeys(wanted, mask)))
         return frame
+
+    def inspect_model(
+        self, model: str, picture: Picture, *, application: str, source: str, timeout_s: float
+    ) -> InspectedFrame:
+        frame = self.inspect(
+            picture,
+            applications=[application],
+            source=source,
+            frame_name="",
+            with_mask=True,
+            frame_priority=False,
+            timeout_s=timeout_s,
+        )
+        return frame.model_copy(update={"results": tuple(r for r in frame.results if r.model == model)})
 
     def frame(self, frame_id: str, layer: Layer, application: str) -> tuple[bytes, str]:
         recent = self.frames.get(frame_id)
@@ -368,7 +389,11 @@ def served(
     rpc = rpc or Rpc(tcp="127.0.0.1:0", threads=4)
     rules = rules or LoadRules(runtime_dir / "versions", lambda digest: False)
     models = ClientModels(core, core, rules)
-    protocols = (InspectionService(core), SageMakerService(models, core, core, now=core.now))
+    protocols = (
+        InspectionService(core),
+        SageMakerService(models, core, core, now=core.now),
+        LookoutService(Components(core, lambda: APPLICATIONS), core),
+    )
     data = data_server(rpc, runtime_dir, [protocol.as_service() for protocol in protocols])
     control = control_server(runtime_dir, [OperatorService(core, core, core.events).as_service()])
     for server in (data, control):

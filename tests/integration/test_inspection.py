@@ -10,12 +10,12 @@ import pytest
 
 from edge_agent.config import Inference
 from edge_agent.errors import Code, InferenceError, StorageError
-from edge_agent.formats import Counts, EncodedPicture, InspectedFrame, Picture, RawPicture, Verdict
+from edge_agent.formats import AnomalyMap, Counts, EncodedPicture, InspectedFrame, Picture, RawPicture, Verdict
 from edge_agent.inference import DataPlane, Registry, open_session
 from edge_agent.inspection import Inspector, RecentFrames, ResultCounter, Rule
 from edge_agent.inspection.results import SCHEMA
 from edge_agent.storage.database import Database, Value
-from edge_agent.vision import decode
+from edge_agent.vision import decode, encode_png, map_mask
 from tests.fakes.tiny_models import BRIGHT, GREY, grey_picture, write_version
 
 PATIENCE_S = 60.0
@@ -33,10 +33,11 @@ class Line:
             settings = Inference(isolation="inline", lanes=4)
             session = open_session(directory, manifest, settings, engines=tmp_path / "engines")
             self.registry.activate({name: session})
+        self.chain: Mapping[str, str] = {}
         self.mappings: Mapping[str, str] = {"class-app": "bright", "spot-app": "spots"}
         self.frames = RecentFrames(5)
         self.counts = ResultCounter(tmp_path / "results.db", write_every_s=0.01)
-        self.captured: list[tuple[InspectedFrame, Picture]] = []
+        self.captured: list[tuple[InspectedFrame, Picture, Mapping[str, AnomalyMap]]] = []
         self.told: list[tuple[InspectedFrame, bytes]] = []
 
     def inspector(self, rule: Rule = "any_ng") -> Inspector:
@@ -46,7 +47,8 @@ class Line:
             rule,
             frames=self.frames,
             counts=self.counts,
-            capture=lambda frame, picture: self.captured.append((frame, picture)),
+            chain=self.chain,
+            capture=lambda *offered: self.captured.append(offered),
             events=lambda frame, content: self.told.append((frame, content)),
         )
 
@@ -147,6 +149,70 @@ def test_trouble_with_a_model_that_was_named_is_raised_and_counted(line: Line) -
     assert [told.verdict for told, _ in line.told] == [Verdict.NO_RESULT]
 
 
+def test_a_heat_map_is_the_map_before_the_threshold_and_only_of_models_that_have_one(line: Line) -> None:
+    frame = line.inspector().inspect(NG_PICTURE, with_heat_map=True, timeout_s=PATIENCE_S)
+    assert [result.mask_png for result in frame.results] == [b"", b""]
+    assert frame.results[0].heat_map_png == b""
+    heat = decode(frame.results[1].heat_map_png)[..., 0]
+    assert heat.shape == (16, 24)
+    assert np.unique(heat) == pytest.approx(255 / (1 + np.exp(-(BRIGHT - 128) / 16)), abs=1)
+
+
+def test_a_mask_is_what_of_the_heat_map_reaches_the_threshold(line: Line) -> None:
+    pixels = np.full((16, 24, 3), GREY, np.uint8)
+    pixels[4:9, 6:18] = BRIGHT
+    picture = RawPicture(pixels.tobytes(), 24, 16)
+    frame = line.inspector().inspect(picture, with_mask=True, with_heat_map=True, timeout_s=PATIENCE_S)
+    mask, heat = (decode(png)[..., 0] for png in (frame.results[1].mask_png, frame.results[1].heat_map_png))
+    assert set(np.unique(mask)) == {0, 255}
+    assert ((heat >= 128) == (mask == 255)).mean() > 0.99
+
+
+def test_in_a_chain_the_second_model_is_asked_only_when_the_first_says_ng(line: Line) -> None:
+    line.chain = {"spot-app": "class-app"}
+    inspector = line.inspector()
+    first, second = inspector.inspect(OK_PICTURE, with_mask=True, timeout_s=PATIENCE_S).results
+    assert (first.verdict, first.skipped) == (Verdict.OK, False)
+    assert (second.skipped, second.verdict, second.version, second.mask_png) == (True, Verdict.NO_RESULT, "", b"")
+    assert second.message == "skipped: class-app says OK"
+    frame = inspector.inspect(NG_PICTURE, with_mask=True, timeout_s=PATIENCE_S)
+    assert [result.skipped for result in frame.results] == [False, False]
+    assert frame.results[1].mask_png
+    assert line.counts.counts() == Counts(ok=1, ng=1)
+
+
+def test_a_skipped_model_is_no_doubt_but_one_without_an_answer_is(line: Line) -> None:
+    line.chain = {"spot-app": "class-app", "third-app": "spot-app"}
+    line.mappings = {"third-app": "spots", "spot-app": "spots", "class-app": "bright"}
+    frame = line.inspector().inspect(OK_PICTURE, timeout_s=PATIENCE_S)
+    assert (frame.verdict, frame.message) == (Verdict.OK, "")
+    assert [(r.application, r.message) for r in frame.results] == [
+        ("class-app", ""),
+        ("spot-app", "skipped: class-app says OK"),
+        ("third-app", "skipped: spot-app was skipped"),
+    ]
+    line.mappings = {"spot-app": "spots", "class-app": "gone"}
+    frame = line.inspector().inspect(OK_PICTURE, timeout_s=PATIENCE_S)
+    assert frame.verdict is Verdict.NO_RESULT
+    assert [result.skipped for result in frame.results] == [False, False]  # doubt skips nothing
+    assert frame.results[1].verdict is Verdict.OK
+
+
+def test_an_application_that_is_asked_for_alone_waits_for_nobody(line: Line) -> None:
+    line.chain = {"spot-app": "class-app"}
+    frame = line.inspector().inspect(OK_PICTURE, applications=["spot-app"], timeout_s=PATIENCE_S)
+    assert (frame.verdict, [result.skipped for result in frame.results]) == (Verdict.OK, [False])
+
+
+def test_a_chain_decodes_its_picture_once(line: Line) -> None:
+    asked: list[Picture | None] = []
+    plane = DataPlane(line.registry)
+    plane.watch(lambda answered: asked.append(answered.picture))
+    inspector = Inspector(plane, lambda: line.mappings, "any_ng", frames=line.frames, counts=line.counts)
+    inspector.inspect(NG_PICTURE, timeout_s=PATIENCE_S)
+    assert [type(picture) for picture in asked] == [EncodedPicture, RawPicture]
+
+
 def test_two_applications_of_one_model_share_its_answer(line: Line) -> None:
     line.mappings = {"one": "bright", "two": "bright"}
     plane_requests: list[str] = []
@@ -161,7 +227,9 @@ def test_two_applications_of_one_model_share_its_answer(line: Line) -> None:
 
 def test_capture_gets_frame_and_picture_and_events_get_no_masks(line: Line) -> None:
     frame = line.inspector().inspect(NG_PICTURE, with_mask=True, timeout_s=PATIENCE_S)
-    assert line.captured == [(frame, NG_PICTURE)]
+    ((offered, picture, maps),) = line.captured
+    assert (offered.id, picture, set(maps)) == (frame.id, NG_PICTURE, {"spot-app"})
+    assert encode_png(map_mask(maps["spot-app"])) == frame.results[1].mask_png
     told, content = line.told[0]
     assert told.id == frame.id
     assert content == NG_PICTURE.content

@@ -6,7 +6,7 @@ import grpc
 from edge_agent._proto.edge_agent.v1 import edge_agent_pb2 as pb
 from edge_agent._proto.edge_agent.v1 import edge_agent_pb2_grpc as services
 from edge_agent.formats import Picture
-from edge_agent.rpc.deadlines import timeout_s
+from edge_agent.rpc.deadlines import answer_within_s
 from edge_agent.rpc.ports import Inspector
 from edge_agent.rpc.service import Service, service
 from edge_agent.rpc.shared_memory import LIMIT_BYTES, read_posix
@@ -34,8 +34,9 @@ class InspectionService(services.InspectionServicer):
             source=order.source,
             frame_name=order.frame_name,
             with_mask=order.with_mask,
+            with_heat_map=order.with_heat_map,
             frame_priority=order.frame_priority,
-            timeout_s=timeout_s(context, _DEFAULT_S),
+            timeout_s=answer_within_s(context, _DEFAULT_S),
         )
         return answer_to_proto(frame)
 

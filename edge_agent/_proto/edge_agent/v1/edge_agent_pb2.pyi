@@ -46,7 +46,15 @@ class SharedImage(_message.Message):
     def __init__(self, name: _Optional[str] = ..., offset: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
 
 class InspectRequest(_message.Message):
-    __slots__ = ("encoded", "raw", "shared", "applications", "source", "frame_name", "with_mask", "priority")
+    __slots__ = ("encoded", "raw", "shared", "applications", "source", "frame_name", "with_mask", "priority", "drawing")
+    class Drawing(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        NONE: _ClassVar[InspectRequest.Drawing]
+        MASK: _ClassVar[InspectRequest.Drawing]
+        HEAT_MAP: _ClassVar[InspectRequest.Drawing]
+    NONE: InspectRequest.Drawing
+    MASK: InspectRequest.Drawing
+    HEAT_MAP: InspectRequest.Drawing
     ENCODED_FIELD_NUMBER: _ClassVar[int]
     RAW_FIELD_NUMBER: _ClassVar[int]
     SHARED_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +63,7 @@ class InspectRequest(_message.Message):
     FRAME_NAME_FIELD_NUMBER: _ClassVar[int]
     WITH_MASK_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    DRAWING_FIELD_NUMBER: _ClassVar[int]
     encoded: bytes
     raw: RawImage
     shared: SharedImage
@@ -63,10 +72,11 @@ class InspectRequest(_message.Message):
     frame_name: str
     with_mask: bool
     priority: Priority
-    def __init__(self, encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawImage, _Mapping]] = ..., shared: _Optional[_Union[SharedImage, _Mapping]] = ..., applications: _Optional[_Iterable[str]] = ..., source: _Optional[str] = ..., frame_name: _Optional[str] = ..., with_mask: bool = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
+    drawing: InspectRequest.Drawing
+    def __init__(self, encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawImage, _Mapping]] = ..., shared: _Optional[_Union[SharedImage, _Mapping]] = ..., applications: _Optional[_Iterable[str]] = ..., source: _Optional[str] = ..., frame_name: _Optional[str] = ..., with_mask: bool = ..., priority: _Optional[_Union[Priority, str]] = ..., drawing: _Optional[_Union[InspectRequest.Drawing, str]] = ...) -> None: ...
 
 class ModelResult(_message.Message):
-    __slots__ = ("application", "model", "version", "kind", "verdict", "score", "threshold", "label", "mask_png", "area", "milliseconds", "message")
+    __slots__ = ("application", "model", "version", "kind", "verdict", "score", "threshold", "label", "mask_png", "area", "milliseconds", "message", "heat_map_png", "skipped")
     APPLICATION_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -79,6 +89,8 @@ class ModelResult(_message.Message):
     AREA_FIELD_NUMBER: _ClassVar[int]
     MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    HEAT_MAP_PNG_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
     application: str
     model: str
     version: str
@@ -91,7 +103,9 @@ class ModelResult(_message.Message):
     area: float
     milliseconds: float
     message: str
-    def __init__(self, application: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., kind: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., score: _Optional[float] = ..., threshold: _Optional[float] = ..., label: _Optional[str] = ..., mask_png: _Optional[bytes] = ..., area: _Optional[float] = ..., milliseconds: _Optional[float] = ..., message: _Optional[str] = ...) -> None: ...
+    heat_map_png: bytes
+    skipped: bool
+    def __init__(self, application: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., kind: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., score: _Optional[float] = ..., threshold: _Optional[float] = ..., label: _Optional[str] = ..., mask_png: _Optional[bytes] = ..., area: _Optional[float] = ..., milliseconds: _Optional[float] = ..., message: _Optional[str] = ..., heat_map_png: _Optional[bytes] = ..., skipped: bool = ...) -> None: ...
 
 class InspectResponse(_message.Message):
     __slots__ = ("frame_id", "verdict", "results", "milliseconds", "message", "width", "height")
