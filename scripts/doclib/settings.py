@@ -68,6 +68,8 @@ def _word(annotation: Any) -> str:
         return " or ".join(code(json.dumps(value)) for value in arguments)
     if origin is tuple:
         return f"list of {_word(arguments[0])}"
+    if origin is dict:
+        return f"table of {_word(arguments[1])}"
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_word(each) for each in arguments if each is not type(None))
     words = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
