@@ -1,7 +1,6 @@
 # ruff: noqa: ARG002, N802 - gRPC names the methods and brings the arguments
 """SageMaker Edge Manager's agent, for clients that cannot be changed any more."""
 
-import logging
 import re
 import time
 from collections.abc import Callable
@@ -13,21 +12,20 @@ from edge_agent._proto.sagemaker_edge import agent_pb2_grpc as services
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import TensorCapture
 from edge_agent.formats.model_version import NAME_PATTERN
+from edge_agent.rpc.aliases import AliasNotes
 from edge_agent.rpc.deadlines import timeout_s
 from edge_agent.rpc.ports import DataPlane, TensorCaptures
-from edge_agent.rpc.sagemaker.models import ClientModels, NamedModel
+from edge_agent.rpc.sagemaker.models import ClientModels
 from edge_agent.rpc.sagemaker.tensors import Room, auxiliary, captured, described, inputs
 from edge_agent.rpc.service import Service, service
 from edge_agent.wire.tensors import tensors_to_proto
 
-_LOG = logging.getLogger(__name__)
 _DEFAULT_S = 10.0
 _NAME = re.compile(NAME_PATTERN)
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 # Clocks of two processes on one machine agree; a rounded second is not the future yet.
 _CLOCK_TOLERANCE_S = 1.0
 _NANOS = 1_000_000_000
-_NOTED_LIMIT = 256
 _STATES = {"IN_PROGRESS": pb.IN_PROGRESS, "SUCCESS": pb.SUCCESS, "FAILURE": pb.FAILURE, None: pb.NOT_FOUND}
 
 
@@ -53,7 +51,7 @@ class SageMakerService(services.AgentServicer):
         self._data_plane = data_plane
         self._captures = captures
         self._now = now
-        self._noted: dict[str, str] = {}
+        self._aliases = AliasNotes()
 
     def as_service(self) -> Service:
         """Return it as a server takes it."""
@@ -64,7 +62,7 @@ class SageMakerService(services.AgentServicer):
         named = self._models.named(request.name)
         tensors = inputs(request.tensors, named.manifest)
         model, outputs = self._data_plane.infer(named.model, tensors, timeout_s=timeout_s(context, _DEFAULT_S))
-        self._note_alias(named, model.identifier)
+        self._aliases.note(named.name, *model)
         return pb.PredictResponse(tensors=tensors_to_proto(outputs))
 
     def LoadModel(self, request: pb.LoadModelRequest, context: grpc.ServicerContext) -> pb.LoadModelResponse:
@@ -137,14 +135,3 @@ class SageMakerService(services.AgentServicer):
     def _version(self, name: str) -> str:
         named = self._models.find(name)
         return named.manifest.version if named else ""
-
-    def _note_alias(self, named: NamedModel, answered: str) -> None:
-        """An old client that names a version may be surprised by the active one: say so, once each."""
-        surprising = named.name not in (named.model, answered) and named.name.startswith(f"{named.model}-")
-        if not surprising or self._noted.get(named.name) == answered:
-            return
-        if len(self._noted) >= _NOTED_LIMIT:
-            self._noted.clear()
-        self._noted[named.name] = answered
-        extra = {"action": "alias_answered", "asked": named.name, "answered": answered}
-        _LOG.info("a client that asks for another version is answered by the active one", extra=extra)
