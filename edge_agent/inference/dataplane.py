@@ -159,8 +159,8 @@ def _measure(answered: Answered) -> None:
         queue_s, decode_s, compute_s = (milliseconds / 1000 for milliseconds in times)
         durations = metrics.Durations(total_s, queue_s=queue_s, decode_s=decode_s, compute_s=compute_s)
     else:
-        times = inspected.times if isinstance(inspected, Outputs) else Times()
-        durations = metrics.Durations(total_s, queue_s=times.queue_s, compute_s=times.compute_s)
+        spent = inspected.times if isinstance(inspected, Outputs) else Times()
+        durations = metrics.Durations(total_s, queue_s=spent.queue_s, compute_s=spent.compute_s)
     metrics.observe_request(name, version, durations)
 
 
