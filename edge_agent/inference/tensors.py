@@ -1,13 +1,20 @@
 """Do tensors have the names, types and shapes that the manifest tells? Pure."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import TensorSpec
+
+Form: TypeAlias = tuple[tuple[str, "np.dtype[Any]", tuple[int, ...]], ...]
+
+
+def form_of(tensors: Mapping[str, NDArray[Any]]) -> Form:
+    """Return names, types and shapes in their order: what requests that differ only in numbers have in common."""
+    return tuple([(name, tensor.dtype, tensor.shape) for name, tensor in tensors.items()])
 
 
 def check_inputs(specs: Sequence[TensorSpec], tensors: Mapping[str, NDArray[Any]]) -> None:

@@ -124,13 +124,13 @@ def test_a_request_that_the_dead_worker_never_read_is_answered_by_the_next(sessi
     thread = threading.Thread(target=lambda: answers.append(session.infer(image(1), timeout_s=PATIENCE_S)))
     lane = next(iter(session._supervisor._current))
     sent = threading.Event()
-    send = lane.send
+    send = lane.send_tensors
 
     def tell(*parts: Any) -> None:
         send(*parts)
         sent.set()
 
-    lane.send = tell  # type: ignore[method-assign]
+    lane.send_tensors = tell  # type: ignore[method-assign]
     thread.start()
     assert sent.wait(PATIENCE_S)
     os.kill(first, signal.SIGKILL)

@@ -8,35 +8,30 @@ ends is answered UNAVAILABLE, the next ones wait for the new worker.
 import resource
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import AnomalyMap, EncodedPicture, Manifest, Picture, RawPicture, Verdict
 from edge_agent.inference.engines.cache import EngineFile
 from edge_agent.inference.session import Inspected, Outputs, Priority, SessionState, Tensors, Times
-from edge_agent.inference.tensors import check_inputs
+from edge_agent.inference.tensors import Form, check_inputs, form_of
 from edge_agent.inference.workers.lanes import Lanes
 from edge_agent.inference.workers.process import Order
-from edge_agent.inference.workers.segments import Blob, Endpoint, Parcel
+from edge_agent.inference.workers.segments import COMPUTED, Blob, Endpoint, Parcel
 from edge_agent.inference.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from edge_agent.config import Inference
 
 _LOAD_TIMEOUT_S = 120.0
+_CHECKED_LIMIT = 256
 _PAGE_BYTES = resource.getpagesize()
 
 T = TypeVar("T")
-
-
-class _Request(NamedTuple):
-    message: dict[str, Any]
-    blobs: Sequence[Blob]
 
 
 class IsolatedSession:
@@ -70,6 +65,7 @@ class IsolatedSession:
         self._manifest = manifest
         self._hang_timeout_s = options.hang_timeout_s
         self._lanes = Lanes[Endpoint](options.queue)
+        self._checked: set[Form] = set()
         self._closing = threading.Lock()
         self._closed = False
         document = manifest.model_dump(mode="json", by_alias=True)
@@ -126,11 +122,15 @@ class IsolatedSession:
         self, tensors: Tensors, *, timeout_s: float, priority: Priority = Priority.LINE
     ) -> dict[str, NDArray[Any]]:
         """Return the graph's outputs; see ``Session``."""
-        check_inputs(self._manifest.inputs, tensors)
-        message = {"do": "infer", "tensors": [[name, t.dtype.name, t.shape] for name, t in tensors.items()]}
+        form = form_of(tensors)
+        if form not in self._checked:
+            self._check(form, tensors)
+
+        def send(lane: Endpoint) -> None:
+            lane.send_tensors(form, tensors)
+
         asked = time.monotonic()
-        request = _Request(message, [*tensors.values()])
-        (outputs, began, ended), queue_s = self._ask(request, _outputs, timeout_s, priority)
+        (outputs, began, ended), queue_s = self._ask(send, _outputs, timeout_s, priority)
         outputs.times = Times(queue_s, began - asked - queue_s, ended - began, time.monotonic() - ended)
         return outputs
 
@@ -159,7 +159,11 @@ class IsolatedSession:
             "keep_decoded": keep_decoded,
             "keep_map": keep_map,
         }
-        inspected, queue_s = self._ask(_Request(message, [blob]), self._inspected, timeout_s, priority)
+
+        def send(lane: Endpoint) -> None:
+            lane.send(message, [blob])
+
+        inspected, queue_s = self._ask(send, self._inspected, timeout_s, priority)
         return inspected._replace(queue_ms=queue_s * 1000)
 
     def close(self) -> None:
@@ -173,8 +177,14 @@ class IsolatedSession:
         for lane in free:
             lane.close()
 
+    def _check(self, form: Form, tensors: Tensors) -> None:
+        check_inputs(self._manifest.inputs, tensors)
+        if len(self._checked) >= _CHECKED_LIMIT:
+            self._checked.clear()
+        self._checked.add(form)
+
     def _ask(
-        self, request: _Request, read: Callable[[Parcel], T], timeout_s: float, priority: Priority
+        self, send: Callable[[Endpoint], None], read: Callable[[Parcel], T], timeout_s: float, priority: Priority
     ) -> tuple[T, float]:
         """Return the answer and the seconds that the request waited for its lane."""
         asked = time.monotonic()
@@ -183,7 +193,7 @@ class IsolatedSession:
             lane = self._lanes.take(deadline=deadline, priority=priority)
             sent = time.monotonic()
             try:
-                parcel = self._exchange(lane, request, sent, deadline)
+                parcel = self._exchange(lane, send, sent, deadline)
             except (BrokenPipeError, ConnectionResetError):
                 # The worker ended and had not read the message (unix(7): a socket closed with unread data
                 # resets its peer), so nothing of the request was executed: it may wait for the next worker.
@@ -196,9 +206,9 @@ class IsolatedSession:
                 raise answer
             return answer, sent - asked
 
-    def _exchange(self, lane: Endpoint, request: _Request, sent: float, deadline: float) -> Parcel:
+    def _exchange(self, lane: Endpoint, send: Callable[[Endpoint], None], sent: float, deadline: float) -> Parcel:
         try:
-            lane.send(request.message, request.blobs)
+            send(lane)
             return lane.receive(max(0.0, min(deadline - sent, self._hang_timeout_s)))
         except TimeoutError as exc:
             raise self._late(lane, sent, deadline) from exc
@@ -253,10 +263,7 @@ class IsolatedSession:
 
 def _outputs(parcel: Parcel) -> tuple[Outputs, float, float]:
     """Return the outputs, and when computing them began and ended: both processes read the same clock."""
-    began, ended = map(float, parcel.message["computed"])
     # Copied: the worker writes the next answer into the same place.
-    outputs = Outputs(
-        (name, np.frombuffer(blob, dtype).reshape(shape).copy())
-        for (name, dtype, shape), blob in zip(parcel.message["tensors"], parcel.blobs, strict=True)
-    )
+    outputs = Outputs({name: tensor.copy() for name, tensor in parcel.tensors.items()})
+    began, ended = outputs.pop(COMPUTED).tolist()
     return outputs, began, ended

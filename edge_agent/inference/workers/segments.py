@@ -9,23 +9,34 @@ when it is new or had to grow; after that a request costs one small message each
 
 import fcntl
 import json
+import math
 import mmap
 import os
 import select
 import socket
-from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.inference.tensors import Form
+
+# Beside a graph's outputs, under a name that none can have: when computing them began and ended, float64 [2].
+COMPUTED = ""
+
 Blob: TypeAlias = bytes | bytearray | memoryview | NDArray[Any]
+K = TypeVar("K")
+V = TypeVar("V")
 
 _LEAST_BYTES = 1 << 16
 _LIMIT_BYTES = 1 << 31
 _MESSAGE_BYTES = 1 << 16
 _ALIGNMENT = 64
 _SEGMENT_FOLLOWS = b"segment"
+# Forms of tensors that one side remembers; a caller with more of them only pays for the encoding again.
+_KNOWN_LIMIT = 64
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
@@ -47,6 +58,11 @@ class Segment:
     def write(self, offset: int, source: NDArray[np.uint8]) -> None:
         """Copy flat bytes to ``offset``."""
         self._bytes[offset : offset + source.nbytes] = source
+
+    def view(self, offset: int, dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return the place of a tensor, to be written; it must be dropped before ``close``."""
+        size_bytes = dtype.itemsize * math.prod(shape)
+        return self._bytes[offset : offset + size_bytes].view(dtype).reshape(shape)
 
     def close(self) -> None:
         """Give the memory back; the other side's mapping lives until it is dropped there."""
@@ -85,19 +101,40 @@ class ForeignSegment:
         return self._bytes[offset : offset + size_bytes]
 
 
-class Parcel(NamedTuple):
+class Parcel:
     """One message and what it carries."""
 
-    message: dict[str, Any]
-    blobs: list[memoryview]
+    def __init__(self, message: dict[str, Any], blobs: list[memoryview]) -> None:
+        self.message = message
+        self.blobs = blobs
+
+    @cached_property
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Return the tensors of ``send_tensors``, read-only; valid until the next message.
+
+        Raises:
+            KeyError, TypeError, ValueError: the message is of another kind, or contradicts its bytes.
+        """
+        return {
+            name: np.frombuffer(blob, dtype).reshape(shape)
+            for (name, dtype, shape), blob in zip(self.message["tensors"], self.blobs, strict=True)
+        }
+
+
+class _Letter(NamedTuple):
+    """A message that is the same for all tensors of one form, and the places to write them to."""
+
+    content: bytes
+    places: list[NDArray[Any]]
 
 
 class Endpoint:
     """One end of a lane: messages over a SEQPACKET socket, bytes beside them in segments.
 
     A request costs what Python costs here, so this stays spare: the socket is never switched
-    between blocking and not, the encoder is made once, and descriptors, which need a slower
-    call, come only behind a message that announces one.
+    between blocking and not, and descriptors, which need a slower call, come only behind a
+    message that announces one. Tensors of the same form make the same message, to the byte: the
+    sender encodes it once, and the receiver, who knows it again, has its views at hand.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -108,6 +145,8 @@ class Endpoint:
         self._poll.register(connection, select.POLLIN)
         self._own: Segment | None = None
         self._foreign: ForeignSegment | None = None
+        self._letters: dict[Form, _Letter] = {}
+        self._known: dict[bytes, Parcel] = {}
 
     def fileno(self) -> int:
         """Return the socket's descriptor, for polling."""
@@ -121,7 +160,7 @@ class Endpoint:
             OverflowError: the blobs are larger than a segment may be.
         """
         flat = [_flat(blob) for blob in blobs]
-        places, total = _places(flat)
+        places, total = _places([source.nbytes for source in flat])
         own = self._own
         if total and (own is None or own.size_bytes < total):
             own = self._grow(total)
@@ -129,6 +168,22 @@ class Endpoint:
             for (offset, _), source in zip(places, flat, strict=True):
                 own.write(offset, source)
         self._socket.send(_encode([message, places]).encode())
+
+    def send_tensors(self, form: Form, tensors: Mapping[str, NDArray[Any]]) -> None:
+        """Send ``{"do": "infer"}`` with tensors, which are copied into this side's segment.
+
+        Args:
+            form: of ``tensors``.
+            tensors: of any layout.
+
+        Raises:
+            ConnectionError: the other side is gone.
+            OverflowError: the tensors are larger than a segment may be.
+        """
+        letter = self._letters.get(form) or self._compose(form)
+        for place, tensor in zip(letter.places, tensors.values(), strict=True):
+            place[...] = tensor
+        self._socket.send(letter.content)
 
     def receive(self, timeout_s: float | None = None) -> Parcel:
         """Return the next message; its blobs are views, valid until the next message.
@@ -141,19 +196,36 @@ class Endpoint:
         if content == _SEGMENT_FOLLOWS:
             self._take_segment()
             content = self._next(timeout_s)
-        try:
-            message, places = json.loads(content)
-            return Parcel(message, [self._read(offset, size) for offset, size in places])
-        except (ValueError, TypeError) as exc:
-            raise ConnectionError(f"expected a message, {exc}") from exc
+        return self._known.get(content) or self._open(content)
 
     def close(self) -> None:
         """Close the socket and drop both segments."""
         self._socket.close()
+        self._known.clear()
         self._foreign = None
-        if self._own is not None:
-            self._own.close()
-            self._own = None
+        self._drop_own()
+
+    def _compose(self, form: Form) -> _Letter:
+        sizes = [dtype.itemsize * math.prod(shape) for _, dtype, shape in form]
+        places, total = _places(sizes)
+        own = self._own
+        if own is None or own.size_bytes < total:
+            own = self._grow(total)
+        message = {"do": "infer", "tensors": [(name, dtype.name, shape) for name, dtype, shape in form]}
+        views = [own.view(offset, dtype, shape) for (offset, _), (_, dtype, shape) in zip(places, form, strict=True)]
+        letter = _Letter(_encode([message, places]).encode(), views)
+        _remember(self._letters, form, letter)
+        return letter
+
+    def _open(self, content: bytes) -> Parcel:
+        try:
+            message, places = json.loads(content)
+            parcel = Parcel(message, [self._read(offset, size) for offset, size in places])
+            if "tensors" in message:
+                _remember(self._known, content, parcel)
+        except (ValueError, TypeError) as exc:
+            raise ConnectionError(f"expected a message, {exc}") from exc
+        return parcel
 
     def _next(self, timeout_s: float | None) -> bytes:
         if timeout_s is not None and not self._poll.poll(timeout_s * 1000):
@@ -167,17 +239,23 @@ class Endpoint:
         """Replace this side's segment by a larger one, and hand it over."""
         if size_bytes > _LIMIT_BYTES:
             raise OverflowError(f"expected at most {_LIMIT_BYTES} bytes, came {size_bytes}")
-        if self._own is not None:
-            self._own.close()
+        self._drop_own()
         self._own = Segment(max(_LEAST_BYTES, 1 << (size_bytes - 1).bit_length()))
         self._socket.send(_SEGMENT_FOLLOWS)
         socket.send_fds(self._socket, [_SEGMENT_FOLLOWS], [self._own.descriptor])
         return self._own
 
+    def _drop_own(self) -> None:
+        self._letters.clear()
+        if self._own is not None:
+            self._own.close()
+            self._own = None
+
     def _take_segment(self) -> None:
         _, descriptors, _, _ = socket.recv_fds(self._socket, len(_SEGMENT_FOLLOWS), 1)
         if not descriptors:
             raise ConnectionError("expected a segment's descriptor, came none")
+        self._known.clear()
         self._foreign = ForeignSegment(descriptors[0])
 
     def _read(self, offset: int, size_bytes: int) -> memoryview:
@@ -194,11 +272,17 @@ def _flat(blob: Blob) -> NDArray[np.uint8]:
     return np.frombuffer(blob, np.uint8)
 
 
-def _places(flat: Sequence[NDArray[np.uint8]]) -> tuple[list[tuple[int, int]], int]:
+def _places(sizes: Sequence[int]) -> tuple[list[tuple[int, int]], int]:
     """Return offset and size of each blob, aligned as the runtimes like it, and the whole size."""
     places: list[tuple[int, int]] = []
     at = 0
-    for source in flat:
-        places.append((at, source.nbytes))
-        at += -(-source.nbytes // _ALIGNMENT) * _ALIGNMENT
+    for size_bytes in sizes:
+        places.append((at, size_bytes))
+        at += -(-size_bytes // _ALIGNMENT) * _ALIGNMENT
     return places, at
+
+
+def _remember(known: dict[K, V], key: K, value: V) -> None:
+    if len(known) >= _KNOWN_LIMIT:
+        known.clear()
+    known[key] = value

@@ -31,7 +31,8 @@ from edge_agent.inference.engines.cache import EngineFile
 from edge_agent.inference.engines.source import check_others, choose, read_model
 from edge_agent.inference.execution import Execution, load
 from edge_agent.inference.runtimes.table import Tuning, write_engine
-from edge_agent.inference.workers.segments import Blob, Endpoint, Parcel
+from edge_agent.inference.tensors import form_of
+from edge_agent.inference.workers.segments import COMPUTED, Blob, Endpoint, Parcel
 
 _PR_SET_PDEATHSIG = 1
 _NICENESS = 19
@@ -143,33 +144,22 @@ def _load(order: dict[str, Any]) -> Execution:
 def _answer_lane(lane: Endpoint, execution: Execution) -> None:
     with contextlib.suppress(ConnectionError):
         while True:
-            lane.send(*_answer(execution, lane.receive()))
+            _answer(lane, execution, lane.receive())
     # The agent gave the lane up. A worker with fewer lanes than it should have makes room for another.
     os._exit(0)
 
 
-def _answer(execution: Execution, parcel: Parcel) -> Reply:
+def _answer(lane: Endpoint, execution: Execution, parcel: Parcel) -> None:
     try:
         if parcel.message["do"] == "infer":
-            return _infer(execution, parcel)
-        return _inspect(execution, parcel)
+            began = time.monotonic()
+            outputs = execution.infer(parcel.tensors)
+            outputs[COMPUTED] = np.array([began, time.monotonic()])
+            lane.send_tensors(form_of(outputs), outputs)
+        else:
+            lane.send(*_inspect(execution, parcel))
     except InferenceError as exc:
-        return {"error": [exc.code.value, exc.message[:_MESSAGE_CHARACTERS]]}, []
-
-
-def _infer(execution: Execution, parcel: Parcel) -> Reply:
-    forms = parcel.message["tensors"]
-    tensors = {
-        name: np.frombuffer(blob, dtype).reshape(shape)
-        for (name, dtype, shape), blob in zip(forms, parcel.blobs, strict=True)
-    }
-    began = time.monotonic()
-    outputs = execution.infer(tensors)
-    reply = {
-        "tensors": [[name, value.dtype.name, value.shape] for name, value in outputs.items()],
-        "computed": [began, time.monotonic()],
-    }
-    return reply, list(outputs.values())
+        lane.send({"error": [exc.code.value, exc.message[:_MESSAGE_CHARACTERS]]})
 
 
 def _inspect(execution: Execution, parcel: Parcel) -> Reply:
