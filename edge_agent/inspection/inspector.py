@@ -112,8 +112,8 @@ class Inspector:
         source: str = "",
         frame_name: str = "",
         timeout_s: float,
-    ) -> InspectedFrame:
-        """Return a frame with the answer of one model, masks included, for callers who named that model.
+    ) -> tuple[InspectedFrame, AnomalyMap | None]:
+        """Return a frame with the answer of one model, and what can be drawn, for callers who named that model.
 
         Counted, kept and told like every other, under ``application``; its verdict is the model's own.
 
@@ -125,7 +125,7 @@ class Inspector:
         frame, chain = self._inspect(steps, picture, origin, priority=Priority.LINE, timeout_s=timeout_s)
         if chain.trouble is not None:
             raise chain.trouble
-        return drawn(frame, chain.maps, mask=True)
+        return frame, chain.maps.get(application)
 
     def frame(self, frame_id: str, layer: Layer, application: str = "") -> tuple[bytes, str]:
         """Return a recent frame's picture or overlay, and its content type.

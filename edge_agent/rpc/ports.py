@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 from numpy.typing import NDArray
 
 from edge_agent.formats import (
+    AnomalyMap,
     CaptureReport,
     DeploymentReport,
     Event,
@@ -101,8 +102,8 @@ class Inspector(Protocol):
 
     def inspect_model(
         self, model: str, picture: Picture, *, application: str, source: str, timeout_s: float
-    ) -> InspectedFrame:
-        """Return a frame with the answer of one model, masks included; counted and told under ``application``.
+    ) -> tuple[InspectedFrame, AnomalyMap | None]:
+        """Return a frame with the answer of one model, and what can be drawn; it is told under ``application``.
 
         Raises:
             InferenceError: there is no answer.

@@ -27,6 +27,7 @@ from edge_agent.config import Rpc
 from edge_agent.errors import Code, InferenceError, RefusedError
 from edge_agent.formats import (
     AgentStatus,
+    AnomalyMap,
     CaptureReport,
     CaptureStatus,
     ClockStatus,
@@ -204,17 +205,21 @@ class FakeCore:
 
     def inspect_model(
         self, model: str, picture: Picture, *, application: str, source: str, timeout_s: float
-    ) -> InspectedFrame:
+    ) -> tuple[InspectedFrame, AnomalyMap | None]:
         frame = self.inspect(
             picture,
             applications=[application],
             source=source,
             frame_name="",
-            with_mask=True,
+            with_mask=False,
             frame_priority=False,
             timeout_s=timeout_s,
         )
-        return frame.model_copy(update={"results": tuple(r for r in frame.results if r.model == model)})
+        if KINDS[model] == "classification":
+            return frame, None
+        mask = self.frames[frame.id].masks[application]
+        logits = np.where(mask > 0, np.float32(9), np.float32(-9))
+        return frame, AnomalyMap(logits.tobytes(), mask.shape[0], mask.shape[1], 0.5, frame.width, frame.height)
 
     def frame(self, frame_id: str, layer: Layer, application: str) -> tuple[bytes, str]:
         recent = self.frames.get(frame_id)

@@ -133,10 +133,13 @@ def test_trouble_is_no_result_and_never_an_exception(line: Line, picture: Pictur
 
 def test_one_model_that_was_named_answers_alone_and_counts_like_every_inspection(line: Line) -> None:
     inspector = line.inspector()
-    frame = inspector.inspect_model("spots", NG_PICTURE, application="spot-app", source="old", timeout_s=PATIENCE_S)
+    frame, anomalies = inspector.inspect_model(
+        "spots", NG_PICTURE, application="spot-app", source="old", timeout_s=PATIENCE_S
+    )
     (result,) = frame.results
     assert (result.model, result.application, frame.source) == ("spots", "spot-app", "old")
-    assert decode(result.mask_png).shape == (16, 24, 3)
+    assert anomalies is not None
+    assert (anomalies.width, anomalies.height, result.mask_png) == (24, 16, b"")
     assert line.counts.counts() == Counts(ok=1)
     assert [told.id for told, _ in line.told] == [frame.id]
 

@@ -4,21 +4,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent._proto.lookoutvision import edge_agent_pb2 as pb
-from edge_agent.formats import ModelResult, Verdict
+from edge_agent.formats import AnomalyMap, ModelResult, Verdict
 from edge_agent.rpc.lookout.pictures import ANOMALY, BACKGROUND, Colour
 
 BACKGROUND_NAME = "background"
 _ANOMALY_NAME = "defect"
 
 
-def defective_pixels(result: ModelResult) -> NDArray[np.bool_] | None:
-    """Return the mask [height, width]; None: the model draws none."""
-    if not result.mask_png:
-        return None
+def defective_pixels(anomalies: AnomalyMap) -> NDArray[np.bool_]:
+    """Return where the picture is defective, [height, width]."""
     # Imported when a model draws: the agent itself does without the image library.
-    from edge_agent.vision import decode  # noqa: PLC0415
+    from edge_agent.vision import map_mask  # noqa: PLC0415
 
-    return np.asarray(decode(result.mask_png)[..., 0] > 0)
+    return np.asarray(map_mask(anomalies) > 0)
 
 
 def answer_of(result: ModelResult, area: float, mask: pb.Bitmap | None) -> pb.DetectAnomaliesResponse:

@@ -7,7 +7,7 @@ import grpc
 
 from edge_agent._proto.lookoutvision import edge_agent_pb2 as pb
 from edge_agent._proto.lookoutvision import edge_agent_pb2_grpc as services
-from edge_agent.formats import ModelResult
+from edge_agent.formats import AnomalyMap, ModelResult
 from edge_agent.rpc.aliases import AliasNotes
 from edge_agent.rpc.deadlines import timeout_s
 from edge_agent.rpc.lookout.answers import answer_of, defective_pixels
@@ -68,7 +68,7 @@ class LookoutService(services.EdgeAgentServicer):
         component = self._components.named(request.model_component)
         with self._components.asked(component), mask_target(request) as target:
             picture = picture_of(request.bitmap)
-            frame = self._inspector.inspect_model(
+            frame, anomalies = self._inspector.inspect_model(
                 component.model,
                 picture,
                 application=component.application,
@@ -77,7 +77,7 @@ class LookoutService(services.EdgeAgentServicer):
             )
             (result,) = frame.results
             self._aliases.note(component.name, result.model, result.version)
-            return _answer(result, target)
+            return _answer(result, anomalies, target)
 
     def _described(self, component: Component) -> dict[str, Any]:
         status, message = self._components.status(component)
@@ -89,10 +89,12 @@ class LookoutService(services.EdgeAgentServicer):
         }
 
 
-def _answer(result: ModelResult, target: PosixTarget | None) -> pb.DetectAnomaliesResponse:
-    defective = defective_pixels(result)
-    if defective is None:
+def _answer(
+    result: ModelResult, anomalies: AnomalyMap | None, target: PosixTarget | None
+) -> pb.DetectAnomaliesResponse:
+    if anomalies is None:
         return answer_of(result, 0.0, None)
-    height, width = defective.shape
-    mask = mask_bitmap(defective, target) if is_sent(width, height, target) else None
+    defective = defective_pixels(anomalies)
+    sent = is_sent(anomalies.width, anomalies.height, target)
+    mask = mask_bitmap(defective, target) if sent else None
     return answer_of(result, float(defective.mean()), mask)
