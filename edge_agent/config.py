@@ -222,6 +222,10 @@ class Rpc(Room):
     """Further unix sockets of the data plane, for old clients."""
     threads: int = Field(16, ge=2, le=256)
     """Calls of the data plane answered at a time."""
+    connections: int = Field(256, ge=1, le=65_535)
+    """Open connections of the data plane, of each of its addresses; a further one is closed at once."""
+    receive_timeout_s: float = Field(10.0, gt=0, le=3600)
+    """A call whose request takes longer to arrive is cancelled, since it holds a thread meanwhile."""
     tls: RpcTls = RpcTls()
     """Certificates; needed when tcp is not loopback."""
 

@@ -1,4 +1,4 @@
-"""What surrounds every call: who may call, what became of it, and errors as status.
+"""What surrounds every call: who may call, whose trace it belongs to, what became of it, and errors as status.
 
 This is one of the two places where any exception is caught: a programmer's error in one
 call becomes INTERNAL with an id that stands in the log, and the process lives.
@@ -15,11 +15,14 @@ from typing import Any
 import grpc
 
 from edge_agent.errors import AgentError, Code, InferenceError
+from edge_agent.rpc.limits import Receiver
 from edge_agent.rpc.status import abort, status_of
-from edge_agent.telemetry import metrics
+from edge_agent.telemetry import metrics, tracing
 
 _LOG = logging.getLogger(__name__)
 _REFLECTION = "/grpc.reflection."
+# The caller's own doing, or everyday life under load: told only to whoever wants to know everything.
+_OWN_FAULTS = frozenset({Code.INTERNAL, Code.UNAVAILABLE})
 
 Handler = Any
 Continuation = Callable[[grpc.HandlerCallDetails], Handler]
@@ -30,11 +33,13 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
 
     Args:
         clients: common names of certificates that may call over TLS.
+        receiver: waits for requests, within limits.
         reflections: reflection streams at a time; each holds a thread.
     """
 
-    def __init__(self, clients: tuple[str, ...] = (), *, reflections: int = 2) -> None:
+    def __init__(self, clients: tuple[str, ...] = (), *, receiver: Receiver, reflections: int = 2) -> None:
         self._clients = frozenset(clients)
+        self._receiver = receiver
         self._reflections = threading.BoundedSemaphore(reflections)
 
     def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Handler:
@@ -44,7 +49,11 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
             return None
         method = str(handler_call_details.method)
         if handler.unary_unary:
-            return handler._replace(unary_unary=self._unary(method, handler.unary_unary))
+            # On the wire a single request is a stream of one; so the call is in our hands before its request is.
+            answer = self._unary(method, handler.unary_unary)
+            return grpc.stream_unary_rpc_method_handler(
+                answer, handler.request_deserializer, handler.response_serializer
+            )
         if handler.unary_stream:
             return handler._replace(unary_stream=self._stream(method, handler.unary_stream))
         if not method.startswith(_REFLECTION):
@@ -52,18 +61,24 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
         return handler._replace(stream_stream=self._reflection(handler.stream_stream))
 
     def _unary(self, method: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
-        def call(request: Any, context: grpc.ServicerContext) -> Any:
-            started = time.monotonic()
+        def call(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
             failure: AgentError | None = None
             with metrics.call_in_flight(method):
+                started = time.monotonic()
                 try:
                     self._admit(context)
+                    request = self._receiver.receive(requests, context)
+                    started = time.monotonic()
                     answer = behaviour(request, context)
                 except AgentError as exc:
                     failure = exc
+                except grpc.RpcError:
+                    # The caller went away, or was cut off, before it had said what it wants.
+                    metrics.count_call(method, "CANCELLED")
+                    raise
                 except Exception:  # noqa: BLE001 - see the module's docstring
                     failure = _fault(method)
-            metrics.count_call(method, _word(failure), time.monotonic() - started)
+            _end(method, failure, time.monotonic() - started)
             return abort(context, failure) if failure else answer
 
         return call
@@ -96,6 +111,7 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
         return call
 
     def _admit(self, context: grpc.ServicerContext) -> None:
+        tracing.follow(context.invocation_metadata())
         peer: Mapping[str, Iterable[bytes]] = context.auth_context()  # type: ignore[assignment]
         if b"ssl" not in peer.get("transport_security_type", ()):
             return
@@ -116,6 +132,19 @@ def _guarded(method: str, answers: Iterator[Any], context: grpc.ServicerContext)
     metrics.count_call(method, _word(failure))
     if failure:
         abort(context, failure)
+
+
+def _end(method: str, failure: AgentError | None, seconds: float) -> None:
+    """Count an ended call, and log it where somebody wants to know: an own fault, or a trace that is recorded."""
+    status = _word(failure)
+    metrics.count_call(method, status, seconds)
+    trace = tracing.current()
+    level = logging.INFO if trace is not None and trace.sampled else logging.DEBUG
+    if failure is not None and failure.code in _OWN_FAULTS:
+        level = logging.WARNING
+    if _LOG.isEnabledFor(level):
+        extra = {"action": "call_ended", "method": method, "status": status, "milliseconds": round(seconds * 1000, 3)}
+        _LOG.log(level, "call ended", extra=extra | ({"reason": failure.message} if failure else {}))
 
 
 def _fault(method: str) -> InferenceError:

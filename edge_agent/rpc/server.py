@@ -17,23 +17,14 @@ from edge_agent.config import Rpc
 from edge_agent.rpc.addresses import bind_tcp, open_to_group, prepare_socket
 from edge_agent.rpc.edge_agent_v1.operator import STREAMS
 from edge_agent.rpc.interceptor import CallInterceptor
+from edge_agent.rpc.limits import Limits, Receiver
 from edge_agent.rpc.service import Service
 
 DATA_GROUP = "edge-agent"
 CONTROL_GROUP = "edge-agent-admin"
 _CONTROL_THREADS = 8
 _HEALTH_THREADS = 1
-_MESSAGE_BYTES = 64 << 20
-_OPTIONS = (
-    ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", _MESSAGE_BYTES),
-    ("grpc.max_send_message_length", _MESSAGE_BYTES),
-    # A caller whose machine went away is noticed, and one that pings too often is not cut off.
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-)
+_DEFAULT_LIMITS = Limits()
 
 
 class RpcServer:
@@ -43,15 +34,24 @@ class RpcServer:
         services: what it serves.
         threads: calls answered at a time; one more is refused RESOURCE_EXHAUSTED.
         clients: certificates' common names that may call over TLS.
+        limits: what it puts up with.
     """
 
-    def __init__(self, services: Sequence[Service], *, threads: int, clients: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        services: Sequence[Service],
+        *,
+        threads: int,
+        clients: tuple[str, ...] = (),
+        limits: Limits = _DEFAULT_LIMITS,
+    ) -> None:
         self.tcp_port = 0
         self._sockets: dict[Path, int] = {}
+        self._receiver = Receiver(limits.receive_s)
         self._server = grpc.server(
             ThreadPoolExecutor(threads, thread_name_prefix="rpc"),
-            interceptors=[CallInterceptor(clients, reflections=max(1, threads // 8))],
-            options=_OPTIONS,
+            interceptors=[CallInterceptor(clients, receiver=self._receiver, reflections=max(1, threads // 8))],
+            options=limits.options(),
             maximum_concurrent_rpcs=threads,
         )
         self._health_pool = ThreadPoolExecutor(_HEALTH_THREADS, thread_name_prefix="health")
@@ -84,6 +84,7 @@ class RpcServer:
 
     def start(self) -> None:
         """Answer from now on."""
+        self._receiver.start()
         self._server.start()
 
     def set_serving(self, *, serving: bool) -> None:
@@ -96,6 +97,7 @@ class RpcServer:
         """Take no new calls, let running ones end within ``grace_s``, and remove the sockets."""
         self._health.enter_graceful_shutdown()
         self._server.stop(grace_s).wait()
+        self._receiver.stop()
         self._health_pool.shutdown()
         for path, inode in self._sockets.items():
             _remove(path, inode)
@@ -107,7 +109,8 @@ def data_server(rpc: Rpc, runtime_dir: Path, services: Sequence[Service]) -> Rpc
     Raises:
         ConfigError: an address is taken or not allowed.
     """
-    server = RpcServer(services, threads=rpc.threads, clients=rpc.tls.clients)
+    limits = Limits(connections=rpc.connections, receive_s=rpc.receive_timeout_s)
+    server = RpcServer(services, threads=rpc.threads, clients=rpc.tls.clients, limits=limits)
     for path in (runtime_dir / "agent.sock", *rpc.sockets):
         server.listen_on(path, DATA_GROUP)
     if rpc.tcp:

@@ -1,7 +1,7 @@
 """Logs: one JSON object a line on stdout, with whatever ``extra`` says beside the message.
 
 Usage: ``logger.info("a version was activated", extra={"action": "activated", "model": …})``.
-Signatures of URLs never get out.
+What a request logs tells the trace that its caller named. Signatures of URLs never get out.
 """
 
 import json
@@ -10,6 +10,8 @@ import re
 import sys
 import time
 from typing import Any, TextIO
+
+from edge_agent.telemetry import tracing
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 # Presigned URLs of S3 and CloudFront: whoever reads one may use it.
@@ -20,7 +22,7 @@ class JsonFormatter(logging.Formatter):
     """A record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return time, level, logger, message, extra fields and the traceback, if there is one."""
+        """Return time, level, logger, message, trace, extra fields and the traceback, as far as there are such."""
         content: dict[str, Any] = {
             "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z",
             "level": record.levelname,
@@ -29,6 +31,10 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         content |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        trace = tracing.current()
+        if trace is not None:
+            content |= {"trace_id": trace.trace_id, "parent_id": trace.parent_id}
+            content |= {"trace_state": trace.state} if trace.state else {}
         if record.exc_info:
             content["exception"] = self.formatException(record.exc_info)
         return without_signatures(json.dumps(content, default=str, ensure_ascii=False))
