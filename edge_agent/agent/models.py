@@ -89,7 +89,7 @@ class Runtimes:
             StorageError: STORAGE_FAILED.
         """
         with durable.translated(self._engines):
-            prune_engines(self._engines, list(keep))
+            prune_engines(self._engines, list(keep), self._options.providers)
 
 
 class LocalModels:

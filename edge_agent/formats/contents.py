@@ -132,8 +132,9 @@ def _is_onnx(content: memoryview) -> bool:
     return known and {_IR_VERSION, _GRAPH} <= {field.number for field in fields}
 
 
-def _is_ir(content: memoryview) -> bool:
-    return re.match(rb"\s*(<\?xml[^>]{0,200}\?>\s*)?<net[\s>]", bytes(content[:_HEAD_BYTES])) is not None
+def is_ir(content: Buffer) -> bool:
+    """Tell whether it is the graph of an OpenVINO IR."""
+    return re.match(rb"\s*(<\?xml[^>]{0,200}\?>\s*)?<net[\s>]", bytes(memoryview(content)[:_HEAD_BYTES])) is not None
 
 
 def _walk(message: memoryview, what: str) -> Iterator[_Field]:
@@ -178,7 +179,7 @@ _MODELS: Final[Mapping[str, tuple[str, Callable[[memoryview], bool]]]] = {
     "onnxruntime": ("an ONNX file", _is_onnx),
     # Its engines are built here from ONNX: a finished engine is native code of another machine.
     "tensorrt": ("an ONNX file", _is_onnx),
-    "openvino": ("OpenVINO's IR", _is_ir),
+    "openvino": ("OpenVINO's IR or an ONNX file", lambda view: is_ir(view) or _is_onnx(view)),
 }
 _FORBIDDEN: Final[Mapping[str, bytes]] = {
     "an archive (zip; PyTorch's and NumPy's files are such ones too)": rb"PK(\x03\x04|\x05\x06|\x07\x08)",

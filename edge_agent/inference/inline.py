@@ -46,7 +46,9 @@ class InlineSession:
 
         self._manifest = manifest
         source = choose(engine, directory, manifest)
-        self._execution: Execution | None = load(manifest, source, threads=options.threads)
+        self._execution: Execution | None = load(
+            manifest, source, threads=options.threads, providers=options.providers
+        )
         self._provider = self._execution.provider
         self._memory_bytes = len(source.content)
         self._lanes = Lanes[int](options.queue)

@@ -45,7 +45,7 @@ def open_session(
         raise ActivationError(Code.LOAD_FAILED, f"expected the model at {model}, there is none")
     raise_thresholds()
     check_allowed(manifest, options)
-    engine = engine_file(manifest, engines.absolute())
+    engine = engine_file(manifest, engines.absolute(), options.providers)
     # Whether it is sound the worker finds out as it loads it; reading it twice would only take time.
     if not engine.is_there:
         build_engine(directory, manifest, options, engines=engines, timeout_s=_BUILD_TIMEOUT_S)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -49,6 +50,8 @@ class Case(NamedTuple):
     """Writes a version that echoes one type of numbers; None: it has no such models."""
     dtypes: tuple[str, ...] = ("uint8", "int32", "int64", "float16", "float32")
     """What it can echo."""
+    computes: Mapping[str, str] = MappingProxyType({})
+    """Types that it computes as narrower ones; what does not fit must be refused."""
     free_batch: bool = True
     """Its models take any number of pictures at a time."""
     refused: tuple[bytes, ...] = (b"\x08\x09\x3a\x02\x0a\x00",)
@@ -104,5 +107,13 @@ CASES: list[Case] = [
         why_not=_missing("onnxruntime"),
         write_echo=_write_echo("onnxruntime"),
         library="ONNX Runtime",
+    ),
+    Case(
+        "openvino",
+        _write("openvino"),
+        why_not=_missing("openvino"),
+        write_echo=_write_echo("openvino"),
+        computes={"int64": "int32"},
+        library="OpenVINO",
     ),
 ]

@@ -7,6 +7,7 @@ so the worker that serves starts afterwards and finds the result in the cache.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from edge_agent.errors import ActivationError, BundleError, CancelledError, Code
 from edge_agent.formats import Manifest
-from edge_agent.inference.engines.cache import EngineFile, engine_file
+from edge_agent.inference.engines.cache import EngineFile, engine_file, staged_caches
 from edge_agent.inference.runtimes.table import PACKAGE_ROOT
 from edge_agent.storage import durable
 
@@ -65,13 +66,13 @@ def build_engine(
     """
     started = time.monotonic()
     check_allowed(manifest, options)
-    target = engine_file(manifest, engines.absolute())
+    target = engine_file(manifest, engines.absolute(), options.providers)
     if target.is_sound():
         return BuildReport(time.monotonic() - started, cached=True)
     durable.make_directory(engines)
     builder = ahead if ahead is not None and ahead.waits else Builder(memory_bytes)
     try:
-        _order(builder.process, manifest, directory, target)
+        _order(builder.process, manifest, directory, target, options)
         answer = _await(builder.process, started + timeout_s, timeout_s, cancelled)
     finally:
         builder.end()
@@ -132,12 +133,15 @@ class Builder:
                     pipe.close()
 
 
-def _order(process: "subprocess.Popen[bytes]", manifest: Manifest, directory: Path, target: EngineFile) -> None:
+def _order(
+    process: "subprocess.Popen[bytes]", manifest: Manifest, directory: Path, target: EngineFile, options: "Inference"
+) -> None:
     order = {
         "directory": str(directory.absolute()),
         "manifest": manifest.model_dump(mode="json", by_alias=True),
         "target": str(target.path),
         "key": target.key.hex(),
+        "providers": options.providers,
     }
     if process.stdin is None:
         raise ActivationError(Code.BUILD_FAILED, "expected a pipe to the builder, came none")
@@ -166,8 +170,10 @@ def _await(
 
 def _forget_staged(process: "subprocess.Popen[bytes]", target: EngineFile) -> None:
     # On a disk that refuses even this the build still ended as it did; the next start deletes it.
+    staged = target.path.with_name(f"{target.path.name}.{process.pid}.staged")
     with suppress(OSError):
-        target.path.with_name(f"{target.path.name}.{process.pid}.staged").unlink(missing_ok=True)
+        staged.unlink(missing_ok=True)
+    shutil.rmtree(staged_caches(staged), ignore_errors=True)
 
 
 def _check(status: int, answer: bytes, memory_bytes: int) -> None:

@@ -2,17 +2,21 @@
 
 They are read once, compared with the manifest, and loaded from memory. Tensors in files of
 their own (ONNX's external data) the runtime reads itself; their bytes are compared just
-before, and none may lie outside what the manifest lists.
+before, and none may lie outside what the manifest lists. The weights of OpenVINO's IR are
+read here, from the ``.bin`` of its own name.
 """
 
 import hashlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from edge_agent.errors import ActivationError, BundleError, Code
 from edge_agent.formats import Artefact, Manifest, Role
-from edge_agent.formats.contents import check_model, check_other, external_files
+from edge_agent.formats.contents import check_model, check_other, external_files, is_ir
 from edge_agent.inference.engines.cache import EngineFile
+
+# The engines of the others hold all their weights.
+_KEEPS_EXTERNAL = "onnxruntime"
 
 
 class Source(NamedTuple):
@@ -44,7 +48,9 @@ def read_model(directory: Path, manifest: Manifest) -> Source:
     content = _verified(directory, artefact)
     check_model(content, manifest.runtime.name)
     _check_external(content, directory, manifest)
-    return Source(content, (directory / artefact.path).parent)
+    weights = _weights(manifest) if is_ir(content) else None
+    second = b"" if weights is None else _verified(directory, weights)
+    return Source(content, (directory / artefact.path).parent, weights=second)
 
 
 def choose(engine: EngineFile, directory: Path, manifest: Manifest) -> Source:
@@ -57,8 +63,10 @@ def choose(engine: EngineFile, directory: Path, manifest: Manifest) -> Source:
     content = engine.read()
     if content is None:
         return read_model(directory, manifest)
-    _check_external(content, directory, manifest)
-    return Source(content, (directory / manifest.model_artefact.path).parent, optimised=True)
+    if manifest.runtime.name == _KEEPS_EXTERNAL:
+        _check_external(content, directory, manifest)
+    folder = (directory / manifest.model_artefact.path).parent
+    return Source(content, folder, optimised=True, caches=engine.caches if engine.caches.is_dir() else None)
 
 
 def check_others(directory: Path, manifest: Manifest, source: Source) -> None:
@@ -85,8 +93,16 @@ def _check_external(content: bytes, directory: Path, manifest: Manifest) -> None
 
 
 def _external(content: bytes, manifest: Manifest) -> frozenset[str]:
-    # OpenVINO's IR has one file of weights beside it, of its own name.
-    return frozenset() if manifest.runtime.name == "openvino" else external_files(content, manifest.model_artefact.path)
+    if not is_ir(content):
+        return external_files(content, manifest.model_artefact.path)
+    weights = _weights(manifest)
+    return frozenset() if weights is None else frozenset({weights.path})
+
+
+def _weights(manifest: Manifest) -> Artefact | None:
+    """Return the file of weights beside an IR: of its own name, with another ending."""
+    wanted = str(PurePosixPath(manifest.model_artefact.path).with_suffix(".bin"))
+    return next((artefact for artefact in manifest.artefacts if artefact.path == wanted), None)
 
 
 def _verified(directory: Path, artefact: Artefact) -> bytes:

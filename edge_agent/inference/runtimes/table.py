@@ -93,11 +93,13 @@ class _Runtime(NamedTuple):
     distributions: tuple[str, ...]
     extra: str
     door: str = ""
+    suffix: str = "engine"
+    """Of the files in the engine cache."""
 
 
 _RUNTIMES = {
-    "onnxruntime": _Runtime("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "onnx", door="onnx"),
-    "openvino": _Runtime("openvino", ("openvino",), "openvino"),
+    "onnxruntime": _Runtime("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "onnx", door="onnx", suffix="onnx"),
+    "openvino": _Runtime("openvino", ("openvino",), "openvino", door="openvino", suffix="blob"),
     "tensorrt": _Runtime("tensorrt", ("tensorrt",), "tensorrt"),
     "dlr": _Runtime("dlr", ("dlr",), "dlr"),
 }
@@ -118,6 +120,11 @@ def require_runtime(name: str) -> str:
     if why_not:
         raise ActivationError(Code.LOAD_FAILED, f"expected the runtime {name}, {why_not}")
     return _version(name)
+
+
+def engine_suffix(name: str) -> str:
+    """Return what an engine's file name ends with."""
+    return _RUNTIMES[name].suffix
 
 
 def load_engine(name: str, source: "Source", tuning: Tuning) -> Engine:

@@ -21,6 +21,7 @@ from edge_agent.inference.session import Inspected, Outputs, Priority, SessionSt
 from edge_agent.inference.tensors import Form, check_inputs, form_of
 from edge_agent.inference.workers.lanes import Lanes
 from edge_agent.inference.workers.process import Order
+from edge_agent.inference.workers.lent import LendingSession, LentRequest, Placed
 from edge_agent.inference.workers.segments import COMPUTED, Blob, Endpoint, Parcel
 from edge_agent.inference.workers.supervisor import Supervisor
 
@@ -34,7 +35,7 @@ _PAGE_BYTES = resource.getpagesize()
 T = TypeVar("T")
 
 
-class IsolatedSession:
+class IsolatedSession(LendingSession):
     """One loaded version in a worker process, which is replaced when it ends or hangs.
 
     Args:
@@ -77,6 +78,7 @@ class IsolatedSession:
             options.lanes,
             load_timeout_s,
             options.hang_timeout_s,
+            options.providers,
         )
         self._supervisor = Supervisor(order, self._lanes, on_restart)
         self._supervisor.start()
@@ -133,6 +135,22 @@ class IsolatedSession:
         (outputs, began, ended), queue_s = self._ask(send, _outputs, timeout_s, priority)
         outputs.times = Times(queue_s, began - asked - queue_s, ended - began, time.monotonic() - ended)
         return outputs
+
+    def infer_lent(self, request: LentRequest, *, timeout_s: float, priority: Priority = Priority.LINE) -> Placed:
+        """Answer tensors in a client's memory; see ``LendingSession``."""
+        form = form_of(request.forms)
+        if form not in self._checked:
+            self._check(form, request.forms)
+        asked = time.monotonic()
+        try:
+            (told, began, ended), queue_s = self._ask(request.send, _placed, timeout_s, priority)
+        except InferenceError as exc:
+            # Its worker may still be at it.
+            if exc.code in (Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE):
+                request.segment.spoiled = True
+            raise
+        times = Times(queue_s, began - asked - queue_s, ended - began, time.monotonic() - ended)
+        return Placed(request.checked(told), times)
 
     def inspect(
         self,
@@ -259,6 +277,12 @@ class IsolatedSession:
             preprocess_ms=preprocess_ms,
             anomalies=None if told["map"] is None else AnomalyMap(bytes(logits), *told["map"]),
         )
+
+
+def _placed(parcel: Parcel) -> tuple[Any, float, float]:
+    """Return where the worker says that it put the outputs, and when computing them began and ended."""
+    began, ended = map(float, parcel.message["computed"])
+    return parcel.message["placed"], began, ended
 
 
 def _outputs(parcel: Parcel) -> tuple[Outputs, float, float]:

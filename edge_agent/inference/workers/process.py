@@ -27,6 +27,7 @@ class Order(NamedTuple):
     lanes: int
     load_timeout_s: float
     hang_timeout_s: float
+    providers: tuple[str, ...] = ()
 
 
 class WorkerProcess:
@@ -76,6 +77,7 @@ class WorkerProcess:
                 "engine": str(order.engine.path),
                 "key": order.engine.key.hex(),
                 "threads": order.threads,
+                "providers": order.providers,
             }
         ).encode()
         descriptors = [their.fileno() for their in self._handed_over]

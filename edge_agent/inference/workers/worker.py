@@ -13,6 +13,7 @@ import gc
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import sys
@@ -27,11 +28,12 @@ import numpy as np
 from edge_agent.errors import AgentError, Code, InferenceError
 from edge_agent.formats import EncodedPicture, Manifest, Picture, RawPicture, parse
 from edge_agent.inference.allocation import raise_thresholds
-from edge_agent.inference.engines.cache import EngineFile
+from edge_agent.inference.engines.cache import EngineFile, staged_caches
 from edge_agent.inference.engines.source import check_others, choose, read_model
 from edge_agent.inference.execution import Execution, load
 from edge_agent.inference.runtimes.table import Tuning, write_engine
 from edge_agent.inference.tensors import form_of
+from edge_agent.inference.workers.lent import Place, write_outputs
 from edge_agent.inference.workers.segments import COMPUTED, Blob, Endpoint, Parcel
 
 _PR_SET_PDEATHSIG = 1
@@ -85,7 +87,8 @@ def _build(memory_bytes: int) -> int:
     try:
         source = read_model(directory, manifest)
         check_others(directory, manifest, source)
-        write_engine(manifest.runtime.name, source, staged, Tuning(precision=manifest.runtime.precision))
+        tuning = Tuning(1, manifest.runtime.precision, tuple(order["providers"]))
+        write_engine(manifest.runtime.name, source._replace(caches=staged_caches(staged)), staged, tuning)
         target.seal(staged)
     except AgentError as exc:
         print(json.dumps({"code": exc.code.value, "message": exc.message}))  # noqa: T201 - its answer
@@ -100,6 +103,7 @@ def _build(memory_bytes: int) -> int:
         # What cannot be deleted now is deleted at the agent's next start.
         with contextlib.suppress(OSError):
             staged.unlink(missing_ok=True)
+        shutil.rmtree(staged_caches(staged), ignore_errors=True)
     return 0
 
 
@@ -118,9 +122,9 @@ def _serve(control: socket.socket) -> int:
     gc.collect()
     gc.freeze()
     for number, descriptor in enumerate(descriptors):
-        lane = Endpoint(socket.socket(fileno=descriptor))
+        lane = Endpoint(socket.socket(fileno=descriptor), borrows=True)
         threading.Thread(target=_answer_lane, args=(lane, execution), name=f"lane-{number}", daemon=True).start()
-    control.send(json.dumps({"provider": execution.provider}).encode())
+    control.send(json.dumps({"provider": execution.provider, "fallback": execution.fallback}).encode())
     control.recv(1)
     os._exit(0)  # a lane may be deep inside the runtime; nothing here needs to be put in order
 
@@ -138,7 +142,8 @@ def _receive_all(control: socket.socket, size_bytes: int) -> bytes:
 def _load(order: dict[str, Any]) -> Execution:
     manifest = parse(Manifest, order["manifest"], what="manifest")
     engine = EngineFile(Path(order["engine"]), bytes.fromhex(order["key"]))
-    return load(manifest, choose(engine, Path(order["directory"]), manifest), threads=order["threads"])
+    source = choose(engine, Path(order["directory"]), manifest)
+    return load(manifest, source, threads=order["threads"], providers=tuple(order["providers"]))
 
 
 def _answer_lane(lane: Endpoint, execution: Execution) -> None:
@@ -156,6 +161,8 @@ def _answer(lane: Endpoint, execution: Execution, parcel: Parcel) -> None:
             outputs = execution.infer(parcel.tensors)
             outputs[COMPUTED] = np.array([began, time.monotonic()])
             lane.send_tensors(form_of(outputs), outputs)
+        elif parcel.message["do"] == "lent":
+            lane.send(_infer_lent(lane, execution, parcel.message))
         else:
             lane.send(*_inspect(execution, parcel))
     except InferenceError as exc:
@@ -182,6 +189,16 @@ def _inspect(execution: Execution, parcel: Parcel) -> Reply:
     }
     decoded = inspected.decoded.rgb if inspected.decoded is not None else b""
     return reply, [inspected.mask_png, decoded, b"" if anomalies is None else anomalies.logits]
+
+
+def _infer_lent(lane: Endpoint, execution: Execution, asked: dict[str, Any]) -> dict[str, Any]:
+    """Answer tensors in a client's memory: read once, and written when the outputs are known to be sound."""
+    segment = lane.borrowed(asked["segment"])
+    tensors = {place[0]: segment.read_array(Place(*place)) for place in asked["tensors"]}
+    began = time.monotonic()
+    outputs = execution.infer(tensors)
+    ended = time.monotonic()
+    return {"placed": write_outputs(segment, outputs, asked["room"]), "computed": [began, ended]}
 
 
 def _picture(asked: dict[str, Any], blob: memoryview) -> Picture:
