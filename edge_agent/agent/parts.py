@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import edge_agent
 from edge_agent import __version__
@@ -55,7 +55,9 @@ from edge_agent.transfer import (
     device_credentials,
     open_objects,
 )
-from edge_agent.trust import TrustClient
+
+if TYPE_CHECKING:
+    from edge_agent.trust import TrustClient
 
 _log = logging.getLogger(__name__)
 
@@ -146,10 +148,13 @@ class Parts:
 
     def _build_deployment(self, state_dir: Path) -> None:
         settings, repository = self.settings, self.settings.repository
-        self.trust: TrustClient | None = None
+        self.trust: "TrustClient | None" = None
         downloader: Downloader | None = None
         packages: Packages | None = None
         if repository.url:
+            # Only who has a repository pays for python-tuf: importing it takes a third of a second.
+            from edge_agent.trust import TrustClient  # noqa: PLC0415
+
             if settings.trust.root is not None and not settings.trust.root.is_file():
                 raise ConfigError(
                     Code.CONFIG_INVALID, f"trust.root: expected a root.json at {settings.trust.root}, there is none"

@@ -4,7 +4,7 @@ import functools
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from edge_agent.config import Deployment as Limits
 from edge_agent.deployment import capacity, plan, succession
@@ -23,7 +23,9 @@ from edge_agent.formats import Artefact, ModelVersion, Policy
 from edge_agent.store import Store
 from edge_agent.telemetry import metrics
 from edge_agent.transfer import fetch_verified, side_by_side
-from edge_agent.trust import Release
+
+if TYPE_CHECKING:  # python-tuf takes a third of a second to import: only who has a repository pays for it
+    from edge_agent.trust import Release
 
 _T = TypeVar("_T")
 
@@ -42,7 +44,7 @@ class Releases(Protocol):
     def refresh(self, check: Callable[[], None] | None = None) -> None:
         """Fetch and verify metadata; what ``check`` raises ends that."""
 
-    def release(self, version: ModelVersion, check: Callable[[], None] | None = None) -> Release:
+    def release(self, version: ModelVersion, check: Callable[[], None] | None = None) -> "Release":
         """Return a verified release; what ``check`` raises ends that."""
 
     def floor(self, model: str) -> int:
