@@ -18,7 +18,7 @@ from edge_agent.agent.machine import memory_bytes
 from edge_agent.agent.models import LocalModels, Mappings, Runtimes
 from edge_agent.agent.operator import Health, Operator
 from edge_agent.capture import CaptureSpool, Destination, Uploader
-from edge_agent.config import Settings
+from edge_agent.config import Settings, Trust
 from edge_agent.deployment.capacity import Machine
 from edge_agent.deployment.commit import Commits
 from edge_agent.deployment.deployer import Deployer
@@ -148,25 +148,16 @@ class Parts:
 
     def _build_deployment(self, state_dir: Path) -> None:
         settings, repository = self.settings, self.settings.repository
-        self.trust: "TrustClient | None" = None
+        self.trust: TrustClient | None = None
         downloader: Downloader | None = None
         packages: Packages | None = None
         if repository.url:
-            # Only who has a repository pays for python-tuf: importing it takes a third of a second.
-            from edge_agent.trust import TrustClient  # noqa: PLC0415
-
             if settings.trust.root is not None and not settings.trust.root.is_file():
                 raise ConfigError(
                     Code.CONFIG_INVALID, f"trust.root: expected a root.json at {settings.trust.root}, there is none"
                 )
             objects = self._open_objects(repository.url)
-            self.trust = TrustClient(
-                state_dir / "trust",
-                settings.trust.root,
-                objects,
-                allow_demo_root=settings.trust.allow_demo_root,
-                now=time.time,
-            )
+            self.trust = _trust(settings.trust, state_dir / "trust", objects)
             limits = settings.deployment
             bandwidth = TokenBucket(limits.bandwidth_bytes_per_s, clock=time.monotonic)
             floor = SpeedFloor(limits.slowest_bytes_per_s, limits.slowest_window_s)
@@ -362,3 +353,10 @@ def default_models_config() -> Path:
     package = Path(edge_agent.__file__).parent
     inside = package / "models_config.json"
     return inside if inside.exists() else package.parent / "models_config.json"
+
+
+def _trust(settings: Trust, directory: Path, objects: ObjectStore) -> "TrustClient":
+    # Only who has a repository pays for python-tuf: importing it takes a third of a second.
+    from edge_agent.trust import TrustClient  # noqa: PLC0415
+
+    return TrustClient(directory, settings.root, objects, allow_demo_root=settings.allow_demo_root, now=time.time)
