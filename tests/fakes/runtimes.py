@@ -18,6 +18,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from edge_agent.formats import Manifest
+from tests.fakes.nvidia_double import COMPILER, nvidia
 from tests.fakes.tiny_models import replace_model, write_version
 
 
@@ -115,5 +116,13 @@ CASES: list[Case] = [
         write_echo=_write_echo("openvino"),
         computes={"int64": "int32"},
         library="OpenVINO",
+    ),
+    Case(
+        "tensorrt",
+        _write("tensorrt"),
+        why_not="" if COMPILER else "no C compiler for the driver's double",
+        surroundings=nvidia,
+        write_echo=_write_echo("tensorrt"),
+        library="TensorRT",
     ),
 ]

@@ -148,6 +148,8 @@ def engine_file(manifest: Manifest, engines: Path, providers: tuple[str, ...] = 
 def prune_engines(engines: Path, keep: list[Manifest], providers: tuple[str, ...] = ()) -> int:
     """Delete what belongs to none of these models and return how many files and directories went."""
     kept = {stem for manifest in keep if (stem := _stem(manifest, engines, providers))}
+    # What a runtime keeps for all its models is called after it.
+    kept |= {manifest.runtime.name for manifest in keep}
     stale = [path for path in engines.glob("*") if path.name.split(".")[0] not in kept]
     for path in stale:
         _delete(path)

@@ -100,7 +100,9 @@ class _Runtime(NamedTuple):
 _RUNTIMES = {
     "onnxruntime": _Runtime("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "onnx", door="onnx", suffix="onnx"),
     "openvino": _Runtime("openvino", ("openvino",), "openvino", door="openvino", suffix="blob"),
-    "tensorrt": _Runtime("tensorrt", ("tensorrt",), "tensorrt"),
+    "tensorrt": _Runtime(
+        "tensorrt", ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"), "tensorrt", door="tensorrt", suffix="plan"
+    ),
     "dlr": _Runtime("dlr", ("dlr",), "dlr"),
 }
 
