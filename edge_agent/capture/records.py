@@ -35,6 +35,7 @@ LAST_TIME = 253_402_300_799.0
 Group = Literal["deviceFleetInputs", "deviceFleetOutputs", "deviceFleetAuxiliaryInputs", "deviceFleetAuxiliaryOutputs"]
 _NO_MAPS: Mapping[str, AnomalyMap] = MappingProxyType({})
 _AUXILIARY_TYPES = {"CSV": "csv", "JSON": "json"}
+_PICTURES = {b"\xff\xd8\xff": "jpg", b"\x89PNG\r\n\x1a\n": "png"}
 _INFERENCE_RESULTS = {Verdict.OK: "Normal", Verdict.NG: "Anomaly"}
 
 
@@ -190,9 +191,14 @@ def _tensor(group: Group, tensor: CapturedTensor, parts: _Parts) -> Entry:
 
 
 def _auxiliary(group: Group, data: AuxiliaryData, parts: _Parts) -> Entry:
-    kind = _AUXILIARY_TYPES.get(data.encoding, "bin")
     content = _plain(data.content) if data.encoding == "BASE64" else data.content
+    kind = _AUXILIARY_TYPES.get(data.encoding) or _picture_type(content)
     return Entry(group=group, name=data.name, content_type=kind, part=parts.add(content, kind))
+
+
+def _picture_type(content: bytes) -> str:
+    """Return what readers call a picture's content, "bin" where it is none."""
+    return next((kind for begin, kind in _PICTURES.items() if content.startswith(begin)), "bin")
 
 
 def _plain(content: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """SageMaker Edge's seven calls, as its clients make them."""
 
 import hashlib
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,10 @@ def running(tmp_path: Path, place: Place) -> Iterator[Served]:
     (place.local / "empty").mkdir()
     put(place.foreign, manifest_of("foreign", "1"))
     (place.local / "way-out").symlink_to(place.foreign)
+    (place.local / "circle").symlink_to(place.local / "circle")
+    for name, strange in (("pipe", os.mkfifo), ("folder", os.mkdir)):
+        (place.local / name).mkdir()
+        strange(place.local / name / "manifest.json")
     rules = LoadRules(place.versions, signed.__contains__, (place.local,))
     with served(tmp_path, core=FakeCore(now=lambda: NOW), rules=rules) as everything:
         yield everything
@@ -277,6 +282,16 @@ def test_a_signed_directory_is_loaded_wherever_it_lies(edge: Any, place: Place, 
         ("{local}/way-out", "x", "FAILED_PRECONDITION"),
         ("{local}/../foreign", "x", "FAILED_PRECONDITION"),
         ("{local}/empty", "x", "FAILED_PRECONDITION"),
+        ("{local}/pipe", "x", "FAILED_PRECONDITION"),
+        ("{local}/folder", "x", "FAILED_PRECONDITION"),
+        ("{local}/circle", "x", "NOT_FOUND"),
+        ("{local}/mine/manifest.json", "x", "NOT_FOUND"),
+        ("x" * 5000, "x", "NOT_FOUND"),
+        ("a/" * 3000, "x", "NOT_FOUND"),
+        ("{versions}/unet/2", "-x", "INVALID_ARGUMENT"),
+        ("{versions}/unet/2", "x-", "INVALID_ARGUMENT"),
+        ("{versions}/unet/2", "x.y", "INVALID_ARGUMENT"),
+        ("{versions}/unet/2", "x\n", "INVALID_ARGUMENT"),
         ("{local}/unet", "x", "FAILED_PRECONDITION"),
         ("/etc", "x", "FAILED_PRECONDITION"),
     ],
@@ -289,6 +304,27 @@ def test_what_may_not_be_loaded_is_refused_with_the_reason(
     assert code_of(edge.LoadModel, request) == status
     assert names(edge) == before
     assert running.core.own == set()
+
+
+def test_names_of_clients_are_bounded_and_those_there_are_go_on(edge: Any, place: Place) -> None:
+    url = place.versions / "unet" / "2"
+    for number in range(256):
+        load(edge, url, f"name-{number}")
+    assert code_of(edge.LoadModel, pb.LoadModelRequest(url=str(url), name="one-more")) == "RESOURCE_EXHAUSTED"
+    check_doubled(predict(edge, GOOD, name="name-255"))
+    edge.UnLoadModel(pb.UnLoadModelRequest(name="name-0"), timeout=WAIT_S)
+    load(edge, url, "one-more")
+
+
+def test_identifiers_that_were_unloaded_are_remembered_up_to_a_bound(edge: Any, running: Served) -> None:
+    for number in range(1025):
+        running.models.unload(f"unet-{number}")
+    assert code_of(edge.DescribeModel, pb.DescribeModelRequest(name="unet-1024")) == "NOT_FOUND"
+    check_doubled(predict(edge, GOOD, name="unet-0"))
+
+
+def test_a_name_may_have_several_dashes_inside(edge: Any, place: Place) -> None:
+    assert load(edge, place.versions / "unet" / "2", "a--b-2").name == "a--b-2"
 
 
 def test_a_model_that_does_not_fit_into_memory_is_not_named(
@@ -348,6 +384,42 @@ def test_a_capture_without_a_time_gets_the_servers_and_shared_memory_is_copied(e
     assert taken.inputs[0].content == VALUES.tobytes()
 
 
+@pytest.mark.parametrize("offset", [0, 8])
+def test_auxiliary_data_and_tensors_without_a_size_take_what_their_segment_holds(
+    edge: Any, running: Served, offset: int
+) -> None:
+    with SystemV(VALUES.tobytes(), mode=0o400) as segment:
+        handle = pb.SharedMemoryHandle(segment_id=segment.id, offset=offset)
+        flat = pb.TensorMetadata(name="input", data_type=5)
+        request = capture_request(
+            input_tensors=[pb.Tensor(tensor_metadata=flat, shared_memory_handle=handle)],
+            inputs=[pb.AuxilaryData(name="image", encoding=pb.NONE, shared_memory_handle=handle)],
+            outputs=[
+                pb.AuxilaryData(
+                    name=b"part",
+                    encoding=pb.JSON,
+                    shared_memory_handle=pb.SharedMemoryHandle(segment_id=segment.id, offset=offset, size=4),
+                )
+            ],
+        )
+        edge.CaptureData(request, timeout=WAIT_S)
+        assert segment.attached == 0
+    taken = running.core.tensor_captures[request.capture_id]
+    content = VALUES.tobytes()[offset:]
+    assert (taken.inputs[0].spec.shape, taken.inputs[0].content) == ((len(content) // 4,), content)
+    assert taken.auxiliary_inputs == (("image", "NONE", content),)
+    assert taken.auxiliary_outputs == (("part", "JSON", content[:4]),)
+
+
+@pytest.mark.parametrize("encoding", pb.Encoding.keys())
+def test_auxiliary_data_comes_in_every_encoding(edge: Any, running: Served, encoding: str) -> None:
+    auxiliary = pb.AuxilaryData(name="note", encoding=encoding, byte_data=b"1,2")
+    request = capture_request(inputs=[auxiliary], outputs=[auxiliary])
+    edge.CaptureData(request, timeout=WAIT_S)
+    taken = running.core.tensor_captures[request.capture_id]
+    assert taken.auxiliary_inputs == taken.auxiliary_outputs == (("note", encoding, b"1,2"),)
+
+
 @pytest.mark.parametrize("capture_id", ["", "x", str(uuid.uuid4())])
 def test_an_unknown_capture_is_an_answer_and_no_error(edge: Any, capture_id: str) -> None:
     request = pb.GetCaptureDataStatusRequest(capture_id=capture_id)
@@ -371,6 +443,11 @@ def test_an_unknown_capture_is_an_answer_and_no_error(edge: Any, capture_id: str
         ({"input_tensors": [tensor(name="input", data_type=55)]}, "INVALID_ARGUMENT"),
         ({"input_tensors": [tensor(VALUES.view("u1")[:, :5], name="input", data_type=5)]}, "INVALID_ARGUMENT"),
         ({"inputs": [pb.AuxilaryData(name="x", encoding=9)]}, "INVALID_ARGUMENT"),
+        ({"inputs": [pb.AuxilaryData(name="x" * 300)]}, "INVALID_ARGUMENT"),
+        ({"inputs": [pb.AuxilaryData(name="x")] * 255}, "INVALID_ARGUMENT"),
+        ({"model_name": "x" * 300}, "INVALID_ARGUMENT"),
+        ({"capture_id": str(uuid.uuid4()) + "\n"}, "INVALID_ARGUMENT"),
+        ({"inference_timestamp": pb.Timestamp(nanos=10**9)}, "INVALID_ARGUMENT"),
         (
             {"inputs": [pb.AuxilaryData(name="x", shared_memory_handle=pb.SharedMemoryHandle(segment_id=1))]},
             "INVALID_ARGUMENT",

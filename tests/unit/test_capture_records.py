@@ -139,6 +139,20 @@ def test_tensors_keep_their_types_shapes_and_bytes() -> None:
     assert [base64.b64decode(entry["data"]) for entry in notes] == [b'{"a":1}', b"hello", b"1,2", b"\x00"]
 
 
+def test_auxiliary_pictures_are_called_what_they_are() -> None:
+    capture = tensors("c1")
+    given = {
+        "jpg": ("NONE", b"\xff\xd8\xff\xe0rest"),
+        "png": ("BASE64", base64.b64encode(b"\x89PNG\r\n\x1a\nrest")),
+        "csv": ("CSV", b"\xff\xd8\xff\xe0rest"),
+        "bin": ("NONE", b""),
+    }
+    notes = tuple(capture.auxiliary_inputs[0]._replace(encoding=e, content=c) for e, c in given.values())
+    (content,) = dict(objects(*from_tensors(capture._replace(auxiliary_inputs=notes)), DESTINATION)).values()
+    entries = json.loads(content)["deviceFleetAuxiliaryInputs"]
+    assert [entry["observedContentType"] for entry in entries] == list(given)
+
+
 def test_base64_that_is_none_is_kept_as_it_came() -> None:
     capture = tensors("c1")
     broken = capture.auxiliary_inputs[1]._replace(content=b"not base64!")

@@ -6,7 +6,6 @@ installed version, one whose manifest was signed, and one under a root that the
 configuration names. The last two may hold models that no deployment brought.
 """
 
-import hashlib
 import logging
 import re
 import threading
@@ -14,15 +13,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from edge_agent.errors import Code, DocumentError, InferenceError
-from edge_agent.formats import Manifest, parse
-from edge_agent.formats.manifest import LIMIT_BYTES
+from edge_agent.errors import Code, InferenceError
+from edge_agent.formats import Manifest
 from edge_agent.formats.model_version import NAME_PATTERN
 from edge_agent.rpc.ports import ModelCatalog, ModelLoader
+from edge_agent.rpc.sagemaker.directories import existing, read_manifest
 
 _LOG = logging.getLogger(__name__)
 _NAME = re.compile(NAME_PATTERN)
-_NAME_LIMIT = 256
+# Captures are filed under it, and a file system takes 255 bytes.
+_NAME_LIMIT = 255
+_ALIAS_LIMIT = 256
+_DROPPED_LIMIT = 1024
+_SHOWN = 80
 
 
 class NamedModel(NamedTuple):
@@ -70,7 +73,7 @@ class ClientModels:
         self._loading = threading.Lock()  # one load or unload at a time; requests go on meanwhile
         self._lock = threading.Lock()
         self._aliases: dict[str, _Alias] = {}
-        self._dropped: set[str] = set()
+        self._dropped: dict[str, None] = {}
 
     def find(self, name: str) -> NamedModel | None:
         """Return the model that a client means; None: it is not loaded."""
@@ -108,16 +111,17 @@ class ClientModels:
             InferenceError: ALREADY_EXISTS, NOT_FOUND, INVALID_ARGUMENT (the name),
                 FAILED_PRECONDITION (not trusted, not active, not for this machine), RESOURCE_EXHAUSTED.
         """
-        if not _NAME.fullmatch(name) or len(name) > _NAME_LIMIT:
-            message = f"name: expected letters, digits and inner dashes, came {_shown(name)}"
-            raise InferenceError(Code.INVALID_ARGUMENT, message)
+        check_name("name", name)
         with self._loading:
             if name in self._aliases or name in self._catalog.active():
                 raise InferenceError(Code.ALREADY_EXISTS, f"a model {name} is loaded")
+            if len(self._aliases) >= _ALIAS_LIMIT:
+                message = f"expected at most {_ALIAS_LIMIT} names that clients gave; unload some"
+                raise InferenceError(Code.RESOURCE_EXHAUSTED, message)
             alias = self._open(url)
             with self._lock:
                 self._aliases[name] = alias
-                self._dropped.discard(name)
+                self._dropped.pop(name, None)
         _LOG.info("a client loaded a model", extra={"action": "alias_added", "alias": name, "url": url})
         return self.named(name)
 
@@ -132,15 +136,21 @@ class ClientModels:
             with self._lock:
                 alias = self._aliases.pop(name, None)
                 if name not in self._catalog.active():
-                    self._dropped.add(name)
+                    self._drop(name)
             last = alias is not None and all(other.model != alias.model for other in self._aliases.values())
             if alias is not None and alias.own and last and self._loader is not None:
                 self._loader.unload(alias.model)
         _LOG.info("a client unloaded a model", extra={"action": "alias_dropped", "alias": name})
 
+    def _drop(self, name: str) -> None:
+        self._dropped[name] = None
+        if len(self._dropped) > _DROPPED_LIMIT:
+            # One of so many identifiers means its model again.
+            del self._dropped[next(iter(self._dropped))]
+
     def _open(self, url: str) -> _Alias:
         directory = self._directory(url)
-        manifest, digest = _manifest(directory, url)
+        manifest, digest = read_manifest(directory, url)
         active = self._catalog.active().get(manifest.model)
         if _within(directory, self._rules.versions):
             return self._installed(directory, manifest, active is not None)
@@ -175,26 +185,21 @@ class ClientModels:
             raise InferenceError(Code.NOT_FOUND, "url: expected a directory, came none")
         bases = (self._rules.versions, self._rules.versions.parent, *self._rules.roots)
         for base in bases:
-            path = (base / url.removeprefix("file://")).resolve()
-            if path.is_dir():
+            path = existing(base / url.removeprefix("file://"))
+            if path is not None:
                 return path
-        raise InferenceError(Code.NOT_FOUND, f"{url}: expected a directory, there is none")
+        raise InferenceError(Code.NOT_FOUND, f"{url[:_SHOWN]}: expected a directory, there is none")
 
 
-def _manifest(directory: Path, url: str) -> tuple[Manifest, str]:
-    try:
-        with (directory / "manifest.json").open("rb") as file:
-            content = file.read(LIMIT_BYTES + 1)
-        if len(content) > LIMIT_BYTES:
-            raise InferenceError(
-                Code.FAILED_PRECONDITION, f"{url}: its manifest.json is larger than {LIMIT_BYTES} bytes"
-            )
-        return parse(Manifest, content, what=f"{url}/manifest.json"), hashlib.sha256(content).hexdigest()
-    except OSError as exc:
-        message = f"{url}: expected a manifest.json in it, {exc.strerror}"
-        raise InferenceError(Code.FAILED_PRECONDITION, message) from exc
-    except DocumentError as exc:
-        raise InferenceError(Code.FAILED_PRECONDITION, exc.message) from exc
+def check_name(what: str, name: str) -> None:
+    """Check that a client's name for a model is one.
+
+    Raises:
+        InferenceError: INVALID_ARGUMENT.
+    """
+    if not _NAME.fullmatch(name) or len(name) > _NAME_LIMIT:
+        rule = f"letters, digits and inner dashes, at most {_NAME_LIMIT}"
+        raise InferenceError(Code.INVALID_ARGUMENT, f"{what}: expected {rule}, came {_shown(name)}")
 
 
 def _within(path: Path, root: Path) -> bool:
@@ -202,4 +207,4 @@ def _within(path: Path, root: Path) -> bool:
 
 
 def _shown(name: str) -> str:
-    return repr(name[:80])
+    return repr(name[:_SHOWN])

@@ -11,17 +11,15 @@ from edge_agent._proto.sagemaker_edge import agent_pb2 as pb
 from edge_agent._proto.sagemaker_edge import agent_pb2_grpc as services
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import TensorCapture
-from edge_agent.formats.model_version import NAME_PATTERN
 from edge_agent.rpc.aliases import AliasNotes
 from edge_agent.rpc.deadlines import timeout_s
 from edge_agent.rpc.ports import DataPlane, TensorCaptures
-from edge_agent.rpc.sagemaker.models import ClientModels
-from edge_agent.rpc.sagemaker.tensors import Room, auxiliary, captured, described, inputs
+from edge_agent.rpc.sagemaker.models import ClientModels, check_name
+from edge_agent.rpc.sagemaker.tensors import Room, auxiliary, captured, check_count, described, inputs
 from edge_agent.rpc.service import Service, service
 from edge_agent.wire.tensors import tensors_to_proto
 
 _DEFAULT_S = 10.0
-_NAME = re.compile(NAME_PATTERN)
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 # Clocks of two processes on one machine agree; a rounded second is not the future yet.
 _CLOCK_TOLERANCE_S = 1.0
@@ -102,9 +100,8 @@ class SageMakerService(services.AgentServicer):
             raise InferenceError(
                 Code.INVALID_ARGUMENT, f"capture_id: expected a UUID, came {request.capture_id[:80]!r}"
             )
-        if not _NAME.fullmatch(request.model_name):
-            message = f"model_name: expected a model's name, came {request.model_name[:80]!r}"
-            raise InferenceError(Code.INVALID_ARGUMENT, message)
+        check_name("model_name", request.model_name)
+        check_count(request)
         at = self._inference_time(request)
         room = Room()
         return TensorCapture(

@@ -10,11 +10,12 @@ from edge_agent._proto.sagemaker_edge import agent_pb2 as pb
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import AuxiliaryData, CapturedTensor, Manifest, TensorSpec
 from edge_agent.rpc.sagemaker.models import NamedModel
-from edge_agent.rpc.shared_memory import LIMIT_BYTES, SharedMemory, read_system_v
+from edge_agent.rpc.shared_memory import LIMIT_BYTES, SharedMemory, read_system_v, rest_of_system_v
 from edge_agent.wire import tensors as wire
 
 _NAME_LIMIT = 256
 _RANK_LIMIT = 8
+_PARTS_LIMIT = 256
 
 
 class Room:
@@ -79,7 +80,7 @@ def captured(tensor: pb.Tensor, room: Room) -> CapturedTensor:
     expected = spec.size_bytes() if spec.shape else 0
     if tensor.WhichOneof("data") == "shared_memory_handle":
         memory = _memory(tensor.shared_memory_handle)
-        content = _shared(memory, expected or memory.size, room)
+        content = _shared(memory, expected or _told(memory), room)
     else:
         content = tensor.byte_data
     if spec.shape and len(content) != expected:
@@ -109,11 +110,32 @@ def auxiliary(data: pb.AuxilaryData, room: Room) -> AuxiliaryData:
     """
     if data.encoding not in pb.Encoding.values():
         raise InferenceError(Code.INVALID_ARGUMENT, f"encoding: expected 0 to 3, came {data.encoding}")
+    if len(data.name) > _NAME_LIMIT:
+        message = f"name: expected at most {_NAME_LIMIT} characters, came {len(data.name)}"
+        raise InferenceError(Code.INVALID_ARGUMENT, message)
     content = data.byte_data
     if data.WhichOneof("data") == "shared_memory_handle":
         memory = _memory(data.shared_memory_handle)
-        content = _shared(memory, memory.size, room)
+        content = _shared(memory, _told(memory), room)
     return AuxiliaryData(data.name, pb.Encoding.Name(data.encoding), content)
+
+
+def check_count(request: pb.CaptureDataRequest) -> None:
+    """Check that a capture has so many parts that each may be a file.
+
+    Raises:
+        InferenceError: INVALID_ARGUMENT.
+    """
+    groups = (request.input_tensors, request.output_tensors, request.inputs, request.outputs)
+    count = sum(map(len, groups))
+    if count > _PARTS_LIMIT:
+        message = f"expected at most {_PARTS_LIMIT} tensors and auxiliary data in a capture, came {count}"
+        raise InferenceError(Code.INVALID_ARGUMENT, message)
+
+
+def _told(memory: SharedMemory) -> int:
+    """Return the size that the client told, else what its segment holds from the offset on."""
+    return memory.size or rest_of_system_v(memory)
 
 
 def _memory(handle: pb.SharedMemoryHandle) -> SharedMemory:
