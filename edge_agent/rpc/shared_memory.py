@@ -108,6 +108,23 @@ def read_posix(name: str, offset: int, expected: int) -> bytes:
     return bytes(content)
 
 
+def check_posix(name: str, offset: int, size_bytes: int) -> None:
+    """Check that a POSIX segment holds bytes there; its owner may take them away at any time.
+
+    Raises:
+        InferenceError: INVALID_ARGUMENT (no such segment, or it does not hold so many bytes there),
+            PERMISSION_DENIED.
+    """
+    descriptor = _open(name, os.O_RDONLY)
+    try:
+        status = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    if not stat.S_ISREG(status.st_mode) or offset + size_bytes > status.st_size:
+        message = f"{_what(name)}: expected {size_bytes} bytes from {offset} on, it holds {status.st_size}"
+        raise InferenceError(Code.INVALID_ARGUMENT, message)
+
+
 class PosixTarget:
     """A part of a caller's POSIX segment that waits to be filled.
 
