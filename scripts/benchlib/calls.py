@@ -24,10 +24,10 @@ _IPC_CREAT, _IPC_RMID = 0o1000, 0
 
 
 class Server:
-    """``served`` in its own process."""
+    """``served`` in its own process, on a unix socket and, with a port, on TCP."""
 
-    def __init__(self, directory: Path) -> None:
-        command = [sys.executable, "-m", "scripts.benchlib.served", str(directory)]
+    def __init__(self, directory: Path, *, tcp: int = 0) -> None:
+        command = [sys.executable, "-m", "scripts.benchlib.served", str(directory), *([str(tcp)] if tcp else [])]
         self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.order(do="memory")
         self.address = f"unix:{directory / 'agent.sock'}"

@@ -1,6 +1,7 @@
 """The serving side of a measurement, in a process of its own: the agent's own rooms behind gRPC.
 
-``python -m scripts.benchlib.served DIRECTORY``; then orders as JSON lines on stdin, an answer for each on stdout.
+``python -m scripts.benchlib.served DIRECTORY [PORT]``; then orders as JSON lines on stdin, an answer for each on
+stdout.
 """
 
 import json
@@ -9,14 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edge_agent._proto.sagemaker_edge import agent_pb2, agent_pb2_grpc
-from edge_agent.config import Inference
+from edge_agent.config import Inference, Rpc
 from edge_agent.errors import ActivationError
 from edge_agent.formats import Manifest, TensorCapture, parse
 from edge_agent.inference import DataPlane, Registry, open_session, raise_thresholds
 from edge_agent.rpc.sagemaker.models import ClientModels, LoadRules
 from edge_agent.rpc.sagemaker.service import SageMakerService
-from edge_agent.rpc.server import RpcServer, Service
+from edge_agent.rpc.server import RpcServer
 
 _THREADS = 16
 _DRAIN_S = 30.0
@@ -33,18 +33,18 @@ class _NoCaptures:
 
 
 class Served:
-    """A registry behind a unix socket, told by lines what to load."""
+    """A registry behind a unix socket, and TCP where a port is given, told by lines what to load."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, port: int = 0) -> None:
         raise_thresholds()
         self._directory = directory
         self._registry = Registry()
         models = ClientModels(self._registry, None, LoadRules(directory, lambda _digest: False))
         servicer = SageMakerService(models, DataPlane(self._registry), _NoCaptures())
-        name = agent_pb2.DESCRIPTOR.services_by_name["Agent"].full_name
-        service = Service(name, lambda server: agent_pb2_grpc.add_AgentServicer_to_server(servicer, server))
-        self._server = RpcServer([service], threads=_THREADS)
+        self._server = RpcServer([servicer.as_service()], threads=_THREADS)
         self._server.listen_on(directory / "agent.sock", "")
+        if port:
+            self._server.listen_on_tcp(Rpc(tcp=f"127.0.0.1:{port}"))
         self._server.start()
 
     def load(self, version: str, lanes: int) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class Served:
 
 def main() -> int:
     """Serve until stdin ends."""
-    served = Served(Path(sys.argv[1]))
+    served = Served(Path(sys.argv[1]), *map(int, sys.argv[2:]))
     orders = {"load": served.load, "fail": served.fail, "memory": served.memory}
     for line in sys.stdin:
         order = json.loads(line)

@@ -27,6 +27,7 @@ from edge_agent.inference import open_session, raise_thresholds
 from edge_agent.inference.session import Session
 from scripts.benchlib import graphs
 from scripts.benchlib.calls import ROOT, Caller, Server, interleaved
+from scripts.benchlib.peers.beside import measure_peers
 
 Figures = dict[str, Any]
 FIELDS = (
@@ -272,7 +273,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure everything and print it."""
     parser = argparse.ArgumentParser(prog="bench serving")
     parser.add_argument("--json", action="store_true", help="only the last line, which is JSON anyway")
-    parser.add_argument("--swaps", type=int, default=10, help="swaps and failed loads for memory_growth")
+    parser.add_argument("--swaps", type=int, default=100, help="swaps and as many failed loads for memory_growth")
     asked = parser.parse_args(arguments)
     raise_thresholds()
     figures: Figures = dict.fromkeys(FIELDS)
@@ -285,6 +286,7 @@ def main(arguments: list[str] | None = None) -> int:
             lambda: measure_swap(setting),
             lambda: measure_memory(setting, asked.swaps),
             lambda: measure_start(Path(scratch)),
+            measure_peers,
         )
         for measure in measured:
             found = measure()

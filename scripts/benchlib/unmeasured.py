@@ -6,7 +6,6 @@ import sys
 FIELDS = {
     "station": ("frame_to_browser_ms", "verdict_rate_ratio_8_viewers", "page_kb", "first_paint_ms"),
     "fleet": (),
-    "setup-peers": ("peers",),
 }
 
 
