@@ -1,20 +1,17 @@
 """Models as the other rooms need them: built, opened, described, mapped."""
 
-import hashlib
 import logging
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from edge_agent.config import Settings
-from edge_agent.errors import ActivationError, AgentError, Code, InferenceError, StorageError
+from edge_agent.errors import ActivationError, AgentError, StorageError
 from edge_agent.formats import Manifest, ModelsConfig, ModelStatus
 from edge_agent.inference import (
     Builder,
     BuildReport,
     GoldenReport,
-    Registry,
     Session,
     build_engine,
     open_session,
@@ -23,7 +20,7 @@ from edge_agent.inference import (
     try_golden,
 )
 from edge_agent.storage import durable
-from edge_agent.store import Committed, Generation, Store, keep_last_good, read_last_good, read_models_config
+from edge_agent.store import Committed, Generation, keep_last_good, read_last_good, read_models_config
 
 _log = logging.getLogger(__name__)
 
@@ -90,52 +87,6 @@ class Runtimes:
         """
         with durable.translated(self._engines):
             prune_engines(self._engines, list(keep), self._options.providers)
-
-
-class LocalModels:
-    """Loads models that no deployment brought, for clients of the old protocol."""
-
-    def __init__(self, runtimes: Runtimes, registry: Registry, store: Store) -> None:
-        self._runtimes = runtimes
-        self._registry = registry
-        self._store = store
-        self._loaded: dict[str, Session] = {}
-        self._lock = threading.Lock()
-
-    def load(self, directory: Path, manifest: Manifest) -> None:
-        """Answer for ``manifest.model`` from this directory.
-
-        Raises:
-            InferenceError: ALREADY_EXISTS; FAILED_PRECONDITION, a file is not as its manifest says.
-            ActivationError: it cannot be loaded here.
-        """
-        directory = self._verified(directory, manifest)
-        with self._lock:
-            if manifest.model in self._registry.active():
-                raise InferenceError(Code.ALREADY_EXISTS, f"{manifest.model} is loaded")
-            session = self._runtimes.open(directory, manifest)
-            self._registry.activate({manifest.model: session})
-            self._loaded[manifest.model] = session
-
-    def unload(self, model: str) -> None:
-        """Close what ``load`` opened; a committed version is never touched."""
-        with self._lock:
-            session = self._loaded.pop(model, None)
-            if session is not None and self._registry.active().get(model) is session:
-                self._registry.withdraw(model)
-                self._registry.retire(session, timeout_s=10.0)
-
-    def _verified(self, directory: Path, manifest: Manifest) -> Path:
-        """Return where to load from: of a signed version the store's own copy, which nobody else can write."""
-        version = manifest.model_version
-        if version in self._store.installed() and self._store.manifest(version) == manifest:
-            self._store.verify(version)
-            return self._store.directory(version)
-        for artefact in manifest.artefacts:
-            if _digest(directory / artefact.path) != artefact.sha256:
-                message = f"{artefact.path}: expected the bytes that {version}'s manifest names, came others"
-                raise InferenceError(Code.FAILED_PRECONDITION, message)
-        return directory
 
 
 class Mappings:
@@ -246,10 +197,3 @@ def _threshold_in_force(version: str, committed: Committed | None, signed: float
     known = {committed.previous: committed.previous_threshold, committed.version: committed.threshold}
     set_here = known.get(version)
     return signed if set_here is None else set_here
-
-
-def _digest(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""

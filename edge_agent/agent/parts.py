@@ -14,8 +14,9 @@ import edge_agent
 from edge_agent import __version__
 from edge_agent.agent.cloud import CloudReporter, catch_up, hand_over
 from edge_agent.agent.device_shadow import DeviceShadow
+from edge_agent.agent.local_models import LocalModels
 from edge_agent.agent.machine import memory_bytes
-from edge_agent.agent.models import LocalModels, Mappings, Runtimes
+from edge_agent.agent.models import Mappings, Runtimes
 from edge_agent.agent.operator import Health, Operator
 from edge_agent.capture import CaptureSpool, Destination, Uploader
 from edge_agent.config import Settings, Trust
@@ -168,7 +169,7 @@ class Parts:
                 fetch = Downloader(archives, bandwidth=bandwidth, floor=floor).fetch
                 packages = Packages(archives, fetch, bucket, bandwidth.reserve)
         self.mending = Mending(self.store, self.trust, downloader)
-        machine = Machine(
+        self.machine = Machine(
             __version__,
             platform.machine(),
             frozenset(runtime.name for runtime in available_runtimes() if runtime.usable),
@@ -181,7 +182,7 @@ class Parts:
             self.serving,
             self.journal,
             self.commits,
-            machine,
+            self.machine,
             settings.deployment,
             packages=packages,
         )
@@ -240,7 +241,7 @@ class Parts:
             new_id=new_id,
         )
         rules = LoadRules(state_dir / "versions", self._is_trusted, self.settings.trust.local_model_roots)
-        models = ClientModels(self.registry, LocalModels(self.runtimes, self.registry, self.store), rules)
+        models = ClientModels(self.registry, LocalModels(self.runtimes, self.registry, self.store, self.machine), rules)
         runtime_dir.mkdir(parents=True, exist_ok=True)
         self.control: RpcServer = control_server(
             runtime_dir, [OperatorService(self.operator, self.inspector, self.events).as_service()]

@@ -1,0 +1,94 @@
+"""Models that clients bring: none that a deployment brought, and none that could push one out."""
+
+import hashlib
+import stat
+import threading
+from collections import Counter
+from pathlib import Path
+
+from edge_agent.agent.models import Runtimes
+from edge_agent.deployment.capacity import Machine, check_machine, choose_memory
+from edge_agent.errors import Code, InferenceError
+from edge_agent.formats import Manifest
+from edge_agent.inference import Registry, Session
+from edge_agent.store import Store
+
+_CHUNK_BYTES = 1 << 20
+
+
+class LocalModels:
+    """Loads models that no deployment brought, for clients of the old protocol.
+
+    Args:
+        runtimes: opens them.
+        registry: where they answer.
+        store: what was signed.
+        machine: what this device is, and how much memory it has for models.
+    """
+
+    def __init__(self, runtimes: Runtimes, registry: Registry, store: Store, machine: Machine) -> None:
+        self._machine = machine
+        self._runtimes = runtimes
+        self._registry = registry
+        self._store = store
+        self._loaded: dict[str, Session] = {}
+        self._lock = threading.Lock()
+
+    def load(self, directory: Path, manifest: Manifest) -> None:
+        """Answer for ``manifest.model`` from this directory.
+
+        Raises:
+            InferenceError: ALREADY_EXISTS; FAILED_PRECONDITION, a file is not as its manifest says.
+            RefusedError: it is not made for this device, or MEMORY_EXCEEDED.
+            ActivationError: it cannot be loaded here.
+        """
+        check_machine(manifest, self._machine)
+        directory = self._verified(directory, manifest)
+        with self._lock:
+            self._check_memory(manifest)
+            if manifest.model in self._registry.active():
+                raise InferenceError(Code.ALREADY_EXISTS, f"{manifest.model} is loaded")
+            session = self._runtimes.open(directory, manifest)
+            self._registry.activate({manifest.model: session})
+            self._loaded[manifest.model] = session
+
+    def unload(self, model: str) -> None:
+        """Close what ``load`` opened; a committed version is never touched."""
+        with self._lock:
+            session = self._loaded.pop(model, None)
+            if session is not None and self._registry.active().get(model) is session:
+                self._registry.withdraw(model)
+                self._registry.retire(session, timeout_s=10.0)
+
+    def _check_memory(self, manifest: Manifest) -> None:
+        taken: Counter[str] = Counter()
+        for session in self._registry.loaded():
+            taken[session.manifest.model] += session.memory_bytes
+        choose_memory([manifest], taken, self._machine.memory_bytes, strict=True)
+
+    def _verified(self, directory: Path, manifest: Manifest) -> Path:
+        """Return where to load from: of a signed version the store's own copy, which nobody else can write."""
+        version = manifest.model_version
+        if version in self._store.installed() and self._store.manifest(version) == manifest:
+            self._store.verify(version)
+            return self._store.directory(version)
+        for artefact in manifest.artefacts:
+            if _digest(directory / artefact.path, artefact.size_bytes) != artefact.sha256:
+                message = f"{artefact.path}: expected the bytes that {version}'s manifest names, came others"
+                raise InferenceError(Code.FAILED_PRECONDITION, message)
+        return directory
+
+
+def _digest(path: Path, size_bytes: int) -> str:
+    """Return a file's SHA-256, empty where it is no file of that size."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size != size_bytes:
+            return ""
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while content := file.read(_CHUNK_BYTES):
+                digest.update(content)
+    except OSError:
+        return ""
+    return digest.hexdigest()
