@@ -16,6 +16,7 @@ from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import ModelVersion, Picture
 from edge_agent.inference.registry import Registry
 from edge_agent.inference.session import Inspected, Outputs, Priority, Session, Tensors, Times
+from edge_agent.inference.workers.lent import LendingSession, LentRequest, Placed
 from edge_agent.telemetry import metrics
 
 _LOG = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ class Answered(NamedTuple):
     model: ModelVersion
     tensors: Tensors | None
     picture: Picture | None
-    answer: dict[str, NDArray[Any]] | Inspected | None
+    answer: dict[str, NDArray[Any]] | Inspected | Placed | None
     error: InferenceError | None
     milliseconds: float
 
@@ -65,6 +66,33 @@ class DataPlane:
             return session.infer(tensors, timeout_s=left_s, priority=priority)
 
         return self._answer(name, version, timeout_s, ask, tensors=tensors, picture=None)
+
+    def infer_lent(
+        self,
+        name: str,
+        request: LentRequest,
+        *,
+        timeout_s: float,
+        priority: Priority = Priority.LINE,
+        version: str | None = None,
+    ) -> tuple[ModelVersion, Placed]:
+        """Answer tensors that lie in a client's memory; return which version answered, and where its outputs are.
+
+        Raises:
+            InferenceError: as ``infer``; OUT_OF_RANGE: the outputs are larger than their room.
+        """
+        if self._watchers:
+            # Who watches gets copies of what was asked and answered, which the client cannot change any more.
+            tensors = request.read()
+            model, outputs = self.infer(name, tensors, timeout_s=timeout_s, priority=priority, version=version)
+            return model, Placed(request.write(outputs))
+
+        def ask(session: Session, left_s: float) -> Placed:
+            if isinstance(session, LendingSession):
+                return session.infer_lent(request, timeout_s=left_s, priority=priority)
+            return Placed(request.write(session.infer(request.read(), timeout_s=left_s, priority=priority)))
+
+        return self._answer(name, version, timeout_s, ask, tensors=None, picture=None, watched=False)
 
     def inspect(
         self,
@@ -126,6 +154,7 @@ class DataPlane:
         *,
         tensors: Tensors | None,
         picture: Picture | None,
+        watched: bool = True,
     ) -> tuple[ModelVersion, T]:
         started = time.monotonic()
         if timeout_s <= 0:
@@ -136,14 +165,15 @@ class DataPlane:
             try:
                 answer = ask(session, timeout_s - (time.monotonic() - started))
             except InferenceError as exc:
-                self._tell(Answered(model, tensors, picture, None, exc, _since(started)))
+                self._tell(Answered(model, tensors, picture, None, exc, _since(started)), watched=watched)
                 raise
-            self._tell(Answered(model, tensors, picture, answer, None, _since(started)))  # type: ignore[arg-type]
+            answered = Answered(model, tensors, picture, answer, None, _since(started))  # type: ignore[arg-type]
+            self._tell(answered, watched=watched)
             return model, answer
 
-    def _tell(self, answered: Answered) -> None:
+    def _tell(self, answered: Answered, *, watched: bool) -> None:
         _measure(answered)
-        for watcher in self._watchers:
+        for watcher in self._watchers if watched else ():
             watcher(answered)
 
 
@@ -159,7 +189,7 @@ def _measure(answered: Answered) -> None:
         queue_s, decode_s, compute_s = (milliseconds / 1000 for milliseconds in times)
         durations = metrics.Durations(total_s, queue_s=queue_s, decode_s=decode_s, compute_s=compute_s)
     else:
-        spent = inspected.times if isinstance(inspected, Outputs) else Times()
+        spent = inspected.times if isinstance(inspected, Outputs | Placed) else Times()
         durations = metrics.Durations(total_s, queue_s=spent.queue_s, compute_s=spent.compute_s)
     metrics.observe_request(name, version, durations)
 

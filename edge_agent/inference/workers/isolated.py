@@ -9,6 +9,7 @@ import resource
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,8 +21,8 @@ from edge_agent.inference.engines.cache import EngineFile
 from edge_agent.inference.session import Inspected, Outputs, Priority, SessionState, Tensors, Times
 from edge_agent.inference.tensors import Form, check_inputs, form_of
 from edge_agent.inference.workers.lanes import Lanes
+from edge_agent.inference.workers.lent import LendingSession, LentRequest, Place, Placed
 from edge_agent.inference.workers.process import Order
-from edge_agent.inference.workers.lent import LendingSession, LentRequest, Placed
 from edge_agent.inference.workers.segments import COMPUTED, Blob, Endpoint, Parcel
 from edge_agent.inference.workers.supervisor import Supervisor
 
@@ -143,14 +144,14 @@ class IsolatedSession(LendingSession):
             self._check(form, request.forms)
         asked = time.monotonic()
         try:
-            (told, began, ended), queue_s = self._ask(request.send, _placed, timeout_s, priority)
+            (outputs, began, ended), queue_s = self._ask(request.send, partial(_placed, request), timeout_s, priority)
         except InferenceError as exc:
             # Its worker may still be at it.
             if exc.code in (Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE):
                 request.segment.spoiled = True
             raise
         times = Times(queue_s, began - asked - queue_s, ended - began, time.monotonic() - ended)
-        return Placed(request.checked(told), times)
+        return Placed(outputs, times)
 
     def inspect(
         self,
@@ -279,10 +280,10 @@ class IsolatedSession(LendingSession):
         )
 
 
-def _placed(parcel: Parcel) -> tuple[Any, float, float]:
+def _placed(request: LentRequest, parcel: Parcel) -> tuple[tuple[Place, ...], float, float]:
     """Return where the worker says that it put the outputs, and when computing them began and ended."""
     began, ended = map(float, parcel.message["computed"])
-    return parcel.message["placed"], began, ended
+    return request.checked(parcel.message["placed"]), began, ended
 
 
 def _outputs(parcel: Parcel) -> tuple[Outputs, float, float]:

@@ -7,6 +7,7 @@ no names, so nothing is left behind and nobody else can open one. A segment pass
 when it is new or had to grow; after that a request costs one small message each way.
 """
 
+import contextlib
 import fcntl
 import json
 import math
@@ -14,6 +15,7 @@ import mmap
 import os
 import select
 import socket
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -22,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.inference.tensors import Form
+from edge_agent.inference.workers.lent import Lent, LentSegment
 
 # Beside a graph's outputs, under a name that none can have: when computing them began and ended, float64 [2].
 COMPUTED = ""
@@ -35,6 +38,8 @@ _LIMIT_BYTES = 1 << 31
 _MESSAGE_BYTES = 1 << 16
 _ALIGNMENT = 64
 _SEGMENT_FOLLOWS = b"segment"
+# Clients' segments, by number: lent to the worker, and given back.
+_LENT, _GIVEN_BACK = b"lent ", b"back "
 # Forms of tensors that one side remembers; a caller with more of them only pays for the encoding again.
 _KNOWN_LIMIT = 64
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -137,9 +142,13 @@ class Endpoint:
     sender encodes it once, and the receiver, who knows it again, has its views at hand.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
-        """Take over the socket."""
+    def __init__(self, connection: socket.socket, *, borrows: bool = False) -> None:
+        """Take over the socket; a worker ``borrows`` the segments of clients."""
         connection.settimeout(None)
+        self._borrowed: dict[int, Lent] | None = {} if borrows else None
+        self._lent: set[int] = set()
+        # What announces a descriptor and the descriptor behind it stay together.
+        self._sending = threading.Lock()
         self._socket = connection
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
@@ -193,10 +202,49 @@ class Endpoint:
             ConnectionError: the other side is gone, or sent what is no message.
         """
         content = self._next(timeout_s)
-        if content == _SEGMENT_FOLLOWS:
-            self._take_segment()
+        while not content.startswith(b"["):
+            self._take(content)
             content = self._next(timeout_s)
         return self._known.get(content) or self._open(content)
+
+    def lend(self, segment: LentSegment) -> None:
+        """Hand a client's segment over, unless the other side has it.
+
+        Raises:
+            ConnectionError: the other side is gone.
+        """
+        if segment.number in self._lent:
+            return
+        with self._sending:
+            self._socket.send(_LENT + str(segment.number).encode())
+            socket.send_fds(self._socket, [_LENT], [segment.descriptor])
+        self._lent.add(segment.number)
+        segment.held_by(self)
+
+    def give_back(self, number: int) -> None:
+        """Let the other side close a client's segment; from any thread, whether it still listens or not."""
+        self._lent.discard(number)
+        with self._sending, contextlib.suppress(OSError):
+            self._socket.send(_GIVEN_BACK + str(number).encode(), socket.MSG_DONTWAIT)
+
+    def borrowed(self, number: int) -> Lent:
+        """Return a client's segment that was lent.
+
+        Raises:
+            ConnectionError: it was not, or was given back.
+        """
+        segment = self._borrowed.get(number) if self._borrowed is not None else None
+        if segment is None:
+            raise ConnectionError(f"expected a lent segment, came number {number}")
+        return segment
+
+    def send_encoded(self, content: bytes) -> None:
+        """Send a message that was encoded before.
+
+        Raises:
+            ConnectionError: the other side is gone.
+        """
+        self._socket.send(content)
 
     def close(self) -> None:
         """Close the socket and drop both segments."""
@@ -241,8 +289,9 @@ class Endpoint:
             raise OverflowError(f"expected at most {_LIMIT_BYTES} bytes, came {size_bytes}")
         self._drop_own()
         self._own = Segment(max(_LEAST_BYTES, 1 << (size_bytes - 1).bit_length()))
-        self._socket.send(_SEGMENT_FOLLOWS)
-        socket.send_fds(self._socket, [_SEGMENT_FOLLOWS], [self._own.descriptor])
+        with self._sending:
+            self._socket.send(_SEGMENT_FOLLOWS)
+            socket.send_fds(self._socket, [_SEGMENT_FOLLOWS], [self._own.descriptor])
         return self._own
 
     def _drop_own(self) -> None:
@@ -251,12 +300,27 @@ class Endpoint:
             self._own.close()
             self._own = None
 
-    def _take_segment(self) -> None:
+    def _take(self, announced: bytes) -> None:
+        word, number = announced[: len(_LENT)], announced[len(_LENT) :]
+        if announced == _SEGMENT_FOLLOWS:
+            self._take_segment()
+        elif self._borrowed is None or not number.isdigit() or word not in (_LENT, _GIVEN_BACK):
+            raise ConnectionError(f"expected a message, came {announced[:40]!r}")
+        elif word == _LENT:
+            self._borrowed[int(number)] = Lent(self._descriptor())
+        elif (segment := self._borrowed.pop(int(number), None)) is not None:
+            segment.close()
+
+    def _descriptor(self) -> int:
         _, descriptors, _, _ = socket.recv_fds(self._socket, len(_SEGMENT_FOLLOWS), 1)
         if not descriptors:
             raise ConnectionError("expected a segment's descriptor, came none")
+        return descriptors[0]
+
+    def _take_segment(self) -> None:
+        descriptor = self._descriptor()
         self._known.clear()
-        self._foreign = ForeignSegment(descriptors[0])
+        self._foreign = ForeignSegment(descriptor)
 
     def _read(self, offset: int, size_bytes: int) -> memoryview:
         if size_bytes == 0:
