@@ -42,6 +42,9 @@ class Limits(NamedTuple):
             ("grpc.server_handshake_timeout_ms", _ms(self.handshake_s)),
             ("grpc.keepalive_time_ms", _ms(self.keepalive_s)),
             ("grpc.keepalive_timeout_ms", _ms(self.keepalive_timeout_s)),
+            # Without these two it is a minute, whatever the one above says.
+            ("grpc.http2.ping_timeout_ms", _ms(self.keepalive_timeout_s)),
+            ("grpc.http2.settings_timeout", _ms(self.keepalive_timeout_s)),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.min_ping_interval_without_data_ms", _ms(self.ping_interval_s)),
         )
@@ -92,7 +95,7 @@ class Receiver:
             now = time.monotonic()
             for deadline, context in list(self._waiting.values()):
                 if now >= deadline:
-                    context.cancel()
+                    context.cancel()  # type: ignore[no-untyped-call]
 
 
 def _ms(seconds: float) -> int:
