@@ -101,6 +101,7 @@ class _Process:
         parts.look_at_committed()
         parts.control.start()
         parts.data.start()
+        parts.fast.start()
         if parts.settings.telemetry.metrics:
             self._metrics = MetricsServer(parts.settings.telemetry.metrics)
         self._load(generation)
@@ -142,6 +143,7 @@ class _Process:
         self._deployer.stop(timeout_s=10.0)
         self._upkeep.stop(timeout_s=10.0)
         parts.events.close()
+        parts.fast.stop(_GRACE_S)
         parts.data.stop(_GRACE_S)
         parts.control.stop(_GRACE_S)
         if parts.uploader is not None:

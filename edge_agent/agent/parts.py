@@ -18,6 +18,7 @@ from edge_agent.agent.local_models import LocalModels
 from edge_agent.agent.machine import memory_bytes
 from edge_agent.agent.models import Mappings, Runtimes
 from edge_agent.agent.operator import Health, Operator
+from edge_agent.agent.stored_versions import StoredVersions
 from edge_agent.capture import CaptureSpool, Destination, Uploader
 from edge_agent.config import Settings, Trust
 from edge_agent.deployment.capacity import Machine
@@ -32,13 +33,19 @@ from edge_agent.deployment.steps.packaged import Packages, package_root
 from edge_agent.deployment.steps.table import Steps
 from edge_agent.errors import Code, ConfigError, RefusedError, StorageError
 from edge_agent.formats import ClockStatus, InspectedFrame, Manifest, ModelsChanged
-from edge_agent.inference import DataPlane, Registry, available_runtimes
+from edge_agent.inference import DataPlane, Registry, Statistics, available_runtimes
 from edge_agent.inspection import Inspector, RecentFrames, ResultCounter
 from edge_agent.jobs import JobsClient, Outbox
 from edge_agent.rpc.edge_agent_v1.inspection import InspectionService
 from edge_agent.rpc.edge_agent_v1.operator import OperatorService
+from edge_agent.rpc.fast.server import FastServer, fast_server
+from edge_agent.rpc.fast.service import FastService
 from edge_agent.rpc.lookout.components import Components
 from edge_agent.rpc.lookout.service import LookoutService
+from edge_agent.rpc.oip.control import RepositoryService
+from edge_agent.rpc.oip.description import Sources
+from edge_agent.rpc.oip.models import Models
+from edge_agent.rpc.oip.service import InferenceService
 from edge_agent.rpc.sagemaker.models import ClientModels, LoadRules
 from edge_agent.rpc.sagemaker.service import SageMakerService
 from edge_agent.rpc.server import RpcServer, control_server, data_server
@@ -109,6 +116,8 @@ class Parts:
     def _build_inference(self, state_dir: Path) -> None:
         self.registry = Registry()
         self.data_plane = DataPlane(self.registry)
+        self.statistics = Statistics()
+        self.data_plane.watch(self.statistics.count)
         self.runtimes = Runtimes(self.settings, state_dir / "engines")
         self.frames = RecentFrames(self.settings.inspection.recent_frames)
         self.serving = Serving(self.runtimes, self.registry, self.data_plane.watch, self.frames.pictures_of)
@@ -241,19 +250,35 @@ class Parts:
             new_id=new_id,
         )
         rules = LoadRules(state_dir / "versions", self._is_trusted, self.settings.trust.local_model_roots)
-        models = ClientModels(self.registry, LocalModels(self.runtimes, self.registry, self.store, self.machine), rules)
+        local = LocalModels(self.runtimes, self.registry, self.store, self.machine)
+        models = ClientModels(self.registry, local, rules)
+        told = Sources(
+            Models(self.registry),
+            StoredVersions(self.store, self.registry, local, self.check_floor),
+            self.statistics,
+            lambda: self.health.state == "READY",
+            self.settings.inference.lanes,
+        )
         runtime_dir.mkdir(parents=True, exist_ok=True)
         self.control: RpcServer = control_server(
-            runtime_dir, [OperatorService(self.operator, self.inspector, self.events).as_service()]
+            runtime_dir,
+            [
+                OperatorService(self.operator, self.inspector, self.events).as_service(),
+                RepositoryService(told).as_service(),
+            ],
         )
         protocols = (
             InspectionService(self.inspector),
             SageMakerService(models, self.data_plane, self.captures),
             LookoutService(Components(self.registry, self.mappings.served), self.inspector),
+            InferenceService(told, self.data_plane, streams=self.settings.rpc.threads // 2),
         )
         self.data: RpcServer = data_server(
             self.settings.rpc, runtime_dir, [protocol.as_service() for protocol in protocols]
         )
+
+        answers = FastService(self.data_plane, self.inspector)
+        self.fast: FastServer = fast_server(answers, runtime_dir, calls=self.settings.rpc.threads)
 
     def _is_known(self, model: str) -> bool:
         # Asked for every inspection, so nothing is read here.

@@ -23,8 +23,13 @@ def from_call(error: grpc.RpcError, target: str) -> AgentError:
     message = call.details() or "no reason given"
     kind, word = details.get(CLASS_KEY, ""), details.get(CODE_KEY, "")
     if kind in _CLASSES and word in Code.__members__:
-        return _CLASSES[kind](Code[word], message.removeprefix(f"{word}: "))
+        return from_words(kind, word, message.removeprefix(f"{word}: "))
     return InferenceError(*_plain(call.code(), message, target))
+
+
+def from_words(kind: str, word: str, message: str) -> AgentError:
+    """Return what the agent raised, by the class and the code that it tells; a stranger's is INTERNAL."""
+    return _CLASSES.get(kind, InferenceError)(Code.__members__.get(word, Code.INTERNAL), message)
 
 
 def _plain(status: grpc.StatusCode, message: str, target: str) -> tuple[Code, str]:

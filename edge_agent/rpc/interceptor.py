@@ -10,7 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 
@@ -24,6 +24,7 @@ _REFLECTION = "/grpc.reflection."
 # The caller's own doing, or everyday life under load: told only to whoever wants to know everything.
 _OWN_FAULTS = frozenset({Code.INTERNAL, Code.UNAVAILABLE})
 
+T = TypeVar("T")
 Handler = Any
 Continuation = Callable[[grpc.HandlerCallDetails], Handler]
 
@@ -118,6 +119,25 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
         names = {name.decode("utf-8", "replace") for name in peer.get("x509_common_name", ())}
         if not names & self._clients:
             raise InferenceError(Code.PERMISSION_DENIED, f"{', '.join(sorted(names)) or 'nobody'} may not call here")
+
+
+def attempt(method: str, call: Callable[[], T]) -> T | AgentError:
+    """Answer one call of a protocol that is not gRPC's, guarded and counted like every other.
+
+    Returns:
+        What ``call`` returns, or its error.
+    """
+    started = time.monotonic()
+    answer: T | AgentError
+    with metrics.call_in_flight(method):
+        try:
+            answer = call()
+        except AgentError as exc:
+            answer = exc
+        except Exception:  # noqa: BLE001 - see the module's docstring
+            answer = _fault(method)
+    _end(method, answer if isinstance(answer, AgentError) else None, time.monotonic() - started)
+    return answer
 
 
 def _guarded(method: str, answers: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
