@@ -5,6 +5,7 @@ import grp
 import logging
 import os
 import socket
+import ssl
 import stat
 from pathlib import Path
 
@@ -86,8 +87,32 @@ def tls_credentials(rpc: Rpc) -> grpc.ServerCredentials | None:
         raise ConfigError(
             Code.CONFIG_INVALID, f"rpc.tls: expected all of {', '.join(wanted)}, no {', '.join(missing)} came"
         )
+    if not all(name.strip() for name in tls.clients):
+        raise ConfigError(Code.CONFIG_INVALID, "rpc.tls: expected clients to be common names, came an empty one")
     pairs = [(_read(tls.private_key), _read(tls.certificate))]
-    return grpc.ssl_server_credentials(pairs, _read(tls.client_ca), require_client_auth=True)
+    authority = _read(tls.client_ca)
+    _check_usable(tls)
+    return grpc.ssl_server_credentials(pairs, authority, require_client_auth=True)
+
+
+def _check_usable(tls: RpcTls) -> None:
+    """Refuse files that gRPC would take without a word, and then answer nobody.
+
+    Raises:
+        ConfigError: the certificate and the key do not belong together, or something is not PEM.
+    """
+    assert tls.certificate is not None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(tls.certificate, tls.private_key, password="")
+    except (ssl.SSLError, ValueError) as exc:
+        message = f"rpc.tls: expected a certificate in {tls.certificate} and its key in {tls.private_key}, PEM: {exc}"
+        raise ConfigError(Code.CONFIG_INVALID, message) from exc
+    try:
+        context.load_verify_locations(tls.client_ca)
+    except (ssl.SSLError, ValueError) as exc:
+        message = f"rpc.tls: expected an authority's certificate in {tls.client_ca}, PEM: {exc}"
+        raise ConfigError(Code.CONFIG_INVALID, message) from exc
 
 
 def _read(path: Path | None) -> bytes:

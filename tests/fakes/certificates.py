@@ -34,13 +34,13 @@ class Authority:
         self.ca = directory / "ca.pem"
         self.ca.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str) -> Pair:
+    def issue(self, name: str, *, expired: bool = False) -> Pair:
         """Return a certificate for ``name``, good for a server on loopback and for a client."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName(
             [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         )
-        certificate = _builder(_name(name), self._name, key).add_extension(names, critical=False)
+        certificate = _builder(_name(name), self._name, key, expired=expired).add_extension(names, critical=False)
         pair = Pair(self.directory / f"{name}.pem", self.directory / f"{name}.key")
         signed = certificate.sign(self._key, hashes.SHA256())
         pair.certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
@@ -59,8 +59,10 @@ def _name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    now = dt.datetime.now(dt.timezone.utc)
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, *, expired: bool = False
+) -> x509.CertificateBuilder:
+    now = dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=3 if expired else 0)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
