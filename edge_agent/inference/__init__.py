@@ -13,6 +13,7 @@ from edge_agent.inference.opening import open_session
 from edge_agent.inference.registry import Registry
 from edge_agent.inference.runtimes.table import RuntimeInfo, available_runtimes
 from edge_agent.inference.session import Inspected, Priority, Session, SessionState, Tensors
+from edge_agent.inference.statistics import Statistics
 
 __all__ = [
     "Answered",
@@ -26,6 +27,7 @@ __all__ = [
     "RuntimeInfo",
     "Session",
     "SessionState",
+    "Statistics",
     "Tensors",
     "Watcher",
     "available_runtimes",

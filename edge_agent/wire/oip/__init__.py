@@ -1,0 +1,1 @@
+"""The Open Inference Protocol's tensors, and what it tells of models. Pure."""
