@@ -282,8 +282,7 @@ class IsolatedSession(LendingSession):
 
 def _placed(request: LentRequest, parcel: Parcel) -> tuple[tuple[Place, ...], float, float]:
     """Return where the worker says that it put the outputs, and when computing them began and ended."""
-    began, ended = map(float, parcel.message["computed"])
-    return request.checked(parcel.message["placed"]), began, ended
+    return request.checked(parcel), *parcel.times
 
 
 def _outputs(parcel: Parcel) -> tuple[Outputs, float, float]:

@@ -42,6 +42,12 @@ class Holder(Protocol):
         """Let the other side forget it; never waits, never fails."""
 
 
+class Told(Protocol):
+    """What a worker answers; the same answer is the same object, and never changes."""
+
+    message: dict[str, Any]
+
+
 class Place(NamedTuple):
     """A tensor in a lent segment."""
 
@@ -191,6 +197,8 @@ class LentRequest:
             raise InferenceError(Code.INVALID_ARGUMENT, "expected inputs with different names, came one twice")
         message = {"do": "lent", "segment": segment.number, "tensors": self.inputs, "room": room}
         self._message = _encode([message, []]).encode()
+        # An answer that a lane knows again was checked before.
+        self._told: tuple[Told | None, tuple[Place, ...]] = (None, ())
 
     def send(self, lane: Any) -> None:
         """Ask the worker behind a lane, which is handed the segment if it does not have it yet.
@@ -217,12 +225,17 @@ class LentRequest:
         """
         return write_outputs(self.segment, outputs, self.room)
 
-    def checked(self, places: Sequence[Sequence[Any]]) -> tuple[Place, ...]:
+    def checked(self, parcel: Told) -> tuple[Place, ...]:
         """Return what a worker tells of the outputs that it wrote.
 
         Raises:
-            ValueError: it cannot be so.
+            KeyError, TypeError, ValueError: it cannot be so.
         """
+        if parcel is not self._told[0]:
+            self._told = (parcel, self._read_places(parcel.message["placed"]))
+        return self._told[1]
+
+    def _read_places(self, places: Sequence[Sequence[Any]]) -> tuple[Place, ...]:
         told = tuple(Place(str(n), str(d), tuple(map(int, s)), int(o), int(b)) for n, d, s, o, b in places)
         begin, size_bytes = self.room
         for place in told:

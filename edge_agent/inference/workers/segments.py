@@ -15,6 +15,7 @@ import mmap
 import os
 import select
 import socket
+import struct
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -40,6 +41,9 @@ _ALIGNMENT = 64
 _SEGMENT_FOLLOWS = b"segment"
 # Clients' segments, by number: lent to the worker, and given back.
 _LENT, _GIVEN_BACK = b"lent ", b"back "
+# Before an answer that is the same each time, to the byte: two times, which are not.
+_TIMED = b"t"
+_TIMES = struct.Struct("=dd")
 # Forms of tensors that one side remembers; a caller with more of them only pays for the encoding again.
 _KNOWN_LIMIT = 64
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -112,6 +116,8 @@ class Parcel:
     def __init__(self, message: dict[str, Any], blobs: list[memoryview]) -> None:
         self.message = message
         self.blobs = blobs
+        # Of ``send_timed``: when computing the answer began and ended.
+        self.times = (0.0, 0.0)
 
     @cached_property
     def tensors(self) -> dict[str, NDArray[Any]]:
@@ -202,9 +208,11 @@ class Endpoint:
             ConnectionError: the other side is gone, or sent what is no message.
         """
         content = self._next(timeout_s)
-        while not content.startswith(b"["):
+        while not content.startswith((b"[", _TIMED)):
             self._take(content)
             content = self._next(timeout_s)
+        if content.startswith(_TIMED):
+            return self._timed(content)
         return self._known.get(content) or self._open(content)
 
     def lend(self, segment: LentSegment) -> None:
@@ -239,12 +247,20 @@ class Endpoint:
         return segment
 
     def send_encoded(self, content: bytes) -> None:
-        """Send a message that was encoded before.
+        """Send a message that was ``encoded`` before.
 
         Raises:
             ConnectionError: the other side is gone.
         """
         self._socket.send(content)
+
+    def send_timed(self, content: bytes, began: float, ended: float) -> None:
+        """Send a message that was ``encoded`` before, and when computing what it tells began and ended.
+
+        Raises:
+            ConnectionError: the other side is gone.
+        """
+        self._socket.send(_TIMED + _TIMES.pack(began, ended) + content)
 
     def close(self) -> None:
         """Close the socket and drop both segments."""
@@ -273,6 +289,15 @@ class Endpoint:
                 _remember(self._known, content, parcel)
         except (ValueError, TypeError) as exc:
             raise ConnectionError(f"expected a message, {exc}") from exc
+        return parcel
+
+    def _timed(self, content: bytes) -> Parcel:
+        body = content[1 + _TIMES.size :]
+        parcel = self._known.get(body)
+        if parcel is None:
+            parcel = self._open(body)
+            _remember(self._known, body, parcel)
+        parcel.times = _TIMES.unpack_from(content, 1)
         return parcel
 
     def _next(self, timeout_s: float | None) -> bytes:
@@ -328,6 +353,11 @@ class Endpoint:
         if self._foreign is None:
             raise ConnectionError("expected a segment before the first bytes, came none")
         return self._foreign.read(offset, size_bytes)
+
+
+def encoded(message: dict[str, Any]) -> bytes:
+    """Return a message that carries no bytes, for ``send_encoded`` and ``send_timed``."""
+    return _encode([message, []]).encode()
 
 
 def _flat(blob: Blob) -> NDArray[np.uint8]:
