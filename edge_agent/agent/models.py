@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from edge_agent.config import Settings
-from edge_agent.errors import ActivationError, AgentError, StorageError
+from edge_agent.errors import ActivationError, AgentError, Code, StorageError
 from edge_agent.formats import Manifest, ModelsConfig, ModelStatus
 from edge_agent.inference import (
     Builder,
@@ -76,7 +76,13 @@ class Runtimes:
         return open_session(directory, manifest, self._options, engines=self._engines, on_restart=restarted)
 
     def try_golden(self, session: Session, directory: Path) -> GoldenReport:
-        """Ask the golden samples."""
+        """Ask the golden samples, of what runs on what was wanted.
+
+        Raises:
+            ActivationError: GOLDEN_MISMATCH; LOAD_FAILED, also where it runs on something else.
+        """
+        if session.fallback and self._options.fallback == "refuse":
+            raise ActivationError(Code.LOAD_FAILED, f"{session.manifest.model_version}: {session.fallback}")
         return try_golden(session, directory)
 
     def prune(self, keep: Sequence[Manifest]) -> None:
@@ -180,7 +186,8 @@ def _describe(
     signed = manifest.decision.threshold
     return ModelStatus(
         active=manifest.version,
-        state={"READY": "READY", "LOADING": "LOADING"}.get(session.state, "UNAVAILABLE"),
+        state=_state(session),
+        message=session.fallback,
         runtime=manifest.runtime.name,
         provider=session.provider,
         memory_bytes=session.memory_bytes,
@@ -189,6 +196,12 @@ def _describe(
         signed_threshold=signed,
         **common,
     )
+
+
+def _state(session: Session) -> str:
+    if session.state != "READY":
+        return "LOADING" if session.state == "LOADING" else "UNAVAILABLE"
+    return "DEGRADED" if session.fallback else "READY"
 
 
 def _threshold_in_force(version: str, committed: Committed | None, signed: float) -> float:

@@ -5,7 +5,7 @@ import platform
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -32,7 +32,7 @@ from edge_agent.deployment.states import State
 from edge_agent.deployment.steps.packaged import Packages, package_root
 from edge_agent.deployment.steps.table import Steps
 from edge_agent.errors import Code, ConfigError, RefusedError, StorageError
-from edge_agent.formats import ClockStatus, InspectedFrame, Manifest, ModelsChanged
+from edge_agent.formats import ClockStatus, InspectedFrame, Manifest, ModelsChanged, ModelStatus
 from edge_agent.inference import DataPlane, Registry, Statistics, available_runtimes
 from edge_agent.inspection import Inspector, RecentFrames, ResultCounter
 from edge_agent.jobs import JobsClient, Outbox
@@ -348,6 +348,15 @@ class Parts:
         models = self.operator.models()
         self.events.publish(ModelsChanged(models=models))
         metrics.show_models((m.name, m.active or "", m.state, m.memory_bytes) for m in models)
+        self._show_fallbacks(models)
+
+    def _show_fallbacks(self, models: Sequence[ModelStatus]) -> None:
+        """Tell of models that something else executes than wanted; they answer, and the agent is DEGRADED."""
+        metrics.show_fallbacks((m.name, m.active or "", m.state == "DEGRADED") for m in models if m.provider)
+        before = self.health.status().message
+        self.health.note("providers", "; ".join(f"{m.name}: {m.message}" for m in models if m.state == "DEGRADED"))
+        if self.health.status().message != before:
+            self.events.publish(self.health.status())
 
 
 def rebuilt(kind: Callable[[Path], T], path: Path) -> T:

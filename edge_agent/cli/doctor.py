@@ -89,7 +89,8 @@ def _agent(where: Places) -> Iterator[Finding]:
     )
     for model in status.models:
         healthy = model.state == "READY"
-        yield Finding(f"model {model.name}", OK if healthy else WARN, f"{model.active or 'no version'} {model.state}")
+        told = f"{model.active or 'no version'} {model.state} {model.message}".strip()
+        yield Finding(f"model {model.name}", OK if healthy else WARN, told)
     if not status.clock.trusted:
         yield Finding("clock", BAD, "it contradicts what was signed; installs wait for it")
 

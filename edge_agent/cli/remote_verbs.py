@@ -168,6 +168,8 @@ def _status_lines(answer: Status) -> Iterator[str]:
         yield f"  {agent.message}"
     for model in answer.models:
         yield f"model {model.name}: {model.active or 'none'} {model.state}, before it {model.previous or 'none'}"
+        if model.message:
+            yield f"  {model.message}"
     if answer.deployment:
         yield from deployment_words.lines(answer.deployment)
     yield f"inspected: {counts.ok} OK, {counts.ng} NG, {counts.no_result} NO RESULT"

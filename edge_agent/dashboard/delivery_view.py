@@ -54,6 +54,7 @@ def model_view(model: ModelStatus, words: Words) -> View:
         "testid": f"model-{model.name}-version",
         "state": model.state,
         "state_word": words.or_as_is("model", model.state),
+        "message": model.message,
         "active": model.active or NOTHING,
         "previous": model.previous or NOTHING,
         "staged": model.staged or NOTHING,

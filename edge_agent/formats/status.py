@@ -24,7 +24,8 @@ class ModelStatus(Document):
     active: str | None = None
     previous: str | None = None
     staged: str | None = None
-    state: str = Field(description="READY, LOADING, UNAVAILABLE or MISSING")
+    state: str = Field(description="READY, DEGRADED (it answers, but not as wanted), LOADING, UNAVAILABLE or MISSING")
+    message: str = Field("", description="what is wrong with it: say, it runs on the CPU in place of the GPU")
     runtime: str = ""
     provider: str = ""
     memory_bytes: int = 0

@@ -50,6 +50,7 @@ class InlineSession:
             manifest, source, threads=options.threads, providers=options.providers
         )
         self._provider = self._execution.provider
+        self._fallback = self._execution.fallback
         self._memory_bytes = len(source.content)
         self._lanes = Lanes[int](options.queue)
         self._lanes.add([*range(options.lanes)])
@@ -63,6 +64,11 @@ class InlineSession:
     def provider(self) -> str:
         """Return what executes it, as the runtime names it."""
         return self._provider
+
+    @property
+    def fallback(self) -> str:
+        """Return what should have executed it instead; empty where all is as wanted."""
+        return self._fallback
 
     @property
     def memory_bytes(self) -> int:

@@ -77,6 +77,10 @@ class Session(Protocol):
         """Return what executes it, as the runtime names it."""
 
     @property
+    def fallback(self) -> str:
+        """Return what should have executed it instead, and why it does not; empty where all is as wanted."""
+
+    @property
     def memory_bytes(self) -> int:
         """Return the resident bytes that the version takes; 0 where that cannot be told."""
 

@@ -136,6 +136,9 @@ _FAULTS = _counter("faults", "Calls that ended in a fault of the agent")
 _INSPECTIONS = _counter("inspections", "Inspected frames by verdict", ("verdict",))
 _MODELS = _gauge("model_info", "Model versions by state; 1 for the one it is in", (*_MODEL, "state"))
 _MEMORY = _gauge("worker_memory_bytes", "Resident memory of a version's worker", _MODEL)
+_FALLBACKS = _gauge(
+    "provider_fallback", "1 where a model is not executed by what was wanted, say the CPU in place of the GPU", _MODEL
+)
 _RESTARTS = _counter("worker_restarts", "Workers that died or hung and were replaced", _MODEL)
 _SWAPS = _counter("swaps", "Activations of another version", ("model",))
 _SHADOW = _counter("shadow_comparisons", "Live requests that a candidate answered too", ("model", "agreed"))
@@ -208,6 +211,13 @@ def show_models(models: Iterable[tuple[str, str, str, int]]) -> None:
     for name, version, state, memory_bytes in models:
         _MODELS.labels(name, version, state).set(1)
         _MEMORY.labels(name, version).set(memory_bytes)
+
+
+def show_fallbacks(models: Iterable[tuple[str, str, bool]]) -> None:
+    """Show name and version of every loaded version, and whether something else executes it than wanted."""
+    _FALLBACKS.clear()
+    for name, version, fell_back in models:
+        _FALLBACKS.labels(name, version).set(fell_back)
 
 
 def count_worker_restart(model: str, version: str) -> None:

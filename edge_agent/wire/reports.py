@@ -53,6 +53,7 @@ def model_from_proto(message: pb.ModelStatus) -> ModelStatus:
         previous=message.previous or None,
         staged=message.staged or None,
         state=message.state,
+        message=message.message,
         runtime=message.runtime,
         provider=message.provider,
         memory_bytes=message.memory_bytes,

@@ -89,6 +89,7 @@ class FakeSession:
         self.memory_bytes = manifest.requires.memory_bytes or 1
         self.state = "READY"
         self.restarts = 0
+        self.fallback = ""
 
     def close(self) -> None:
         self.state = "CLOSED"

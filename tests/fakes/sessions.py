@@ -18,6 +18,7 @@ class FakeSession:
     """Answers ``answer`` with its version's number; ``gate`` holds requests while it is cleared."""
 
     provider = "none"
+    fallback = ""
     memory_bytes = 1000
     restarts = 0
 

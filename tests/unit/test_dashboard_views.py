@@ -50,6 +50,15 @@ def test_now_tells_the_verdict_the_picture_and_each_models_part_in_it() -> None:
     assert card["answered"] == ""
 
 
+def test_a_model_that_something_else_executes_than_wanted_says_so_on_both_pages() -> None:
+    why = "expected CUDAExecutionProvider, it runs on CPUExecutionProvider: no GPU"
+    model = a_model("unet", "2").model_copy(update={"state": "DEGRADED", "message": why})
+    (shown,) = models_view(snapshot(models=(model,)), EN, 100.0)["models"]
+    assert (shown["state"], shown["state_word"], shown["message"]) == ("DEGRADED", "Degraded", why)
+    (card,) = now_view(snapshot(models=(model,)), DE, 100.0)["cards"]
+    assert card["trouble"] == "Eingeschränkt"
+
+
 def test_without_a_frame_the_page_waits_and_never_says_ok() -> None:
     view = now_view(snapshot(models=(a_model("unet", "1"),)), EN, 100.0)
     assert (view["verdict"], view["word"], view["frame"]) == ("NONE", "WAITING", None)

@@ -95,6 +95,11 @@ class IsolatedSession(LendingSession):
         return self._supervisor.provider
 
     @property
+    def fallback(self) -> str:
+        """Return what should have executed it instead; empty where all is as wanted."""
+        return self._supervisor.fallback
+
+    @property
     def restarts(self) -> int:
         """Return how often the worker was replaced."""
         return self._supervisor.restarts

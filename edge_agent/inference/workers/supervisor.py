@@ -48,6 +48,7 @@ class Supervisor:
         self._failure: AgentError | None = None
         self._thread = Watched(f"worker-{order.manifest['model']}", self._run)
         self.provider = ""
+        self.fallback = ""
         self.process_id: int | None = None
         self.restarts = 0
         self.ready = False
@@ -129,7 +130,8 @@ class Supervisor:
         try:
             worker.order(self._order)
             self._await(worker)
-            self.provider = str(worker.answer()["provider"])
+            told = worker.answer()
+            self.provider, self.fallback = str(told["provider"]), str(told["fallback"])
         except (ActivationError, OSError, _Ended) as exc:
             how = worker.end()
             for lane in worker.lanes:
