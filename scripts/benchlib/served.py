@@ -7,13 +7,20 @@ stdout.
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from edge_agent.config import Inference, Rpc
-from edge_agent.errors import ActivationError
-from edge_agent.formats import Manifest, TensorCapture, parse
+from edge_agent.errors import ActivationError, Code, InferenceError
+from edge_agent.formats import Manifest, ModelVersion, TensorCapture, parse
 from edge_agent.inference import DataPlane, Registry, open_session, raise_thresholds
+from edge_agent.inference.statistics import Statistics
+from edge_agent.rpc.fast.server import FastServer, fast_server
+from edge_agent.rpc.fast.service import FastService
+from edge_agent.rpc.oip.description import Sources
+from edge_agent.rpc.oip.models import Models
+from edge_agent.rpc.oip.service import InferenceService
 from edge_agent.rpc.sagemaker.models import ClientModels, LoadRules
 from edge_agent.rpc.sagemaker.service import SageMakerService
 from edge_agent.rpc.server import RpcServer
@@ -32,6 +39,22 @@ class _NoCaptures:
         """Know nothing."""
 
 
+class _NoVersions:
+    """No version is stored: a measurement opens its own."""
+
+    def installed(self) -> Sequence[ModelVersion]:
+        """Return none."""
+        return ()
+
+    def load(self, model: str, version: str | None) -> ModelVersion:
+        """Refuse; the data plane never asks."""
+        raise InferenceError(Code.FAILED_PRECONDITION, f"{model} {version}: expected an order on stdin")
+
+    def unload(self, model: str) -> None:
+        """Refuse; the data plane never asks."""
+        raise InferenceError(Code.FAILED_PRECONDITION, f"{model}: expected an order on stdin")
+
+
 class Served:
     """A registry behind a unix socket, and TCP where a port is given, told by lines what to load."""
 
@@ -40,12 +63,22 @@ class Served:
         self._directory = directory
         self._registry = Registry()
         models = ClientModels(self._registry, None, LoadRules(directory, lambda _digest: False))
-        servicer = SageMakerService(models, DataPlane(self._registry), _NoCaptures())
-        self._server = RpcServer([servicer.as_service()], threads=_THREADS)
+        data_plane = DataPlane(self._registry)
+        statistics = Statistics()
+        data_plane.watch(statistics.count)  # as the agent's does
+        sources = Sources(Models(self._registry), _NoVersions(), statistics, lambda: True, 1)
+        protocols = (
+            SageMakerService(models, data_plane, _NoCaptures()),
+            InferenceService(sources, data_plane, streams=1),
+        )
+        self._server = RpcServer([protocol.as_service() for protocol in protocols], threads=_THREADS)
         self._server.listen_on(directory / "agent.sock", "")
         if port:
             self._server.listen_on_tcp(Rpc(tcp=f"127.0.0.1:{port}"))
         self._server.start()
+        # Nothing is inspected here: tensors only.
+        self._fast: FastServer = fast_server(FastService(data_plane, None), directory, calls=_THREADS)
+        self._fast.start()
 
     def load(self, version: str, lanes: int) -> dict[str, Any]:
         """Open a version, put it in front, and retire what it replaced."""
@@ -71,6 +104,7 @@ class Served:
 
     def close(self) -> None:
         """End server and workers."""
+        self._fast.stop(1.0)
         self._server.stop(1.0)
         self._registry.close()
 

@@ -97,6 +97,7 @@ def measure_models(setting: Setting) -> Figures:
             calls = {
                 "in_process": lambda inline=inline, tensors=tensors: inline.infer(tensors, timeout_s=30),
                 "worker": lambda isolated=isolated, tensors=tensors: isolated.infer(tensors, timeout_s=30),
+                "fast": caller.by_fast_path,
                 "shm": caller.by_shared_memory,
                 "bytes": caller.by_bytes,
             }
@@ -115,12 +116,13 @@ def measure_null(setting: Setting) -> Figures:
         calls: dict[str, Callable[[], object]] = {
             "in_process": lambda: inline.infer(tensors, timeout_s=30),
             "worker": lambda: isolated.infer(tensors, timeout_s=30),
+            "fast": caller.by_fast_path,
             "shm": caller.by_shared_memory,
             "bytes": caller.by_bytes,
         }
         taken = interleaved(calls, block=100, rounds=15)
-    figures: Figures = {f"null_rpc_ms_602k_{way}": _rounded(np.median(taken[way])) for way in ("bytes", "shm")}
-    figures |= {f"null_rpc_ms_602k_{way}_p10": _rounded(_p10(taken[way])) for way in ("bytes", "shm")}
+    figures: Figures = {f"null_rpc_ms_602k_{way}": _rounded(np.median(taken[way])) for way in ("fast", "bytes", "shm")}
+    figures |= {f"null_rpc_ms_602k_{way}_p10": _rounded(_p10(taken[way])) for way in ("fast", "bytes", "shm")}
     figures["handover_ms_602k"] = _rounded(np.median(taken["worker"]) - np.median(taken["in_process"]))
     figures["handover_ms_602k_p10"] = _rounded(_p10(taken["worker"]) - _p10(taken["in_process"]))
     return figures
