@@ -8,14 +8,21 @@ Names of properties and calls are those of OpenVINO's Python API, docs.openvino.
 ``openvino.InferRequest.infer``. On a GPU it was never run: untested on hardware.
 """
 
+import sys
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
+
+# Importing the library sends an event to its maker's statistics (openvino/tools/ovc/__init__.py); where its
+# package for that cannot be imported, it takes a stub that sends nothing. A device on a line sends nothing.
+if "openvino_telemetry" not in sys.modules:
+    sys.modules["openvino_telemetry"] = cast("Any", None)
+
+import openvino as ov
 
 from edge_agent.errors import ActivationError, Code, InferenceError
 from edge_agent.formats import DType, TensorSpec
@@ -115,7 +122,11 @@ def build(source: Source, target: Path, tuning: Tuning) -> None:
 
 def providers() -> tuple[str, ...]:
     """Return the devices of this machine, the preferred first."""
-    return tuple(sorted(ov.Core().available_devices, key=lambda name: name != CPU))
+    return tuple(sorted(_devices(), key=lambda name: name != CPU))
+
+
+def _devices() -> tuple[str, ...]:
+    return tuple(ov.Core().available_devices)
 
 
 def _compile(core: ov.Core, source: Source, device: str, tuning: Tuning) -> ov.CompiledModel:
@@ -136,7 +147,7 @@ def _properties(device: str, tuning: Tuning) -> dict[str, Any]:
 def _device(wanted: Iterable[str]) -> tuple[str, str]:
     """Return what executes here, and what was wanted instead."""
     ours = [name for name in wanted if name in (CPU, GPU)]
-    here = ov.Core().available_devices
+    here = _devices()
     found = next((name for name in ours if _is_here(name, here)), CPU)
     if not ours or found == ours[0]:
         return found, ""
