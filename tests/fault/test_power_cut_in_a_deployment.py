@@ -6,15 +6,17 @@ and stops. From the recording every state is made that dropping unsynced changes
 names included, and a real agent starts on it, next to a cloud that remembers what it was told by that moment.
 
 By default a sample of the states; ``EDGE_TEST_SWEEP=1`` takes every subset of up to twelve pending changes and a
-thousand of each larger set, and starts an agent on all that a reader can tell apart.
+thousand of each larger set, and starts an agent on all that a reader can tell apart: some 16,000 disks, hours.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
-import queue
 import random
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,24 +31,37 @@ SEED = int(os.environ.get("EDGE_TEST_SEED", "15"))
 SAMPLE = {"deploy": 80, "start": 30}
 # Calls and distinct disks below which something was not seen.
 LEAST = {"deploy": (200, 60), "start": (20, 5)}
+TELL_EVERY = 500
 
 
-def survived(replay: Replay, sweeps: list[Sweep], home: Path, lefts: list[Left]) -> list[str]:
-    """Start a device on each state; return what is wrong."""
-    idle: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for number in range(len(sweeps)):
-        idle.put(number)
+def survived(
+    replay: Replay, sweeps: list[Sweep], home: Path, lefts: Iterator[Left], tell: Callable[[int], None]
+) -> tuple[int, list[str]]:
+    """Start a device on each state; return how many there were and what is wrong.
 
-    def run(left: Left) -> list[str]:
-        number = idle.get()
-        try:
-            problems = replay.survive(left, home / f"after-{number}", sweeps[number])
-        finally:
-            idle.put(number)
-        return [f"moment {left.moment}: {problem[-3000:]}" for problem in problems]
+    Each sweep takes its next state when it is done with one: all of them at once would not fit into memory.
+    """
+    taking = threading.Lock()
+    problems: list[str] = []
+    taken = itertools.count(1)
+
+    def take() -> Left | None:
+        with taking:
+            left = next(lefts, None)
+            if left is not None:
+                tell(next(taken))
+            return left
+
+    def run(number: int) -> int:
+        count = 0
+        while (left := take()) is not None:
+            found = replay.survive(left, home / f"after-{number}", sweeps[number])
+            problems.extend(f"moment {left.moment}: {problem[-3000:]}" for problem in found)
+            count += 1
+        return count
 
     with ThreadPoolExecutor(len(sweeps)) as pool:
-        return [problem for problems in pool.map(run, lefts) for problem in problems]
+        return sum(pool.map(run, range(len(sweeps)))), problems
 
 
 @pytest.mark.timeout(14_400 if SWEEP else 900)
@@ -63,12 +78,19 @@ def test_power_cut_at_any_moment_leaves_a_disk_on_which_the_table_holds(
         place = sweeps[0].killed(synced[-4], f"recorded-{story}")
     replay = Replay(sweeps[0], place, {"deploy": "deploy", "start": "begin"}[story], home)
     rng = random.Random(SEED)
-    lefts = list(replay.every(rng) if SWEEP else replay.some(rng, SAMPLE[story]))
-    with capsys.disabled():
-        sys.stdout.write(f"\n{story}: {replay.calls} calls, {len(lefts)} disks, seed {SEED} (EDGE_TEST_SEED) ")
-        sys.stdout.flush()
-    problems = survived(replay, sweeps, home, lefts)
+    lefts = replay.every(rng) if SWEEP else replay.some(rng, SAMPLE[story])
+
+    def say(words: str) -> None:
+        with capsys.disabled():
+            sys.stdout.write(words)
+            sys.stdout.flush()
+
+    say(f"\n{story}: {replay.calls} calls, seed {SEED} (EDGE_TEST_SEED) ")
+    count, problems = survived(
+        replay, sweeps, home, lefts, lambda number: say(f"\n{number} ") if number % TELL_EVERY == 0 else None
+    )
+    say(f"\n{count} disks, {len(problems)} problems ")
     assert not problems, "\n".join(problems[:20])
     calls, disks = LEAST[story]
     assert replay.calls >= calls
-    assert len(lefts) >= disks
+    assert count >= disks
