@@ -12,6 +12,11 @@ _libc.shmat.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
 _libc.shmdt.argtypes = (ctypes.c_void_p,)
 
 
+def remove_segment(segment_id: int) -> None:
+    """Remove a segment that its maker left."""
+    assert _libc.shmctl(segment_id, _IPC_RMID, None) == 0
+
+
 class SystemV:
     """A segment that holds ``content``, removed at the end of the block."""
 
@@ -42,4 +47,4 @@ class SystemV:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        _libc.shmctl(self.id, _IPC_RMID, None)
+        remove_segment(self.id)
