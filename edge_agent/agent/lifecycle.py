@@ -17,7 +17,7 @@ from edge_agent.inference import raise_thresholds
 from edge_agent.storage import durable
 from edge_agent.storage.lock import StateLock
 from edge_agent.store import Committed, Generation, check_layout
-from edge_agent.telemetry import logs
+from edge_agent.telemetry import logs, metrics
 from edge_agent.telemetry.metrics import MetricsServer
 from edge_agent.telemetry.notify import Notifier, watchdog
 from edge_agent.telemetry.threads import Watched
@@ -103,6 +103,7 @@ class _Process:
         parts.data.start()
         parts.fast.start()
         if parts.settings.telemetry.metrics:
+            metrics.refresh_with(parts.refresh_figures)
             self._metrics = MetricsServer(parts.settings.telemetry.metrics)
         self._load(generation)
         parts.captures.start()
@@ -142,6 +143,9 @@ class _Process:
             parts.jobs.stop()
         self._deployer.stop(timeout_s=10.0)
         self._upkeep.stop(timeout_s=10.0)
+        if self._metrics is not None:
+            self._metrics.close()
+            metrics.stop_refreshing(parts.refresh_figures)
         parts.events.close()
         parts.fast.stop(_GRACE_S)
         parts.data.stop(_GRACE_S)
@@ -152,8 +156,6 @@ class _Process:
         parts.counts.close()
         parts.registry.close()
         parts.journal.close()
-        if self._metrics is not None:
-            self._metrics.close()
         if self._watchdog is not None:
             self._watchdog.stop()
         _log.info("stopped", extra={"action": "stopped"})

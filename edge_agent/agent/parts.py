@@ -338,6 +338,16 @@ class Parts:
             message = f"release {manifest.release_seq} was revoked: releases below {floor} may not run"
             raise RefusedError(Code.BELOW_FLOOR, message)
 
+    def refresh_figures(self) -> None:
+        """Tell the figures that change without anybody doing anything.
+
+        Raises:
+            StorageError: the captures could not be counted.
+        """
+        loaded = ((session.manifest.model_version, session.memory_bytes) for session in self.registry.loaded())
+        metrics.show_workers((*version, memory_bytes) for version, memory_bytes in loaded)
+        self.captures.status()
+
     def show_models(self) -> None:
         """Tell everyone what answers now.
 
@@ -347,7 +357,7 @@ class Parts:
         self.look_at_committed()
         models = self.operator.models()
         self.events.publish(ModelsChanged(models=models))
-        metrics.show_models((m.name, m.active or "", m.state, m.memory_bytes) for m in models)
+        metrics.show_models((m.name, m.active or "", m.state) for m in models)
         self._show_fallbacks(models)
 
     def _show_fallbacks(self, models: Sequence[ModelStatus]) -> None:

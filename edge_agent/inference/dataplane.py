@@ -163,7 +163,8 @@ class DataPlane:
             model = session.manifest.model_version
             _note_alias(name, model)
             try:
-                answer = ask(session, timeout_s - (time.monotonic() - started))
+                with metrics.request_in_flight(model.name):
+                    answer = ask(session, timeout_s - (time.monotonic() - started))
             except InferenceError as exc:
                 self._tell(Answered(model, tensors, picture, None, exc, _since(started)), watched=watched)
                 raise
@@ -185,13 +186,23 @@ def _measure(answered: Answered) -> None:
     total_s = answered.milliseconds / 1000
     inspected = answered.answer
     if isinstance(inspected, Inspected):
-        times = (inspected.queue_ms, inspected.decode_ms, inspected.compute_ms)
-        queue_s, decode_s, compute_s = (milliseconds / 1000 for milliseconds in times)
-        durations = metrics.Durations(total_s, queue_s=queue_s, decode_s=decode_s, compute_s=compute_s)
+        times = (inspected.queue_ms, inspected.decode_ms, inspected.preprocess_ms, inspected.compute_ms)
+        durations = metrics.Durations(total_s, *(milliseconds / 1000 for milliseconds in times))
     else:
         spent = inspected.times if isinstance(inspected, Outputs | Placed) else Times()
-        durations = metrics.Durations(total_s, queue_s=spent.queue_s, compute_s=spent.compute_s)
-    metrics.observe_request(name, version, durations)
+        durations = metrics.Durations(
+            total_s,
+            queue_s=spent.queue_s,
+            preprocess_s=spent.input_s,
+            compute_s=spent.compute_s,
+            output_s=spent.output_s,
+        )
+    metrics.observe_request(name, version, durations, inferences=_batch_size(answered))
+
+
+def _batch_size(answered: Answered) -> int:
+    first = next(iter(answered.tensors.values()), None) if answered.tensors else None
+    return first.shape[0] if first is not None and first.ndim else 1
 
 
 def _note_alias(name: str, model: ModelVersion) -> None:

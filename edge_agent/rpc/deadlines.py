@@ -5,8 +5,8 @@ import grpc
 # Without a deadline gRPC tells a time far beyond any that a caller means.
 _NO_DEADLINE_S = 86_400.0
 # An answer needs time to get back: NO_RESULT with its reason is worth more than a call that ran out of time.
-_WAY_BACK_S = 0.05
-_WAY_BACK_SHARE = 0.2
+_WAY_BACK_S = 0.25
+_WAY_BACK_SHARE = 0.1
 
 
 def timeout_s(context: grpc.ServicerContext, default_s: float) -> float:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing_extensions import Self
 
 from edge_agent.formats import Event, Payload
+from edge_agent.telemetry import metrics
 
 _SIZE = 1024
 
@@ -89,6 +90,8 @@ class Subscription:
         event = self._events.wait(self._wanted, lambda: self._closed)
         if event is None:
             raise StopIteration
+        if event.id > self._wanted:
+            metrics.count_dropped_events(event.id - self._wanted)
         self._wanted = event.id + 1
         return event
 

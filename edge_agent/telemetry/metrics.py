@@ -8,7 +8,7 @@ import contextlib
 import ipaddress
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 from wsgiref.simple_server import WSGIServer
@@ -17,9 +17,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from edge_agent.errors import Code, ConfigError
+from edge_agent.errors import AgentError, Code, ConfigError
 
-_REGISTRY = CollectorRegistry(auto_describe=True)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _MODEL = ("model", "version")
 _MICROSECONDS = 1e6
@@ -45,6 +44,23 @@ class Durations(NamedTuple):
     decode_s: float = 0.0
     preprocess_s: float = 0.0
     compute_s: float = 0.0
+    output_s: float = 0.0
+
+
+class _Registry(CollectorRegistry):
+    """All figures; those that nobody tells by himself are asked for when somebody reads them."""
+
+    def __init__(self) -> None:
+        super().__init__(auto_describe=True)
+        self.refreshers: list[Callable[[], None]] = []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric as it is now."""
+        # What was known last is told where it cannot be refreshed; the trouble itself is shown by whoever has it.
+        for refresh in self.refreshers:
+            with contextlib.suppress(AgentError):
+                refresh()
+        yield from super().collect()
 
 
 class _TritonCounters(Collector):
@@ -53,10 +69,12 @@ class _TritonCounters(Collector):
     MEANINGS = {  # noqa: RUF012 - a table
         "nv_inference_request_success": "Requests that were answered",
         "nv_inference_request_failure": "Requests that failed",
-        "nv_inference_count": "Inferences that were made",
+        "nv_inference_count": "Inferences that were made, each element of a batch counted",
         "nv_inference_request_duration_us": "Time of all requests, waiting included",
         "nv_inference_queue_duration_us": "Time that all requests waited",
+        "nv_inference_compute_input_duration_us": "Time of decoding, preprocessing and copying inputs",
         "nv_inference_compute_infer_duration_us": "Time that the runtime computed",
+        "nv_inference_compute_output_duration_us": "Time of copying outputs",
     }
 
     def __init__(self) -> None:
@@ -126,9 +144,11 @@ def _named(name: str, labels: tuple[str, ...]) -> str:
     return full
 
 
+_REGISTRY = _Registry()
 _TRITON = _TritonCounters()
 _REGISTRY.register(_TRITON)
 _PHASES = _histogram("request_phase_seconds", "Time of requests by phase", (*_MODEL, "phase"))
+_WAITING = _gauge("requests_in_flight", "Requests of a model that wait or are being answered", ("model",))
 _IN_FLIGHT = _gauge("calls_in_flight", "Calls being answered", ("method",))
 _CALLS = _counter("calls", "Calls by method and gRPC status", ("method", "status"))
 _CALL_SECONDS = _histogram("call_seconds", "Time of calls by method", ("method",))
@@ -153,14 +173,34 @@ _EVENTS = _counter("events_dropped", "Events that a slow reader missed")
 _RECENT = _Recent()
 
 
-def observe_request(model: str, version: str, durations: Durations) -> None:
-    """Count one answered request and where its time went; versions that were not asked for long are forgotten."""
+def refresh_with(refresh: Callable[[], None]) -> None:
+    """Call this before figures are read, to tell those that change by themselves, as memory does."""
+    _REGISTRY.refreshers.append(refresh)
+
+
+def stop_refreshing(refresh: Callable[[], None]) -> None:
+    """Call it no more."""
+    _REGISTRY.refreshers.remove(refresh)
+
+
+def observe_request(model: str, version: str, durations: Durations, *, inferences: int = 1) -> None:
+    """Count one answered request and where its time went; versions that were not asked for long are forgotten.
+
+    Args:
+        model: the model's name.
+        version: which answered.
+        durations: where the time went.
+        inferences: elements of its batch.
+    """
     _note(model, version)
     _TRITON.add("nv_inference_request_success", model, version)
-    _TRITON.add("nv_inference_count", model, version)
+    _TRITON.add("nv_inference_count", model, version, inferences)
     _TRITON.add("nv_inference_request_duration_us", model, version, durations.total_s * _MICROSECONDS)
     _TRITON.add("nv_inference_queue_duration_us", model, version, durations.queue_s * _MICROSECONDS)
+    input_s = durations.decode_s + durations.preprocess_s
+    _TRITON.add("nv_inference_compute_input_duration_us", model, version, input_s * _MICROSECONDS)
     _TRITON.add("nv_inference_compute_infer_duration_us", model, version, durations.compute_s * _MICROSECONDS)
+    _TRITON.add("nv_inference_compute_output_duration_us", model, version, durations.output_s * _MICROSECONDS)
     for field, seconds in durations._asdict().items():
         if seconds or field == "total_s":
             _PHASES.labels(model, version, field.removesuffix("_s")).observe(seconds)
@@ -180,6 +220,11 @@ def _note(model: str, version: str) -> None:
     for field in Durations._fields:
         with contextlib.suppress(KeyError):
             _PHASES.remove(*oldest, field.removesuffix("_s"))
+
+
+def request_in_flight(model: str) -> AbstractContextManager[object]:
+    """Return a context that counts one request of a model, from its lease to its answer."""
+    return _WAITING.labels(model).track_inprogress()
 
 
 def call_in_flight(method: str) -> AbstractContextManager[object]:
@@ -204,12 +249,17 @@ def count_inspection(verdict: str) -> None:
     _INSPECTIONS.labels(verdict).inc()
 
 
-def show_models(models: Iterable[tuple[str, str, str, int]]) -> None:
-    """Show name, version, state and memory of every loaded version, and forget others."""
+def show_models(models: Iterable[tuple[str, str, str]]) -> None:
+    """Show name, version and state of every known model, and forget others."""
     _MODELS.clear()
-    _MEMORY.clear()
-    for name, version, state, memory_bytes in models:
+    for name, version, state in models:
         _MODELS.labels(name, version, state).set(1)
+
+
+def show_workers(workers: Iterable[tuple[str, str, int]]) -> None:
+    """Show name, version and memory of every loaded version, and forget others."""
+    _MEMORY.clear()
+    for name, version, memory_bytes in workers:
         _MEMORY.labels(name, version).set(memory_bytes)
 
 

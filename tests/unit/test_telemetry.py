@@ -135,8 +135,9 @@ def test_requests_are_counted_under_the_names_that_triton_users_know() -> None:
 
 
 def test_models_that_are_gone_leave_the_figures() -> None:
-    metrics.show_models([("gone", "1", "READY", 5)])
-    metrics.show_models([("here", "1", "READY", 7)])
+    for name, memory_bytes in (("gone", 5), ("here", 7)):
+        metrics.show_models([(name, "1", "READY")])
+        metrics.show_workers([(name, "1", memory_bytes)])
     text = metrics.exposition().decode()
     assert "gone" not in text
     assert 'edge_agent_worker_memory_bytes{model="here",version="1"} 7.0' in text
