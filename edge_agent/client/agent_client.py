@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,8 @@ from edge_agent._proto.edge_agent.v1 import edge_agent_pb2 as pb
 from edge_agent._proto.edge_agent.v1 import edge_agent_pb2_grpc as services
 from edge_agent.client import faults
 from edge_agent.client.event_stream import EventStream
+from edge_agent.client.fast_connection import NotAskedError
+from edge_agent.client.fast_path import FastPath
 from edge_agent.formats import CaptureReport, DeploymentReport, InspectedFrame, ModelVersion, Picture, Status
 from edge_agent.wire import reports
 from edge_agent.wire.inspection import InspectOrder, SharedPicture, answer_from_proto, order_to_proto
@@ -54,19 +57,22 @@ class AgentClient:
     Args:
         data: gRPC target of the data plane, as ``unix:/run/edge-agent/agent.sock``.
         control: gRPC target of the operator's service; empty: those verbs are refused.
+        fast: ``fast.sock`` of the same agent; pictures take it where it answers, and gRPC elsewhere.
     """
 
-    def __init__(self, data: str, control: str = "") -> None:
+    def __init__(self, data: str, control: str = "", *, fast: Path | None = None) -> None:
         self._targets = {"data": data, "control": control or data}
         self._data = grpc.insecure_channel(data, options=_OPTIONS)
         self._control = grpc.insecure_channel(control, options=_OPTIONS) if control else self._data
+        self._fast = FastPath(fast) if fast is not None else None
         self._inspection: Any = services.InspectionStub(self._data)
         self._operator: Any = services.OperatorStub(self._control)
 
     @classmethod
     def at(cls, runtime_dir: Path) -> "AgentClient":
         """Return a client of the agent whose sockets are in ``runtime_dir``."""
-        return cls(f"unix:{runtime_dir}/agent.sock", f"unix:{runtime_dir}/control.sock")
+        sockets = (f"unix:{runtime_dir}/{name}.sock" for name in ("agent", "control"))
+        return cls(*sockets, fast=runtime_dir / "fast.sock")
 
     def inspect(
         self,
@@ -99,7 +105,12 @@ class AgentClient:
             InferenceError: the request is wrong, or the agent did not answer in time.
         """
         order = InspectOrder(picture, tuple(applications), source, frame_name, with_mask, frame_priority, with_heat_map)
-        answer = self._call("data", self._inspection.Inspect, order_to_proto(order), timeout_s)
+        deadline = time.monotonic() + timeout_s
+        if self._fast is not None and not isinstance(picture, SharedPicture):
+            with suppress(NotAskedError):
+                return self._fast.inspect(picture, order, timeout_s=timeout_s)
+        left_s = deadline - time.monotonic()
+        answer = self._call("data", self._inspection.Inspect, order_to_proto(order), left_s)
         return answer_from_proto(answer, order, time.time())
 
     def status(self, *, timeout_s: float = 5.0) -> Status:
@@ -215,6 +226,8 @@ class AgentClient:
 
     def close(self) -> None:
         """Close the connections; calls and streams under way end."""
+        if self._fast is not None:
+            self._fast.close()
         self._data.close()
         if self._control is not self._data:
             self._control.close()

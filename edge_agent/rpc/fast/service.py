@@ -107,8 +107,8 @@ def _picture(order: PictureOrder, segment: LentSegment) -> Picture:
             raise InferenceError(Code.INVALID_ARGUMENT, "picture: expected a JPEG, a PNG or packed RGB, came none")
         return EncodedPicture(segment.read_bytes(offset, size_bytes))
     if order.width * order.height * 3 != size_bytes:
-        expected = f"{order.width} x {order.height} x 3 = {order.width * order.height * 3} bytes"
-        raise InferenceError(Code.INVALID_ARGUMENT, f"picture: expected {expected}, came {size_bytes}")
+        expected = f"{order.width} x {order.height} x 3 = {order.width * order.height * 3} bytes and more than none"
+        raise InferenceError(Code.INVALID_ARGUMENT, f"raw: expected {expected}, came {size_bytes}")
     return raw_picture(segment.read_bytes(offset, size_bytes), order.width, order.height)
 
 
