@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from edge_agent.errors import Code, InferenceError
 
 LIMIT_BYTES = 64 << 20
@@ -87,8 +89,8 @@ def read_system_v(memory: SharedMemory, expected: int) -> bytes:
         _libc.shmdt(address)
 
 
-def read_posix(name: str, offset: int, expected: int) -> bytes:
-    """Return ``expected`` bytes of a POSIX segment.
+def read_posix(name: str, offset: int, expected: int) -> memoryview:
+    """Return ``expected`` bytes of a POSIX segment, copied once.
 
     Raises:
         InferenceError: INVALID_ARGUMENT (no such segment, or it does not hold so many bytes there),
@@ -98,14 +100,14 @@ def read_posix(name: str, offset: int, expected: int) -> bytes:
     descriptor = _open(name, os.O_RDONLY)
     try:
         _check_bounds(what, os.fstat(descriptor).st_size, offset, expected)
-        content = bytearray(expected)
+        content = np.empty(expected, np.uint8).data
         read = os.preadv(descriptor, [content], offset)
     except OSError as exc:
         raise _refused(what, exc.errno or 0) from exc
     finally:
         os.close(descriptor)
     _check_bounds(what, offset + read, offset, expected)
-    return bytes(content)
+    return content
 
 
 def check_posix(name: str, offset: int, size_bytes: int) -> None:

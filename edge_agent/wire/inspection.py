@@ -195,7 +195,7 @@ def _picture(message: pb.InspectRequest) -> Picture | SharedPicture:
     return EncodedPicture(message.encoded)
 
 
-def raw_picture(rgb: bytes, width: int, height: int) -> RawPicture:
+def raw_picture(rgb: bytes | memoryview, width: int, height: int) -> RawPicture:
     """Return packed RGB as a picture.
 
     Raises:

@@ -2,6 +2,8 @@
 
 import ctypes
 import json
+import mmap
+import os
 import subprocess
 import sys
 import time
@@ -13,6 +15,8 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent._proto.inference import grpc_service_pb2 as open_pb
+from edge_agent._proto.inference import grpc_service_pb2_grpc as open_services
 from edge_agent._proto.sagemaker_edge import agent_pb2 as pb
 from edge_agent._proto.sagemaker_edge import agent_pb2_grpc as services
 from edge_agent.client.fast_path import FastPath
@@ -49,15 +53,27 @@ class Server:
 
 
 class Caller:
-    """A client with one picture: over gRPC as bytes and in a System V segment, and over the local fast path."""
+    """A client with one picture.
+
+    Over gRPC it comes as bytes or in a POSIX segment (the Open Inference Protocol), or in a System V segment
+    (SageMaker Edge); beside gRPC over the local fast path.
+    """
 
     def __init__(self, server: Server, model: str, picture: NDArray[np.uint8]) -> None:
         self._channel = grpc.insecure_channel(server.address, options=_OPTIONS)
-        self._stub = services.AgentStub(self._channel)
+        self._open = open_services.GRPCInferenceServiceStub(self._channel)
+        self._old = services.AgentStub(self._channel)
         self._model = model
         self._picture = picture
+        self._input = open_pb.ModelInferRequest.InferInputTensor(name="image", datatype="UINT8", shape=picture.shape)
         self._metadata = pb.TensorMetadata(name="image", data_type=pb.UINT8, shape=picture.shape)
         self._segment = _Segment(picture.nbytes)
+        self._region = _Region(picture.nbytes)
+        self._open.SystemSharedMemoryRegister(self._region.order)
+        self._placed = open_pb.ModelInferRequest.InferInputTensor()
+        self._placed.CopyFrom(self._input)
+        self._placed.parameters["shared_memory_region"].string_param = self._region.order.name
+        self._placed.parameters["shared_memory_byte_size"].int64_param = picture.nbytes
         self._fast = FastPath(server.fast_path)
 
     def by_fast_path(self) -> object:
@@ -66,24 +82,47 @@ class Caller:
 
     def by_bytes(self) -> object:
         """Send the picture in the message; the bytes are made anew, as a camera's are."""
-        tensor = pb.Tensor(tensor_metadata=self._metadata, byte_data=self._picture.tobytes())
-        return self._ask(tensor)
+        content = [self._picture.tobytes()]
+        request = open_pb.ModelInferRequest(model_name=self._model, inputs=[self._input], raw_input_contents=content)
+        return self._open.ModelInfer(request, timeout=_TIMEOUT_S)
 
     def by_shared_memory(self) -> object:
-        """Write the picture into shared memory and send where it is."""
+        """Write the picture into a registered POSIX segment and say so."""
+        self._region.bytes[:] = self._picture.reshape(-1)
+        request = open_pb.ModelInferRequest(model_name=self._model, inputs=[self._placed])
+        return self._open.ModelInfer(request, timeout=_TIMEOUT_S)
+
+    def by_system_v(self) -> object:
+        """Write the picture into a System V segment and send where it is."""
         self._segment.write(self._picture)
         handle = pb.SharedMemoryHandle(size=self._picture.nbytes, offset=0, segment_id=self._segment.number)
-        return self._ask(pb.Tensor(tensor_metadata=self._metadata, shared_memory_handle=handle))
+        tensor = pb.Tensor(tensor_metadata=self._metadata, shared_memory_handle=handle)
+        return self._old.Predict(pb.PredictRequest(name=self._model, tensors=[tensor]), timeout=_TIMEOUT_S)
 
     def close(self) -> None:
-        """Close the channel and remove the segment."""
+        """Close the channel and remove the segments."""
+        self._open.SystemSharedMemoryUnregister(
+            open_pb.SystemSharedMemoryUnregisterRequest(name=self._region.order.name)
+        )
         self._fast.close()
         self._channel.close()
         self._segment.remove()
+        self._region.remove()
 
-    def _ask(self, tensor: pb.Tensor) -> object:
-        request = pb.PredictRequest(name=self._model, tensors=[tensor])
-        return self._stub.Predict(request, timeout=_TIMEOUT_S)
+
+class _Region:
+    """A POSIX segment of ours, and the order to register it."""
+
+    def __init__(self, size_bytes: int) -> None:
+        key = f"/edge-agent-bench-{os.getpid()}-{id(self):x}"
+        self._path = Path("/dev/shm") / key.removeprefix("/")  # noqa: S108 - where Linux keeps POSIX shared memory
+        self._path.write_bytes(bytes(size_bytes))
+        with self._path.open("r+b") as file:
+            self.bytes = np.frombuffer(mmap.mmap(file.fileno(), size_bytes), np.uint8)
+        self.order = open_pb.SystemSharedMemoryRegisterRequest(name=key, key=key, offset=0, byte_size=size_bytes)
+
+    def remove(self) -> None:
+        self._path.unlink()
 
 
 class _Segment:

@@ -100,6 +100,7 @@ def measure_models(setting: Setting) -> Figures:
                 "fast": caller.by_fast_path,
                 "shm": caller.by_shared_memory,
                 "bytes": caller.by_bytes,
+                "system_v": caller.by_system_v,
             }
             taken = interleaved(calls, block=block, rounds=rounds)
         base = taken.pop("in_process")
@@ -119,10 +120,12 @@ def measure_null(setting: Setting) -> Figures:
             "fast": caller.by_fast_path,
             "shm": caller.by_shared_memory,
             "bytes": caller.by_bytes,
+            "system_v": caller.by_system_v,
         }
         taken = interleaved(calls, block=100, rounds=15)
-    figures: Figures = {f"null_rpc_ms_602k_{way}": _rounded(np.median(taken[way])) for way in ("fast", "bytes", "shm")}
-    figures |= {f"null_rpc_ms_602k_{way}_p10": _rounded(_p10(taken[way])) for way in ("fast", "bytes", "shm")}
+    ways = ("fast", "bytes", "shm", "system_v")
+    figures: Figures = {f"null_rpc_ms_602k_{way}": _rounded(np.median(taken[way])) for way in ways}
+    figures |= {f"null_rpc_ms_602k_{way}_p10": _rounded(_p10(taken[way])) for way in ways}
     figures["handover_ms_602k"] = _rounded(np.median(taken["worker"]) - np.median(taken["in_process"]))
     figures["handover_ms_602k_p10"] = _rounded(_p10(taken["worker"]) - _p10(taken["in_process"]))
     return figures

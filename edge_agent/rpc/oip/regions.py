@@ -32,7 +32,7 @@ class Place(NamedTuple):
     offset: int
     byte_size: int
 
-    def read(self) -> bytes:
+    def read(self) -> memoryview:
         """Return the bytes.
 
         Raises:

@@ -85,7 +85,7 @@ def layout_from_proto(message: InputTensor) -> Layout:
     return Layout(name, dtype, shape, prod(shape) * dtype.size_bytes)
 
 
-def tensor_from_bytes(layout: Layout, content: bytes) -> NDArray[Any]:
+def tensor_from_bytes(layout: Layout, content: bytes | memoryview) -> NDArray[Any]:
     """Return the array that ``content`` holds; nothing is copied.
 
     Raises:
