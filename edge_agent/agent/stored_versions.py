@@ -1,7 +1,8 @@
-"""Letting stored versions answer that no deployment has in use, for who tries one out by hand.
+"""Stored versions beside those that deployments let answer, for who tries or compares one by hand.
 
-Only what the store holds, signed, not revoked and not quarantined; and only for models of
-which nothing is committed. Nothing of it survives the agent's end.
+Only what the store holds, signed, not revoked and not quarantined. Beside a version that answers
+another one answers only to who names it; so what is committed is never touched. Nothing of it
+survives the agent's end.
 """
 
 import logging
@@ -12,10 +13,11 @@ from typing import NamedTuple
 from edge_agent.agent.local_models import LocalModels
 from edge_agent.errors import AgentError, Code, InferenceError, RefusedError
 from edge_agent.formats import Manifest, ModelVersion
-from edge_agent.inference import Registry
+from edge_agent.inference import Registry, Session
 from edge_agent.store import Store
 
 _log = logging.getLogger(__name__)
+_DRAIN_S = 10.0
 
 
 class _Candidate(NamedTuple):
@@ -41,61 +43,71 @@ class StoredVersions:
         self._local = local
         self._check_floor = check_floor
         self._lock = threading.Lock()  # one load or unload at a time; requests go on meanwhile
-        self._loaded: dict[str, ModelVersion] = {}
+        # None: it answers for its name, as nothing else does.
+        self._loaded: dict[ModelVersion, Session | None] = {}
 
     def installed(self) -> Sequence[ModelVersion]:
         """Return every version that is stored whole."""
         return self._store.installed()
 
     def load(self, model: str, version: str | None) -> ModelVersion:
-        """Answer for ``model`` by a stored version; where that is so already, nothing happens.
+        """Let a stored version answer to who names it, and to everybody where nothing else does.
 
         Args:
             model: its name.
-            version: None: the newest release that may run.
+            version: None: what answers now will do; where nothing does, the newest release that may run.
 
         Raises:
-            InferenceError: NOT_FOUND; FAILED_PRECONDITION: a deployment or somebody else lets another version
-                answer, or nobody signed it.
-            RefusedError: QUARANTINED, BELOW_FLOOR.
+            InferenceError: NOT_FOUND; FAILED_PRECONDITION: nobody signed it, or a deployment is at work on the model.
+            RefusedError: QUARANTINED, BELOW_FLOOR, MEMORY_EXCEEDED, or it is not made for this device.
             AgentError: it is damaged, or cannot be loaded here.
         """
         with self._lock:
             active = self._registry.active().get(model)
-            if active is not None and version in (None, active.manifest.version):
+            if active is not None and version is None:
                 return active.manifest.model_version
-            self._check_free(model)
+            for session in self._registry.loaded():
+                if session.manifest.model_version == (model, version):
+                    return session.manifest.model_version
+            if active is None and model in self._store.generations.current().models:
+                message = f"{model} is deployed and does not answer now, expected it to be back first"
+                raise InferenceError(Code.FAILED_PRECONDITION, message)
             manifest = self._choose(model, version)
-            self._local.load(self._store.directory(manifest.model_version), manifest)
-            self._loaded[model] = manifest.model_version
+            self._loaded[manifest.model_version] = self._open(manifest, alone=active is None)
         extra = {"action": "version_loaded", "model": model, "version": manifest.version}
         _log.info("a stored version was loaded by hand", extra=extra)
         return manifest.model_version
 
     def unload(self, model: str) -> None:
-        """Close what ``load`` opened.
+        """Close what ``load`` opened of a model.
 
         Raises:
             InferenceError: NOT_FOUND; FAILED_PRECONDITION: somebody else lets it answer.
         """
         with self._lock:
-            if model not in self._loaded:
-                self._check_free(model)
-                raise InferenceError(Code.NOT_FOUND, f"Request for unknown model: {model[:80]!r} is not loaded")
-            version = self._loaded.pop(model)
-            self._local.unload(model)
-        extra = {"action": "version_unloaded", "model": model, "version": version.version}
-        _log.info("a version that was loaded by hand was unloaded", extra=extra)
+            mine = [version for version in self._loaded if version.name == model]
+            if not mine:
+                raise self._not_mine(model)
+            for version in mine:
+                session = self._loaded.pop(version)
+                if session is None:
+                    self._local.unload(model)
+                else:
+                    self._registry.retire(session, timeout_s=_DRAIN_S)
+        extra = {"action": "versions_unloaded", "model": model, "versions": [version.version for version in mine]}
+        _log.info("versions that were loaded by hand were unloaded", extra=extra)
 
-    def _check_free(self, model: str) -> None:
-        committed = self._store.generations.current().models.get(model)
-        if committed is not None:
-            message = f"{model}: version {committed.version} is deployed, and only a deployment changes what answers"
-            raise InferenceError(Code.FAILED_PRECONDITION, message)
-        active = self._registry.active().get(model)
-        if active is not None:
-            message = f"{active.manifest.model_version} is loaded, expected it to be unloaded first by who loaded it"
-            raise InferenceError(Code.FAILED_PRECONDITION, message)
+    def _open(self, manifest: Manifest, *, alone: bool) -> Session | None:
+        if not alone:
+            return self._local.load_beside(manifest)
+        self._local.load(self._store.directory(manifest.model_version), manifest)
+        return None
+
+    def _not_mine(self, model: str) -> InferenceError:
+        if model in self._registry.active() or model in self._store.generations.current().models:
+            message = f"{model}: no version of it was loaded by hand, and what was deployed or brought stays"
+            return InferenceError(Code.FAILED_PRECONDITION, message)
+        return InferenceError(Code.NOT_FOUND, f"Request for unknown model: {model[:80]!r} is not loaded")
 
     def _choose(self, model: str, version: str | None) -> Manifest:
         """Return the newest that may run; where none may, say it of the newest."""
