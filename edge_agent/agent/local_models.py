@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 from edge_agent.agent.models import Runtimes
-from edge_agent.deployment.capacity import Machine, check_machine, choose_memory
-from edge_agent.errors import Code, InferenceError
+from edge_agent.deployment.capacity import Machine, check_machine, choose_memory, memory_need
+from edge_agent.errors import Code, InferenceError, RefusedError
 from edge_agent.formats import Manifest
 from edge_agent.inference import Registry, Session
 from edge_agent.store import Store
@@ -51,6 +51,27 @@ class LocalModels:
             session = self._runtimes.open(directory, manifest)
             self._registry.activate({manifest.model: session})
             self._loaded[manifest.model] = session
+
+    def load_beside(self, manifest: Manifest) -> Session:
+        """Load a stored version beside the one that answers; it answers only to who names it, until it is retired.
+
+        Raises:
+            RefusedError: it is not made for this device, or MEMORY_EXCEEDED.
+            StorageError: CONTENT_MISSING.
+            ActivationError: it cannot be loaded here.
+        """
+        version, budget_bytes = manifest.model_version, self._machine.memory_bytes
+        check_machine(manifest, self._machine)
+        self._store.verify(version)
+        with self._lock:
+            taken = sum(session.memory_bytes for session in self._registry.loaded())
+            if budget_bytes and taken + memory_need(manifest) > budget_bytes:
+                need = f"{version} needs {memory_need(manifest)} bytes of memory"
+                message = f"{need}, {budget_bytes} are for models, {taken} are taken"
+                raise RefusedError(Code.MEMORY_EXCEEDED, message)
+            session = self._runtimes.open(self._store.directory(version), manifest)
+            self._registry.keep(session)
+        return session
 
     def unload(self, model: str) -> None:
         """Close what ``load`` opened; a committed version is never touched."""

@@ -81,6 +81,20 @@ class Registry:
             metrics.count_swap(name)
         return changed
 
+    def keep(self, session: Session) -> None:
+        """Hold a session, until it is retired, that answers only to who names its version.
+
+        Raises:
+            InferenceError: UNAVAILABLE: the agent is stopping; the session is closed.
+        """
+        try:
+            with self._changed:
+                self._check_open()
+                self._slot(session)
+        except InferenceError:
+            session.close()
+            raise
+
     def withdraw(self, name: str, *, returning: bool = False) -> Session | None:
         """Take a model out of service and return its session, still open; None if it was not active.
 
