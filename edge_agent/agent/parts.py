@@ -181,8 +181,10 @@ class Parts:
         self.machine = Machine(
             __version__,
             platform.machine(),
-            frozenset(runtime.name for runtime in available_runtimes() if runtime.usable),
+            frozenset(runtime.name for runtime in available_runtimes() if runtime.usable)
+            & frozenset(settings.inference.runtimes),
             settings.inference.memory_budget_bytes or memory_bytes(),
+            settings.inference.allow_native_code,
         )
         steps = Steps(
             self.trust,
@@ -304,8 +306,10 @@ class Parts:
         self.events.publish(to_report(record))
         changed = f"{record.id} {record.state.value} {record.ended}"
         if changed != self._last_state:
+            # That it ended is told as well, and is no other state.
+            if not self._last_state.startswith(f"{record.id} {record.state.value} "):
+                metrics.count_deployment_state(record.state.value)
             self._last_state = changed
-            metrics.count_deployment_state(record.state.value)
             self.show_models()
             if record.ended is not None and record.state is not State.REPORTED:
                 self.device_shadow.publish()
