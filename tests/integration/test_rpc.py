@@ -1,5 +1,8 @@
 """The real servers over unix sockets and TCP, before a core that is all in memory."""
 
+import io
+import json
+import logging
 import os
 import socket
 import stat
@@ -23,6 +26,7 @@ from edge_agent.formats import Counts, EncodedPicture, ModelVersion, RawPicture,
 from edge_agent.rpc.edge_agent_v1.inspection import InspectionService
 from edge_agent.rpc.server import data_server
 from edge_agent.telemetry import metrics
+from edge_agent.telemetry.logs import JsonFormatter
 from edge_agent.wire.inspection import SharedPicture
 from tests.fakes.agent_core import FakeCore, Served, drawn_part, served
 
@@ -272,6 +276,32 @@ def test_more_calls_than_threads_are_refused_at_once(tmp_path: Path) -> None:
         assert caught.value.code is Code.RESOURCE_EXHAUSTED
         hold.set()
         assert [call.result(WAIT_S).verdict for call in under_way] == [Verdict.OK, Verdict.OK]
+
+
+def test_a_fault_is_logged_with_its_id_in_the_trace_of_its_caller(running: Served) -> None:
+    def fail(timeout_s: float) -> None:
+        raise RuntimeError("broken inside")
+
+    running.core.before_answer = fail
+    told, trace = io.StringIO(), "4bf92f3577b34da6a3ce929d0e0e4736"
+    handler = logging.StreamHandler(told)
+    handler.setFormatter(JsonFormatter())
+    logger = logging.getLogger("edge_agent.rpc.interceptor")
+    logger.addHandler(handler)
+    try:
+        with grpc.insecure_channel(f"unix:{running.runtime_dir}/agent.sock") as channel:
+            stub: Any = services.InspectionStub(channel)
+            metadata = [("traceparent", f"00-{trace}-00f067aa0ba902b7-00")]
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.Inspect(pb.InspectRequest(encoded=GOOD), timeout=WAIT_S, metadata=metadata)
+    finally:
+        logger.removeHandler(handler)
+    error: Any = caught.value
+    lines = [json.loads(line) for line in told.getvalue().splitlines()]
+    (fault,) = (line for line in lines if line["action"] == "call_failed")
+    assert fault["id"] in error.details()
+    assert "broken inside" in fault["exception"]
+    assert {line["trace_id"] for line in lines} == {trace}
 
 
 def test_the_callers_deadline_is_what_the_core_is_told(client: AgentClient, running: Served) -> None:
