@@ -186,6 +186,8 @@ class Inference(Room):
     """Memory that all loaded versions may take together; 0: what the machine, or the agent's control group, has."""
     runtimes: tuple[RuntimeName, ...] = Field(("onnxruntime",), min_length=1)
     """Runtimes to use, the preferred first."""
+    allow_native_code: bool = False
+    """Let signed releases bring native code to execute: DLR's models and the library for them."""
     providers: tuple[ProviderName, ...] = ()
     """What is to execute models, the preferred first; a runtime takes those it knows. Empty: CUDA where built in."""
     fallback: Literal["refuse", "allow"] = "refuse"

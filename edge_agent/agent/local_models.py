@@ -42,8 +42,10 @@ class LocalModels:
             RefusedError: it is not made for this device, or MEMORY_EXCEEDED.
             ActivationError: it cannot be loaded here.
         """
-        check_machine(manifest, self._machine)
-        directory = self._verified(directory, manifest)
+        stored = self._stored(manifest)
+        # Native code may come only from where nobody else can write.
+        check_machine(manifest, self._machine, signed=stored is not None)
+        directory = stored or self._verified(directory, manifest)
         with self._lock:
             self._check_memory(manifest)
             if manifest.model in self._registry.active():
@@ -87,12 +89,16 @@ class LocalModels:
             taken[session.manifest.model] += session.memory_bytes
         choose_memory([manifest], taken, self._machine.memory_bytes, strict=True)
 
-    def _verified(self, directory: Path, manifest: Manifest) -> Path:
-        """Return where to load from: of a signed version the store's own copy, which nobody else can write."""
+    def _stored(self, manifest: Manifest) -> Path | None:
+        """Return the store's own copy of the version, which nobody else can write; None: it has none."""
         version = manifest.model_version
         if version in self._store.installed() and self._store.manifest(version) == manifest:
             self._store.verify(version)
             return self._store.directory(version)
+        return None
+
+    def _verified(self, directory: Path, manifest: Manifest) -> Path:
+        version = manifest.model_version
         for artefact in manifest.artefacts:
             if _digest(directory / artefact.path, artefact.size_bytes) != artefact.sha256:
                 message = f"{artefact.path}: expected the bytes that {version}'s manifest names, came others"

@@ -5,6 +5,7 @@ What does not fit is refused before a byte is downloaded.
 
 from collections.abc import Mapping, Sequence
 from datetime import time
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from edge_agent.errors import ActivationError, Code, RefusedError, StorageError
@@ -13,6 +14,7 @@ from edge_agent.formats import Manifest, version_key
 # What packaging takes, too: a worker before it has loaded anything, and what a graph takes as a multiple of its file.
 WORKER_BYTES = 120 << 20
 PER_GRAPH_BYTE = 6
+_NATIVE_RUNTIME, _NATIVE_LIBRARY = "dlr", "libdlr.so"
 
 
 class Machine(NamedTuple):
@@ -23,13 +25,20 @@ class Machine(NamedTuple):
     runtimes: frozenset[str]
     memory_bytes: int = 0
     """For all loaded versions together; 0: not known, so nothing is refused for it."""
+    native_code: bool = False
+    """Signed releases may bring native code."""
 
 
-def check_machine(manifest: Manifest, machine: Machine) -> None:
+def check_machine(manifest: Manifest, machine: Machine, *, signed: bool = True) -> None:
     """Check what a release needs of the device, before a byte is downloaded.
 
+    Args:
+        manifest: of the release.
+        machine: what this device is.
+        signed: by keys that this device trusts; what nobody signed may bring no native code.
+
     Raises:
-        RefusedError: the hardware, runtime or agent is not what it needs.
+        RefusedError: the hardware, runtime or agent is not what it needs, or it brings what may not come.
     """
     needs, what = manifest.requires, str(manifest.model_version)
     if version_key(needs.agent) > version_key(machine.agent_version):
@@ -41,11 +50,26 @@ def check_machine(manifest: Manifest, machine: Machine) -> None:
     if manifest.runtime.name not in machine.runtimes:
         usable = ", ".join(sorted(machine.runtimes)) or "none"
         raise RefusedError(Code.RUNTIME_MISSING, f"{what} needs the runtime {manifest.runtime.name}, usable: {usable}")
+    _check_native_code(manifest, machine, signed=signed)
+
+
+def _check_native_code(manifest: Manifest, machine: Machine, *, signed: bool) -> None:
+    if manifest.runtime.name == _NATIVE_RUNTIME and not any(
+        PurePosixPath(library.path).name == _NATIVE_LIBRARY for library in manifest.libraries
+    ):
+        message = f"{manifest.model_version} needs {_NATIVE_LIBRARY} beside its model, and does not bring it"
+        raise RefusedError(Code.RUNTIME_MISSING, message)
+    if manifest.libraries and not (machine.native_code and signed):
+        why = "inference.allow_native_code is false" if signed else "nobody signed it"
+        message = f"{manifest.model_version} brings native code ({manifest.libraries[0].path}), and {why}"
+        raise RefusedError(Code.FORMAT_FORBIDDEN, message)
 
 
 def memory_need(manifest: Manifest) -> int:
     """Return the bytes that a loaded worker of the release will take: as signed, else an estimate from its graph."""
-    return manifest.requires.memory_bytes or WORKER_BYTES + PER_GRAPH_BYTE * manifest.model_artefact.size_bytes
+    # What Neo compiled stands in files beside the one that tells of it.
+    graph_bytes = manifest.size_bytes if manifest.libraries else manifest.model_artefact.size_bytes
+    return manifest.requires.memory_bytes or WORKER_BYTES + PER_GRAPH_BYTE * graph_bytes
 
 
 class MemoryChoice(NamedTuple):

@@ -1,12 +1,14 @@
 """What a file is, by its content and never by its name: the allow-list of formats.
 
 A runtime is given ONNX (a protobuf message, read here field by field as the format's
-own definition lays it out) or OpenVINO's IR (XML). Formats that execute what they
-carry when they are read (pickle, and PyTorch's archives around it, NumPy's object
-arrays), archives, and programs are refused in any role. Nothing is unpacked or executed
-to tell; a file is only walked over.
+own definition lays it out), OpenVINO's IR (XML) or what SageMaker Neo tells of a model that
+it compiled (JSON). Formats that execute what they carry when they are read (pickle, and
+PyTorch's archives around it, NumPy's object arrays), archives, and programs are refused in
+any role; only in the role of a library may native code come. Nothing is unpacked or
+executed to tell; a file is only walked over.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePosixPath
@@ -38,6 +40,11 @@ _MODEL_FIELDS: Final = {
     14: _LENGTH, 20: _LENGTH, 25: _LENGTH, 26: _LENGTH,
 }  # fmt: skip
 _IR_VERSION, _GRAPH = 1, 7
+# elf(5): e_type, two bytes in the machine's order; ET_DYN is 3.
+_ELF: Final = b"\x7fELF"
+_ELF_TYPE: Final = slice(16, 18)
+_SHARED_LITTLE, _SHARED_BIG = b"\x03\x00", b"\x00\x03"
+_LIMIT_TOLD_BYTES: Final = 1 << 20
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 
 
@@ -70,6 +77,17 @@ def check_other(content: Buffer, what: str) -> None:
     came = forbidden(bytes(memoryview(content)[:_HEAD_BYTES]))
     if came:
         raise BundleError(Code.FORMAT_FORBIDDEN, f"{what}: expected data, came {came}")
+
+
+def check_library(content: Buffer, what: str) -> None:
+    """Check that a file of native code is a shared library of Linux, and no program.
+
+    Raises:
+        BundleError: FORMAT_FORBIDDEN.
+    """
+    head = bytes(memoryview(content)[:_HEAD_BYTES])
+    if head[:4] != _ELF or head[_ELF_TYPE] not in (_SHARED_LITTLE, _SHARED_BIG):
+        raise BundleError(Code.FORMAT_FORBIDDEN, f"{what}: expected a shared library, came something else")
 
 
 def forbidden(head: bytes) -> str:
@@ -137,6 +155,16 @@ def is_ir(content: Buffer) -> bool:
     return re.match(rb"\s*(<\?xml[^>]{0,200}\?>\s*)?<net[\s>]", bytes(memoryview(content)[:_HEAD_BYTES])) is not None
 
 
+def _is_told_by_neo(content: memoryview) -> bool:
+    if len(content) > _LIMIT_TOLD_BYTES:
+        return False
+    try:
+        told = json.loads(bytes(content))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(told, dict) and isinstance(told.get("Model"), dict)
+
+
 def _walk(message: memoryview, what: str) -> Iterator[_Field]:
     """Yield the fields of a protobuf message.
 
@@ -179,6 +207,7 @@ _MODELS: Final[Mapping[str, tuple[str, Callable[[memoryview], bool]]]] = {
     "onnxruntime": ("an ONNX file", _is_onnx),
     # Its engines are built here from ONNX: a finished engine is native code of another machine.
     "tensorrt": ("an ONNX file", _is_onnx),
+    "dlr": ("the .meta file of a SageMaker Neo artefact", _is_told_by_neo),
     "openvino": ("OpenVINO's IR or an ONNX file", lambda view: is_ir(view) or _is_onnx(view)),
 }
 _FORBIDDEN: Final[Mapping[str, bytes]] = {

@@ -20,6 +20,8 @@ SCHEMA = "edge-agent/manifest/1"
 LIMIT_BYTES = 1 << 20
 LIMIT_ARTEFACT_BYTES = 8 << 30
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
+# Its compiled models are native code, and bring the library that executes them.
+_NATIVE_RUNTIME = "dlr"
 
 
 def _inner_path(value: str) -> str:
@@ -48,6 +50,8 @@ class Role(str, Enum):
     MODEL = "model"
     GOLDEN = "golden"
     EXTRA = "extra"
+    LIBRARY = "library"
+    """Native code; only with a runtime that takes it from the release, and on devices that allow it."""
 
 
 class Artefact(Document):
@@ -157,6 +161,11 @@ class Manifest(Document):
         return next(a for a in self.artefacts if a.role is Role.MODEL)
 
     @property
+    def libraries(self) -> tuple[Artefact, ...]:
+        """Return the native code of the release."""
+        return tuple(artefact for artefact in self.artefacts if artefact.role is Role.LIBRARY)
+
+    @property
     def size_bytes(self) -> int:
         """Return the bytes of all artefacts."""
         return sum({a.sha256: a.size_bytes for a in self.artefacts}.values())
@@ -173,6 +182,7 @@ class Manifest(Document):
         models = [artefact for artefact in self.artefacts if artefact.role is Role.MODEL]
         if len(models) != 1:
             raise ValueError(f"artefacts: expected one with role model, came {len(models)}")
+        self._check_native(models[0])
         missing = {sample.image for sample in self.golden.samples} - set(paths)
         if missing:
             raise ValueError(f"golden: {min(missing)} is not among the artefacts")
@@ -180,3 +190,19 @@ class Manifest(Document):
         if unknown:
             raise ValueError(f"normal_labels: {min(unknown)} is not among the labels")
         return self
+
+    def _check_native(self, model: Artefact) -> None:
+        if self.runtime.name != _NATIVE_RUNTIME:
+            if self.libraries:
+                message = f"{self.libraries[0].path} is a library, and only {_NATIVE_RUNTIME} takes one"
+                raise ValueError(f"artefacts: {message} from a release")
+            return
+        # The runtime takes every file of the model's directory by its ending: manifest.json must not be in it.
+        folder = PurePosixPath(model.path).parent
+        if folder == PurePosixPath():
+            raise ValueError(
+                f"artefacts: {model.path} must lie in a directory of its own, as {_NATIVE_RUNTIME} needs it"
+            )
+        strange = [artefact.path for artefact in self.libraries if PurePosixPath(artefact.path).parent != folder]
+        if strange:
+            raise ValueError(f"artefacts: {strange[0]} is a library, and must lie in {folder}")

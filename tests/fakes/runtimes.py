@@ -18,6 +18,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from edge_agent.formats import Manifest
+from tests.fakes.neo_artefact import write_neo
 from tests.fakes.nvidia_double import COMPILER, nvidia
 from tests.fakes.tiny_models import replace_model, write_version
 
@@ -59,6 +60,8 @@ class Case(NamedTuple):
     """Model files of an allowed format that the library cannot make sense of."""
     library: str = ""
     """What its messages begin with."""
+    settings: Mapping[str, Any] = MappingProxyType({})
+    """Of inference, beside its name."""
 
 
 def _write(runtime: str) -> Write:
@@ -124,5 +127,14 @@ CASES: list[Case] = [
         surroundings=nvidia,
         write_echo=_write_echo("tensorrt"),
         library="TensorRT",
+    ),
+    Case(
+        "dlr",
+        write_neo,
+        why_not="" if COMPILER else "no C compiler for the artefact's library",
+        free_batch=False,
+        refused=(b'{"Model": {}}', b'{"Model": {"Inputs": [{"name": "image"}], "Outputs": []}}'),
+        library="DLR",
+        settings={"allow_native_code": True},
     ),
 ]

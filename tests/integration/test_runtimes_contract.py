@@ -43,7 +43,7 @@ class Bench:
         self._sessions: list[Session] = []
 
     def settings(self, **changes: Any) -> Inference:
-        return Inference(**({"runtimes": (self.case.name,)} | changes))
+        return Inference(**({"runtimes": (self.case.name,)} | dict(self.case.settings) | changes))
 
     def write(self, name: str = "v", **arguments: Any) -> Manifest:
         return self.case.write(self.at / name, **arguments)

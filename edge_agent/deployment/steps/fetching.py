@@ -150,7 +150,9 @@ class Fetching:
         if record.operation == "install" and not missing and self._is_current(record):
             raise AlreadyCurrent(record)
         for manifest in manifests:
-            capacity.check_machine(manifest, self._machine)
+            capacity.check_machine(
+                manifest, self._machine, signed=not any(target.unsigned for target in record.targets)
+            )
         # A rollback brings nothing, and an operator in need is not kept waiting by a full disk.
         archive = manifests[0].size_bytes if record.package is not None and missing else 0
         figures = self._space.check(manifests, archive_bytes=archive) if record.operation == "install" else {}

@@ -82,13 +82,16 @@ def build_engine(
 
 
 def check_allowed(manifest: Manifest, options: "Inference") -> None:
-    """Check that the settings let the model's runtime be used.
+    """Check that the settings let the model's runtime be used, and the native code that it brings.
 
     Raises:
         ActivationError: LOAD_FAILED.
     """
     if manifest.runtime.name not in options.runtimes:
         message = f"expected one of {', '.join(options.runtimes)} as configured, came {manifest.runtime.name}"
+        raise ActivationError(Code.LOAD_FAILED, message)
+    if manifest.libraries and not options.allow_native_code:
+        message = f"{manifest.libraries[0].path} is native code, and inference.allow_native_code is false"
         raise ActivationError(Code.LOAD_FAILED, message)
 
 

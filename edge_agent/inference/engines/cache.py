@@ -2,7 +2,7 @@
 
 An engine is as good as native code, so it is believed only where this device itself made it:
 an entry is a file and, beside it, its HMAC-SHA256 with the device's key. The entry's name
-covers the model's digest, the runtime's version, the processor and the flags, and the MAC
+covers the digests of what it is made of, the runtime's version, the processor and the flags, and the MAC
 covers the name, so an engine of another model, machine or library fits nowhere. What does
 not fit is never loaded; it is built again.
 
@@ -25,7 +25,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from edge_agent.errors import ActivationError
-from edge_agent.formats import Manifest
+from edge_agent.formats import Manifest, Role
 from edge_agent.inference.runtimes.table import engine_suffix, require_runtime
 from edge_agent.storage import durable
 from edge_agent.storage.device_key import device_key
@@ -135,7 +135,7 @@ def engine_file(manifest: Manifest, engines: Path, providers: tuple[str, ...] = 
     runtime = manifest.runtime
     parts = (
         _RECIPE,
-        manifest.model_artefact.sha256,
+        *_made_of(manifest),
         require_runtime(runtime.name),
         runtime.precision,
         ",".join(providers),
@@ -143,6 +143,12 @@ def engine_file(manifest: Manifest, engines: Path, providers: tuple[str, ...] = 
     )
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return EngineFile(engines / f"{key}.{engine_suffix(runtime.name)}", device_key(engines.parent))
+
+
+def _made_of(manifest: Manifest) -> list[str]:
+    """Return what goes into an engine: the model, and the files beside it that may hold its weights."""
+    parts = [artefact for artefact in manifest.artefacts if artefact.role is not Role.GOLDEN]
+    return sorted(f"{artefact.role.value} {artefact.sha256}" for artefact in parts)
 
 
 def prune_engines(engines: Path, keep: list[Manifest], providers: tuple[str, ...] = ()) -> int:

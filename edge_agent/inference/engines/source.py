@@ -7,16 +7,19 @@ read here, from the ``.bin`` of its own name.
 """
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from edge_agent.errors import ActivationError, BundleError, Code
 from edge_agent.formats import Artefact, Manifest, Role
-from edge_agent.formats.contents import check_model, check_other, external_files, is_ir
+from edge_agent.formats.contents import check_library, check_model, check_other, external_files, is_ir
 from edge_agent.inference.engines.cache import EngineFile
 
 # The engines of the others hold all their weights.
-_KEEPS_EXTERNAL = "onnxruntime"
+_KEEP_EXTERNAL = ("onnxruntime", "dlr")
+# It is given a directory, and takes whatever lies in it.
+_READS_DIRECTORY = "dlr"
 
 
 class Source(NamedTuple):
@@ -63,7 +66,7 @@ def choose(engine: EngineFile, directory: Path, manifest: Manifest) -> Source:
     content = engine.read()
     if content is None:
         return read_model(directory, manifest)
-    if manifest.runtime.name == _KEEPS_EXTERNAL:
+    if manifest.runtime.name in _KEEP_EXTERNAL:
         _check_external(content, directory, manifest)
     folder = (directory / manifest.model_artefact.path).parent
     return Source(content, folder, optimised=True, caches=engine.caches if engine.caches.is_dir() else None)
@@ -77,13 +80,16 @@ def check_others(directory: Path, manifest: Manifest, source: Source) -> None:
         ActivationError: LOAD_FAILED, a file is not there or has other bytes.
     """
     artefact = manifest.model_artefact
-    tensors = _external(source.content, manifest)
+    tensors = frozenset[str]() if _reads_directory(manifest) else _external(source.content, manifest)
     for other in manifest.artefacts:
         if other is not artefact and other.path not in tensors:
-            check_other(_verified(directory, other), other.path)
+            check = check_library if other.role is Role.LIBRARY else check_other
+            check(_verified(directory, other), other.path)
 
 
 def _check_external(content: bytes, directory: Path, manifest: Manifest) -> None:
+    if _reads_directory(manifest):
+        _check_unlisted(directory, manifest)
     files = {artefact.path: artefact for artefact in manifest.artefacts if artefact.role is not Role.MODEL}
     for path in sorted(_external(content, manifest)):
         if path not in files:
@@ -92,7 +98,28 @@ def _check_external(content: bytes, directory: Path, manifest: Manifest) -> None
         _verified(directory, files[path])
 
 
+def _reads_directory(manifest: Manifest) -> bool:
+    return manifest.runtime.name == _READS_DIRECTORY
+
+
+def _check_unlisted(directory: Path, manifest: Manifest) -> None:
+    """Check that the model's own directory holds nothing that was not signed."""
+    listed = {artefact.path for artefact in manifest.artefacts}
+    folder = PurePosixPath(manifest.model_artefact.path).parent
+    with suppress(OSError):  # that it cannot be read is found out, and told, where its files are
+        strange = sorted(path.name for path in (directory / folder).iterdir() if str(folder / path.name) not in listed)
+        if strange:
+            message = f"{folder}: expected the files that the manifest lists, came {strange[0][:200]!r} too"
+            raise BundleError(Code.FORMAT_FORBIDDEN, message)
+
+
 def _external(content: bytes, manifest: Manifest) -> frozenset[str]:
+    if _reads_directory(manifest):
+        model = PurePosixPath(manifest.model_artefact.path)
+        beside = {
+            artefact.path for artefact in manifest.artefacts if PurePosixPath(artefact.path).parent == model.parent
+        }
+        return frozenset(beside - {str(model)})
     if not is_ir(content):
         return external_files(content, manifest.model_artefact.path)
     weights = _weights(manifest)

@@ -54,7 +54,12 @@ class Engine(Protocol):
         """Return the graph's outputs as it tells them."""
 
     def run(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Execute the graph; several threads may."""
+        """Execute the graph; several threads may.
+
+        Raises:
+            InferenceError: INTERNAL, the library failed; UNAVAILABLE, nothing can be executed in this
+                process any more, which ends a worker.
+        """
 
 
 class RuntimeInfo(NamedTuple):
@@ -65,6 +70,8 @@ class RuntimeInfo(NamedTuple):
     why_not: str
     providers: tuple[str, ...]
     version: str = ""
+    remark: str = ""
+    """What its user must know; empty where nothing is to be said."""
 
 
 class Door(Protocol):
@@ -90,20 +97,27 @@ class Door(Protocol):
 
 class _Runtime(NamedTuple):
     module: str
+    """Must be installed; empty where a release brings all that is needed."""
     distributions: tuple[str, ...]
     extra: str
     door: str = ""
     suffix: str = "engine"
     """Of the files in the engine cache."""
+    remark: str = ""
 
 
 _RUNTIMES = {
     "onnxruntime": _Runtime("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "onnx", door="onnx", suffix="onnx"),
     "openvino": _Runtime("openvino", ("openvino",), "openvino", door="openvino", suffix="blob"),
     "tensorrt": _Runtime(
-        "tensorrt", ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"), "tensorrt", door="tensorrt", suffix="plan"
+        "tensorrt",
+        ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
+        "tensorrt",
+        door="tensorrt",
+        suffix="plan",
+        remark="untested on hardware",
     ),
-    "dlr": _Runtime("dlr", ("dlr",), "dlr"),
+    "dlr": _Runtime("", (), "", door="dlr", suffix="meta", remark="tried with a stand-in for its library only"),
 }
 
 
@@ -156,12 +170,12 @@ def _door(name: str) -> Door:
 
 
 def _describe(name: str) -> RuntimeInfo:
-    why_not = _why_not(name)
+    why_not, remark = _why_not(name), _RUNTIMES[name].remark
     if why_not:
-        return RuntimeInfo(name, usable=False, why_not=why_not, providers=())
+        return RuntimeInfo(name, usable=False, why_not=why_not, providers=(), remark=remark)
     found = _probe(name)
-    why_not = "" if found else "its library is installed but cannot be imported"
-    return RuntimeInfo(name, usable=bool(found), why_not=why_not, providers=found, version=_version(name))
+    why_not = "" if found else "its library is installed but cannot be imported, or finds nothing to execute on"
+    return RuntimeInfo(name, bool(found), why_not, providers=found, version=_version(name), remark=remark)
 
 
 def _why_not(name: str) -> str:
@@ -170,12 +184,14 @@ def _why_not(name: str) -> str:
         return f"it is none of {', '.join(_RUNTIMES)}"
     if not runtime.door:
         return "this version of the agent cannot use it yet"
-    if find_spec(runtime.module) is None:
+    if runtime.module and find_spec(runtime.module) is None:
         return f"it is not installed: pip install 'edge-agent[{runtime.extra}]'"
     return ""
 
 
 def _version(name: str) -> str:
+    if not _RUNTIMES[name].distributions:
+        return ""
     for distribution in _RUNTIMES[name].distributions:
         try:
             return f"{distribution} {metadata.version(distribution)}"
@@ -199,4 +215,4 @@ def _probe(name: str) -> tuple[str, ...]:
         )
     except subprocess.TimeoutExpired:
         return ()
-    return tuple(done.stdout.split()) if done.returncode == 0 else ()
+    return tuple(done.stdout.splitlines()) if done.returncode == 0 else ()

@@ -95,12 +95,10 @@ class TensorRtEngine:
     def run(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Execute the graph; several threads may, each gets a lane for the time.
 
-        A GPU that fails takes its context with it: nothing in this process can use it again. So pycuda's
-        error is not caught here; it ends the worker, and another one takes its place.
-
         Raises:
             InferenceError: INVALID_ARGUMENT, more pictures at a time than the engine was built for;
-                RESOURCE_EXHAUSTED, the GPU's memory is full; INTERNAL, TensorRT failed.
+                RESOURCE_EXHAUSTED, the GPU's memory is full; INTERNAL, TensorRT failed; UNAVAILABLE,
+                CUDA failed, which takes the GPU from this process until it ends.
         """
         with self._lock:
             lane = self._idle.pop() if self._idle else None
@@ -110,6 +108,8 @@ class TensorRtEngine:
                 return lane.run(tensors)
         except CudaMemoryError as exc:
             raise InferenceError(Code.RESOURCE_EXHAUSTED, f"CUDA: {exc}") from exc
+        except CudaError as exc:
+            raise InferenceError(Code.UNAVAILABLE, f"CUDA: {exc}") from exc
         except InferenceError as exc:
             if exc.code is Code.INTERNAL:
                 raise InferenceError(exc.code, f"{exc.message}: {self._log.told()}") from exc
@@ -155,8 +155,8 @@ def build(source: Source, target: Path, tuning: Tuning) -> None:
 
 
 def providers() -> tuple[str, ...]:
-    """Return the GPU, in one word."""
-    return (Gpu().name.replace(" ", "-"),)
+    """Return the GPU."""
+    return (Gpu().name,)
 
 
 def _check_version(code: Code) -> None:

@@ -167,6 +167,10 @@ def _answer(lane: Endpoint, execution: Execution, parcel: Parcel) -> None:
         else:
             lane.send(*_inspect(execution, parcel))
     except InferenceError as exc:
+        if exc.code is Code.UNAVAILABLE:
+            # A GPU that failed is lost to this process; the agent starts another one.
+            traceback.print_exception(exc)
+            os._exit(_SOFTWARE_FAULT)
         lane.send({"error": [exc.code.value, exc.message[:_MESSAGE_CHARACTERS]]})
 
 

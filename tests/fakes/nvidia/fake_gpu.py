@@ -124,7 +124,8 @@ def _launch(executable: int, stream: int) -> int:
 
 def _destroy(graph: int) -> int:
     CALLS["destroyed"] += 1
-    del GRAPHS[graph]
+    # One of a test before this may only now be collected.
+    GRAPHS.pop(graph, None)
     return 0
 
 

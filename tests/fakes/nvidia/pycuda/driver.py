@@ -42,8 +42,8 @@ class Context:
 class Device:
     """As pycuda's."""
 
-    def __init__(self, arg1: int) -> None:
-        if arg1 != 0 or fake_gpu.FAULT == "no-gpu":
+    def __init__(self, arg2: int) -> None:
+        if arg2 != 0 or fake_gpu.FAULT == "no-gpu":
             raise LogicError("cuDeviceGet failed: invalid device ordinal")
 
     def name(self) -> str:
@@ -67,7 +67,8 @@ class Stream:
 
     def synchronize(self) -> None:
         _called("synchronize")
-        if fake_gpu.FAULT == "synchronize":
+        later = fake_gpu.FAULT == "synchronize-later" and fake_gpu.CALLS["synchronize"] > 5
+        if fake_gpu.FAULT == "synchronize" or later:
             raise LogicError("cuStreamSynchronize failed: an illegal memory access was encountered")
         try:
             self._queue.wait()

@@ -353,8 +353,9 @@ class ICudaEngine:
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[Dims]:
         return [Dims(sizes) for sizes in self._head["profiles"][profile_index][name]]
 
-    def create_execution_context(self) -> IExecutionContext | None:
+    def create_execution_context(self, strategy: object = None) -> IExecutionContext | None:
         fake_gpu.called("create_execution_context")
+        assert strategy is None
         return None if fake_gpu.FAULT == "context" else IExecutionContext(self)
 
     def _shapes_of_outputs(self, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
