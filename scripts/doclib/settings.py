@@ -64,6 +64,8 @@ def _type(field: FieldInfo) -> str:
 
 def _word(annotation: Any) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _word(arguments[0])
     if origin is typing.Literal:
         return " or ".join(code(json.dumps(value)) for value in arguments)
     if origin is tuple:

@@ -362,7 +362,15 @@ def pool_is_idle(running: Served) -> None:
 @pytest.mark.parametrize(
     ("socket_name", "served_there"),
     [
-        ("agent", {"edge_agent.v1.Inspection", "AWS.SageMaker.Edge.Agent", "grpc.health.v1.Health"}),
+        (
+            "agent",
+            {
+                "edge_agent.v1.Inspection",
+                "AWS.LookoutVision.EdgeAgent",
+                "AWS.SageMaker.Edge.Agent",
+                "grpc.health.v1.Health",
+            },
+        ),
         ("control", {"edge_agent.v1.Operator", "grpc.health.v1.Health"}),
     ],
 )
