@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import grpc
 
 from edge_agent.errors import AgentError, Code, InferenceError
+from edge_agent.rpc.decoding import reader
 from edge_agent.rpc.limits import Receiver
 from edge_agent.rpc.status import abort, status_of
 from edge_agent.telemetry import metrics, tracing
@@ -49,26 +50,27 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
         if handler is None:
             return None
         method = str(handler_call_details.method)
+        read = reader(method, handler.request_deserializer)
+        handler = handler._replace(request_deserializer=None)
         if handler.unary_unary:
             # On the wire a single request is a stream of one; so the call is in our hands before its request is.
-            answer = self._unary(method, handler.unary_unary)
-            return grpc.stream_unary_rpc_method_handler(
-                answer, handler.request_deserializer, handler.response_serializer
-            )
+            answer = self._unary(method, handler.unary_unary, read)
+            return grpc.stream_unary_rpc_method_handler(answer, None, handler.response_serializer)
         if handler.unary_stream:
-            return handler._replace(unary_stream=self._stream(method, handler.unary_stream))
+            return handler._replace(unary_stream=self._stream(method, handler.unary_stream, read))
+        read_all = functools.partial(map, read)
         if not method.startswith(_REFLECTION):
-            return handler._replace(stream_stream=self._stream(method, handler.stream_stream))
-        return handler._replace(stream_stream=self._reflection(handler.stream_stream))
+            return handler._replace(stream_stream=self._stream(method, handler.stream_stream, read_all))
+        return handler._replace(stream_stream=self._reflection(handler.stream_stream, read_all))
 
-    def _unary(self, method: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
+    def _unary(self, method: str, behaviour: Callable[..., Any], read: Callable[[bytes], Any]) -> Callable[..., Any]:
         def call(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
             failure: AgentError | None = None
             with metrics.call_in_flight(method):
                 started = time.monotonic()
                 try:
                     self._admit(context)
-                    request = self._receiver.receive(requests, context)
+                    request = read(self._receiver.receive(requests, context))
                     started = time.monotonic()
                     answer = behaviour(request, context)
                 except AgentError as exc:
@@ -84,12 +86,13 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
 
         return call
 
-    def _stream(self, method: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
+    def _stream(self, method: str, behaviour: Callable[..., Any], read: Callable[[Any], Any]) -> Callable[..., Any]:
         # wraps: health's Watch says by attributes of its function that it holds no thread.
         @functools.wraps(behaviour)
         def call(request: Any, context: grpc.ServicerContext, *more: Any) -> Any:
             try:
                 self._admit(context)
+                request = read(request)
             except AgentError as exc:
                 abort(context, exc)
             answers = behaviour(request, context, *more)
@@ -97,13 +100,13 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
 
         return call
 
-    def _reflection(self, behaviour: Callable[..., Any]) -> Callable[..., Any]:
+    def _reflection(self, behaviour: Callable[..., Any], read: Callable[[Any], Any]) -> Callable[..., Any]:
         def call(requests: Any, context: grpc.ServicerContext) -> Iterator[Any]:
             if not self._reflections.acquire(blocking=False):
                 abort(context, InferenceError(Code.RESOURCE_EXHAUSTED, "too many reflection streams are open"))
             try:
                 self._admit(context)
-                yield from behaviour(requests, context)
+                yield from behaviour(read(requests), context)
             except AgentError as exc:
                 abort(context, exc)
             finally:
