@@ -3,16 +3,20 @@
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from edge_agent.cli.context import Places
 from edge_agent.client import AgentClient
-from edge_agent.config import Settings
+from edge_agent.config import Inference, Settings
 from edge_agent.errors import AgentError, Code, ConfigError
 from edge_agent.telemetry.metrics import is_loopback
+
+if TYPE_CHECKING:
+    from edge_agent.inference.runtimes.table import RuntimeInfo
 
 OK: Final = "ok"
 WARN: Final = "warning"
@@ -31,18 +35,21 @@ class Finding(NamedTuple):
     check: str
     state: Literal["ok", "warning", "bad"]
     message: str
+    facts: Mapping[str, object] = MappingProxyType({})
+    """The same for programs, where there is more than the message."""
 
 
 def examine(where: Places) -> list[Finding]:
     """Look at everything; one finding or more of each check."""
-    findings = [*_state_directory(where), *_agent(where), *_runtimes(), *_rivals()]
+    findings = [*_state_directory(where), *_agent(where), *_rivals()]
     try:
         settings = where.settings()
         check_settings(settings)
     except ConfigError as exc:
-        return [Finding("configuration", BAD, exc.message), *findings]
+        return [Finding("configuration", BAD, exc.message), *findings, *_runtimes(Inference())]
     file = str(where.config_file or "no file, defaults")
-    return [Finding("configuration", OK, file), *_secrets(settings), *_space(where, settings), *findings]
+    found = [*_secrets(settings), *_space(where, settings), *findings, *_runtimes(settings.inference)]
+    return [Finding("configuration", OK, file), *found]
 
 
 def check_settings(settings: Settings) -> None:
@@ -95,13 +102,38 @@ def _agent(where: Places) -> Iterator[Finding]:
         yield Finding("clock", BAD, "it contradicts what was signed; installs wait for it")
 
 
-def _runtimes() -> Iterator[Finding]:
+def _runtimes(inference: Inference) -> Iterator[Finding]:
+    """Tell of every runtime, and of what the settings ask for and none can give."""
     from edge_agent.inference.runtimes.table import available_runtimes  # noqa: PLC0415 - only this verb pays for it
 
-    for runtime in available_runtimes():
-        providers = ", ".join(runtime.providers)
-        message = f"{runtime.version} {providers}".strip() if runtime.usable else runtime.why_not
-        yield Finding(f"runtime {runtime.name}", OK if runtime.usable else WARN, message)
+    found = available_runtimes()
+    for runtime in found:
+        yield Finding(f"runtime {runtime.name}", OK if runtime.usable else WARN, _told(runtime), _facts(runtime))
+    usable = {runtime.name for runtime in found if runtime.usable}
+    missing = [name for name in inference.runtimes if name not in usable]
+    if missing:
+        nothing = len(missing) == len(inference.runtimes)
+        yield Finding("runtimes", BAD if nothing else WARN, f"configured and not usable: {', '.join(missing)}")
+    here = {provider for runtime in found for provider in runtime.providers}
+    absent = [name for name in inference.providers if name not in here and f"{name}.0" not in here]
+    if absent:
+        yield Finding("providers", WARN, f"configured, and no usable runtime has them: {', '.join(absent)}")
+
+
+def _told(runtime: "RuntimeInfo") -> str:
+    parts = [runtime.version, ", ".join(runtime.providers)] if runtime.usable else [runtime.why_not]
+    what = ": ".join(filter(None, parts))
+    return f"{what} ({runtime.remark})" if runtime.remark else what
+
+
+def _facts(runtime: "RuntimeInfo") -> dict[str, object]:
+    return {
+        "usable": runtime.usable,
+        "version": runtime.version,
+        "providers": list(runtime.providers),
+        "extra": runtime.extra,
+        "remark": runtime.remark,
+    }
 
 
 def _rivals() -> Iterator[Finding]:

@@ -35,7 +35,7 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
     """Look for what keeps the agent from working here; exit 1 if something does."""
     findings = checks.examine(places(context))
     if as_json:
-        show_json([finding._asdict() for finding in findings])
+        show_json([{**finding._asdict(), "facts": dict(finding.facts)} for finding in findings])
     else:
         rows = ((finding.check, finding.state, finding.message) for finding in findings)
         show_table(("CHECK", "STATE", "MESSAGE"), rows, empty="nothing to look at")

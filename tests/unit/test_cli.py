@@ -16,6 +16,7 @@ from edge_agent.cli.doctor import check_settings
 from edge_agent.cli.output import printable, size
 from edge_agent.config import Settings, read_settings
 from edge_agent.errors import Code, ConfigError, InferenceError, RefusedError
+from edge_agent.inference.runtimes import table
 from edge_agent.store.audit import AuditLog
 from edge_agent.store.quarantine import Quarantine
 
@@ -190,6 +191,37 @@ def test_doctor_names_what_is_wrong_and_ends_with_1(run: Any, tmp_path: Path) ->
     rows = run("--config", path, "doctor").out.splitlines()
     assert [row.split()[1] for row in rows if row.startswith("secret")] == ["ok"]
     assert any(row.startswith("state directory") and " ok " in row for row in rows)
+
+
+def test_doctor_lists_every_runtime_with_its_version_or_the_extra_that_brings_it(run: Any, tmp_path: Path) -> None:
+    found = {finding["check"]: finding for finding in run("doctor", "--json").json()}
+    onnx = found["runtime onnxruntime"]
+    assert onnx["facts"]["usable"] is True
+    assert onnx["facts"]["version"] in onnx["message"]
+    assert "CPUExecutionProvider" in onnx["facts"]["providers"]
+    for name in ("onnxruntime", "openvino", "tensorrt"):
+        runtime = found[f"runtime {name}"]
+        assert "untested on hardware" in runtime["message"]
+        assert runtime["facts"]["usable"] or f"edge-agent[{runtime['facts']['extra']}]" in runtime["message"]
+    assert "providers" not in found
+
+
+def test_doctor_on_a_machine_without_any_runtime_says_what_to_install(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "find_spec", lambda _module: None)
+    monkeypatch.setattr(table, "_probe", lambda _name: ())
+    path = written(tmp_path, "[inference]\nruntimes = ['openvino', 'onnxruntime']\nproviders = ['GPU', 'CPU']\n")
+    ended = run("--config", path, "doctor", "--json")
+    found = {finding["check"]: finding for finding in ended.json()}
+    assert ended.code == 1
+    assert found["runtimes"]["state"] == "bad"
+    assert found["runtimes"]["message"] == "configured and not usable: openvino, onnxruntime"
+    assert "GPU" in found["providers"]["message"]
+    for name, extra in (("onnxruntime", "onnx"), ("openvino", "openvino"), ("tensorrt", "tensorrt")):
+        assert found[f"runtime {name}"]["state"] == "warning"
+        assert f"pip install 'edge-agent[{extra}]'" in found[f"runtime {name}"]["message"]
+        assert found[f"runtime {name}"]["facts"]["providers"] == []
 
 
 def test_doctor_goes_on_when_the_configuration_is_wrong(run: Any, tmp_path: Path) -> None:

@@ -72,6 +72,8 @@ class RuntimeInfo(NamedTuple):
     version: str = ""
     remark: str = ""
     """What its user must know; empty where nothing is to be said."""
+    extra: str = ""
+    """What brings it: ``pip install 'edge-agent[…]'``; empty where a release brings all that is needed."""
 
 
 class Door(Protocol):
@@ -107,8 +109,17 @@ class _Runtime(NamedTuple):
 
 
 _RUNTIMES = {
-    "onnxruntime": _Runtime("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "onnx", door="onnx", suffix="onnx"),
-    "openvino": _Runtime("openvino", ("openvino",), "openvino", door="openvino", suffix="blob"),
+    "onnxruntime": _Runtime(
+        "onnxruntime",
+        ("onnxruntime", "onnxruntime-gpu"),
+        "onnx",
+        door="onnx",
+        suffix="onnx",
+        remark="CUDA and TensorRT untested on hardware",
+    ),
+    "openvino": _Runtime(
+        "openvino", ("openvino",), "openvino", door="openvino", suffix="blob", remark="GPU untested on hardware"
+    ),
     "tensorrt": _Runtime(
         "tensorrt",
         ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
@@ -163,6 +174,17 @@ def write_engine(name: str, source: "Source", target: Path, tuning: Tuning) -> N
     _door(name).build(source, target, tuning)
 
 
+def import_runtime(name: str) -> None:
+    """Import a runtime's library now, so that loading finds it.
+
+    Raises:
+        ActivationError: LOAD_FAILED: it is not usable here.
+        ImportError: its library is broken.
+    """
+    require_runtime(name)
+    _door(name)
+
+
 def _door(name: str) -> Door:
     # Only a process that executes models pays for the import.
     door: Door = import_module(f"edge_agent.inference.runtimes.{_RUNTIMES[name].door}")
@@ -170,12 +192,13 @@ def _door(name: str) -> Door:
 
 
 def _describe(name: str) -> RuntimeInfo:
-    why_not, remark = _why_not(name), _RUNTIMES[name].remark
+    runtime, why_not = _RUNTIMES[name], _why_not(name)
+    common = {"remark": runtime.remark, "extra": runtime.extra}
     if why_not:
-        return RuntimeInfo(name, usable=False, why_not=why_not, providers=(), remark=remark)
+        return RuntimeInfo(name, usable=False, why_not=why_not, providers=(), **common)
     found = _probe(name)
     why_not = "" if found else "its library is installed but cannot be imported, or finds nothing to execute on"
-    return RuntimeInfo(name, bool(found), why_not, providers=found, version=_version(name), remark=remark)
+    return RuntimeInfo(name, bool(found), why_not, providers=found, version=_version(name), **common)
 
 
 def _why_not(name: str) -> str:
