@@ -14,6 +14,7 @@ from edge_agent.rpc.oip.ports import VersionedDataPlane
 from edge_agent.rpc.oip.regions import Place, Regions
 from edge_agent.rpc.shared_memory import LIMIT_BYTES
 from edge_agent.wire.oip import tensors as wire
+from edge_agent.wire.oip.requests import InferRequest
 
 # No manifest has more.
 _TENSORS_LIMIT = 64
@@ -38,16 +39,17 @@ class Inferences:
         self._data_plane = data_plane
         self._regions = regions
 
-    def answer(self, request: pb.ModelInferRequest, limit_s: float) -> pb.ModelInferResponse:
+    def answer(self, came: InferRequest, limit_s: float) -> pb.ModelInferResponse:
         """Return the outputs that were asked for; those that go into shared memory are there by then.
 
         Raises:
             InferenceError: as ``inference.Session.infer``.
         """
+        request = came.around
         loaded = self._models.find(request.model_name, request.model_version)
         _check_names(request, loaded.manifest if loaded is not None else None)
         wanted = self._wanted(request)
-        tensors = self._inputs(request)
+        tensors = self._inputs(came)
         asked = asked_of(request.parameters, limit_s)
         model, outputs = self._data_plane.infer(
             request.model_name,
@@ -60,21 +62,22 @@ class Inferences:
         _fill(response, outputs, wanted or [_Wanted(name, None) for name in outputs])
         return response
 
-    def _inputs(self, request: pb.ModelInferRequest) -> dict[str, NDArray[Any]]:
-        raw: Iterator[bytes] = iter(request.raw_input_contents)
+    def _inputs(self, came: InferRequest) -> dict[str, NDArray[Any]]:
+        contents = came.raw_input_contents
+        raw: Iterator[bytes | memoryview] = iter(contents)
         inputs: dict[str, NDArray[Any]] = {}
         total = used = 0
-        for tensor in request.inputs:
+        for tensor in came.around.inputs:
             layout = wire.layout_from_proto(tensor)
             total += layout.size_bytes
             if total > LIMIT_BYTES:
                 message = f"inputs: expected at most {LIMIT_BYTES} bytes in one request, came {total}"
                 raise InferenceError(Code.INVALID_ARGUMENT, message)
             place = place_of(tensor.parameters, self._regions, f"input {wire.shown(tensor.name)}")
-            if place is None and request.raw_input_contents:
+            if place is None and contents:
                 used += 1
             inputs[tensor.name] = _tensor(tensor, layout, place, raw)
-        if used != len(request.raw_input_contents):
+        if used != len(contents):
             message = f"raw_input_contents: expected {used}, one for each input that is not in shared memory, came more"
             raise InferenceError(Code.INVALID_ARGUMENT, message)
         return inputs
@@ -90,7 +93,9 @@ class Inferences:
         return wanted
 
 
-def _tensor(tensor: wire.InputTensor, layout: wire.Layout, place: Place | None, raw: Iterator[bytes]) -> NDArray[Any]:
+def _tensor(
+    tensor: wire.InputTensor, layout: wire.Layout, place: Place | None, raw: Iterator[bytes | memoryview]
+) -> NDArray[Any]:
     if place is not None:
         if tensor.HasField("contents"):
             message = f"input {wire.shown(tensor.name)}: expected no contents beside shared memory"

@@ -14,6 +14,8 @@ from edge_agent.rpc.oip.description import DescriptionService, Sources
 from edge_agent.rpc.oip.ports import VersionedDataPlane
 from edge_agent.rpc.oip.regions import Region, Regions
 from edge_agent.rpc.oip.requests import Inferences
+from edge_agent.rpc.service import Service
+from edge_agent.wire.oip.requests import InferRequest, read_infer
 
 _DEFAULT_S = 10.0
 _STRICT_KEY = "triton_grpc_error"
@@ -35,12 +37,16 @@ class InferenceService(DescriptionService):
         self._inferences = Inferences(sources.models, data_plane, self._regions)
         self._streams = threading.BoundedSemaphore(streams)
 
-    def ModelInfer(self, request: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
+    def as_service(self) -> Service:
+        """Return it as a server takes it; tensors are not copied as they come in."""
+        return super().as_service().reading(dict.fromkeys(("ModelInfer", "ModelStreamInfer"), read_infer))
+
+    def ModelInfer(self, request: InferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
         """Answer tensors with tensors."""
         return self._inferences.answer(request, timeout_s(context, _DEFAULT_S))
 
     def ModelStreamInfer(
-        self, requests: Iterator[pb.ModelInferRequest], context: grpc.ServicerContext
+        self, requests: Iterator[InferRequest], context: grpc.ServicerContext
     ) -> Iterator[pb.ModelStreamInferResponse]:
         """Answer requests in their order; one that fails is told, and the stream goes on."""
         if not self._streams.acquire(blocking=False):
@@ -87,13 +93,13 @@ class InferenceService(DescriptionService):
         """Refuse: what answers is the operator's business."""
         raise _refused("RepositoryModelUnload")
 
-    def _answer(self, request: pb.ModelInferRequest, limit_s: float, *, strict: bool) -> pb.ModelStreamInferResponse:
+    def _answer(self, request: InferRequest, limit_s: float, *, strict: bool) -> pb.ModelStreamInferResponse:
         try:
             response = self._inferences.answer(request, limit_s)
         except InferenceError as exc:
             if strict:
                 raise
-            failed = pb.ModelInferResponse(id=request.id)
+            failed = pb.ModelInferResponse(id=request.around.id)
             return pb.ModelStreamInferResponse(error_message=exc.message or exc.code.value, infer_response=failed)
         # Clients of streams count answers by it: a request has exactly one here.
         response.parameters["triton_final_response"].bool_param = True
