@@ -58,6 +58,15 @@ def test_everything_that_the_agent_tells_has_a_place_on_the_board() -> None:
     assert missing == set()
 
 
+def test_every_figure_is_seen_to_move_by_a_test() -> None:
+    tests = "".join(
+        path.read_text(encoding="utf-8")
+        for part in ("unit", "integration")
+        for path in (ROOT / "tests" / part).glob("*.py")
+    )
+    assert {metric.name for metric in described() if metric.name not in tests} == set()
+
+
 def test_every_panel_has_its_own_number_and_its_own_place() -> None:
     panels = BOARD["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)

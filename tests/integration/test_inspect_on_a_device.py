@@ -26,9 +26,10 @@ from tests.fakes.tiny_models import BRIGHT, GLARE, GREY, grey_picture, write_ver
 
 PATIENCE_S = 60.0
 WIDTH, HEIGHT = 24, 16
+NAME = "img-classification"
 CLASS, SPOTS, CRASH, HANG = "image-classification-app", "image-segmentation-app", "crash-app", "hang-app"
 MODELS: dict[str, tuple[str, str, str]] = {
-    CLASS: ("img-classification", "classification", ""),
+    CLASS: (NAME, "classification", ""),
     SPOTS: ("unet", "anomaly", ""),
     CRASH: ("crash", "classification", "glare-crash"),
     HANG: ("hang", "classification", "glare-hang"),
@@ -50,7 +51,8 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentDevice]:
     for name, kind, fault in MODELS.values():
         write_version(repository.home / name, name=name, kind=kind, fault=fault)
         bundles.append(read_bundle(repository.home / name))
-    publish(repository.open(), bundles)
+    write_version(repository.home / "second", name=NAME, version="2", bias=0.25)
+    publish(repository.open(), [*bundles, read_bundle(repository.home / "second")])
     device = AgentDevice(
         directory,
         {
@@ -60,6 +62,7 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentDevice]:
             "inference": {"hang_timeout_s": 3.0},
             "telemetry": {"metrics": f"127.0.0.1:{free_port()}"},
             "capture": {"policy": "ng"},
+            "deployment": {"shadow": {"max_seconds": 0.2}, "scan_interval_s": 0.5, "reserve_bytes": 0},
         },
     )
     mappings = {application: name for application, (name, _, _) in MODELS.items()}
@@ -317,3 +320,39 @@ def test_every_figure_of_everyday_life_moves(device: AgentDevice) -> None:
     assert {name: after.get(name) for name in SHOWN_HERE} == SHOWN_HERE
     assert after['edge_agent_worker_memory_bytes{model="unet",version="1"}'] > 1 << 20
     assert after["edge_agent_download_bytes_total"] > 0
+
+
+def test_an_update_moves_the_figures_of_updates(device: AgentDevice) -> None:
+    ask(device, GREY)
+    ask(device, BRIGHT)
+    before = figures(device)
+    assert device.install((NAME, "2")).state == "COMMITTED"
+    after = figures(device)
+    compared = f'edge_agent_shadow_comparisons_total{{agreed="true",model="{NAME}"}}'
+    for name in (
+        compared,
+        f'edge_agent_swaps_total{{model="{NAME}"}}',
+        'edge_agent_deployment_states_total{state="SHADOW"}',
+        "edge_agent_download_bytes_total",
+    ):
+        assert after[name] > before.get(name, 0.0), name
+    assert after['edge_agent_deployment_states_total{state="COMMITTED"}'] == 2.0
+    assert f'edge_agent_model_info{{model="{NAME}",state="READY",version="1"}}' not in after
+    assert after[f'edge_agent_model_info{{model="{NAME}",state="READY",version="2"}}'] == 1.0
+
+
+def test_bits_that_the_disk_loses_move_the_figures_of_the_store(device: AgentDevice) -> None:
+    before = figures(device)
+    blob = (device.state_dir / "versions" / "unet" / "1" / "model.onnx").resolve()
+    blob.chmod(0o600)
+    content = bytearray(blob.read_bytes())
+    content[len(content) // 2] ^= 1
+    blob.write_bytes(content)
+    mended = "edge_agent_mended_versions_total"
+    after = eventually(lambda: _if(figures(device), lambda told: told[mended] > before[mended]))
+    assert eventually(lambda: _if(figures(device), lambda told: told["edge_agent_damaged_versions"] == 0.0))
+    assert after[mended] == before[mended] + 1
+
+
+def _if(told: dict[str, float], wanted: Callable[[dict[str, float]], bool]) -> dict[str, float] | None:
+    return told if wanted(told) else None

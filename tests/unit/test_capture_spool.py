@@ -12,6 +12,7 @@ from edge_agent.capture.policy import Policy
 from edge_agent.errors import Code, InferenceError, StorageError
 from edge_agent.formats import EncodedPicture, RawPicture, Verdict
 from edge_agent.storage import durable
+from edge_agent.telemetry import metrics
 from tests.fakes.captures import AT, Bucket, frame, tensors
 
 PICTURE = EncodedPicture(b"\xff\xd8" + bytes(5000))
@@ -163,12 +164,18 @@ def test_one_that_can_never_be_sent_does_not_hold_up_the_rest(line: Line) -> Non
     assert line.sent()[-1] == "poison"
 
 
+def _counted(name: str) -> float:
+    return float(metrics.exposition().decode().split(f"\n{name} ")[1].split("\n")[0])
+
+
 def test_a_full_quota_drops_the_newest_and_says_so(line: Line) -> None:
     line.take("f1")
     room = line.spool.status().bytes * 2 + 100
     line.begin(quota=room)
+    dropped = _counted("edge_agent_captures_dropped_total")
     assert line.take("f2")
     assert not line.take("f3")
+    assert _counted("edge_agent_captures_dropped_total") == dropped + 1
     assert line.spool.status().pending == 2
     assert line.spool.status().message.startswith("1 captures dropped")
     line.send()

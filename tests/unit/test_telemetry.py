@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from edge_agent.errors import Code, ConfigError
+from edge_agent.errors import Code, ConfigError, StorageError
 from edge_agent.formats import Counts
 from edge_agent.telemetry import logs, metrics
 from edge_agent.telemetry.events import Events, Subscription
@@ -24,6 +24,11 @@ def published(events: Events, amount: int) -> None:
 
 def ids(subscription: Subscription, amount: int) -> list[int]:
     return [next(subscription).id for _ in range(amount)]
+
+
+def told(name: str) -> float:
+    """What /metrics says of a figure without labels."""
+    return float(metrics.exposition().decode().split(f"\n{name} ")[1].split("\n")[0])
 
 
 def test_a_reader_gets_the_events_from_now_on() -> None:
@@ -46,7 +51,9 @@ def test_a_slow_reader_loses_the_oldest_and_sees_a_gap() -> None:
     events = Events(size=4)
     reader = events.subscribe()
     published(events, 10)
+    before = told("edge_agent_events_dropped_total")
     assert ids(reader, 4) == [7, 8, 9, 10]
+    assert told("edge_agent_events_dropped_total") == before + 6
 
 
 def test_an_id_from_before_a_restart_gets_all_there_is() -> None:
@@ -123,7 +130,10 @@ def test_records_below_the_level_are_left_out(lines: io.StringIO) -> None:
 
 
 def test_requests_are_counted_under_the_names_that_triton_users_know() -> None:
-    metrics.observe_request("m1", "3", metrics.Durations(total_s=0.5, queue_s=0.25, compute_s=0.2))
+    parts = metrics.Durations(
+        total_s=0.5, queue_s=0.25, decode_s=0.01, preprocess_s=0.02, compute_s=0.2, output_s=0.005
+    )
+    metrics.observe_request("m1", "3", parts, inferences=4)
     metrics.observe_request("m1", "3", metrics.Durations(total_s=0.5))
     metrics.count_failure("m1", "3", Code.UNAVAILABLE)
     text = metrics.exposition().decode()
@@ -131,7 +141,33 @@ def test_requests_are_counted_under_the_names_that_triton_users_know() -> None:
     assert 'nv_inference_request_failure{model="m1",reason="UNAVAILABLE",version="3"} 1.0' in text
     assert 'nv_inference_request_duration_us{model="m1",version="3"} 1e+06' in text
     assert 'nv_inference_queue_duration_us{model="m1",version="3"} 250000.0' in text
+    assert 'nv_inference_compute_input_duration_us{model="m1",version="3"} 30000.0' in text
+    assert 'nv_inference_compute_infer_duration_us{model="m1",version="3"} 200000.0' in text
+    assert 'nv_inference_compute_output_duration_us{model="m1",version="3"} 5000.0' in text
+    assert 'nv_inference_count{model="m1",version="3"} 5.0' in text
     assert 'edge_agent_request_phase_seconds_count{model="m1",phase="total",version="3"} 2.0' in text
+
+
+def test_figures_that_change_by_themselves_are_asked_for_when_somebody_reads() -> None:
+    memory = [100]
+
+    def refresh() -> None:
+        memory[0] += 1
+        metrics.show_workers([("grows", "1", memory[0])])
+
+    def fail() -> None:
+        raise StorageError(Code.STORAGE_FAILED, "the disk is gone")
+
+    for each in (fail, refresh):
+        metrics.refresh_with(each)
+    try:
+        lines = [metrics.exposition().decode() for _ in range(2)]
+    finally:
+        for each in (fail, refresh):
+            metrics.stop_refreshing(each)
+    for value, text in zip((101.0, 102.0), lines, strict=True):
+        assert f'edge_agent_worker_memory_bytes{{model="grows",version="1"}} {value}' in text
+    assert metrics.exposition() == metrics.exposition()
 
 
 def test_models_that_are_gone_leave_the_figures() -> None:
