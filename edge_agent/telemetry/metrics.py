@@ -8,9 +8,9 @@ import contextlib
 import ipaddress
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
@@ -45,6 +45,9 @@ class Durations(NamedTuple):
     preprocess_s: float = 0.0
     compute_s: float = 0.0
     output_s: float = 0.0
+
+
+_PHASE_NAMES = tuple(field.removesuffix("_s") for field in Durations._fields)
 
 
 class _Registry(CollectorRegistry):
@@ -83,10 +86,11 @@ class _TritonCounters(Collector):
             name: defaultdict(float) for name in self.MEANINGS
         }
 
-    def add(self, name: str, model: str, version: str, amount: float = 1.0, reason: str = "") -> None:
+    def add(self, model: str, version: str, amounts: Mapping[str, float], reason: str = "") -> None:
         """Count; ``reason`` is the code of a failure."""
         with self._lock:
-            self._values[name][model, version, reason] += amount
+            for name, amount in amounts.items():
+                self._values[name][model, version, reason] += amount
 
     def forget(self, model: str, version: str) -> None:
         """Drop what was counted of a version."""
@@ -109,6 +113,32 @@ class _TritonCounters(Collector):
                 labels = {"model": model, "version": version} | ({"reason": reason} if reason else {})
                 metric.add_sample(name, labels, value)
             yield metric
+
+
+M = TypeVar("M", Counter, Gauge, Histogram)
+
+
+class _Labelled(Generic[M]):
+    """One metric's series by their labels; the library's own way to them checks and locks for each figure."""
+
+    def __init__(self, metric: M) -> None:
+        self._metric: M = metric
+        self._lock = threading.Lock()
+        self._series: dict[tuple[str, ...], M] = {}
+
+    def at(self, *labels: str) -> M:
+        """Return the series of these labels."""
+        found = self._series.get(labels)
+        if found is None:
+            with self._lock:
+                found = self._series[labels] = self._metric.labels(*labels)
+        return found
+
+    def forget(self, *labels: str) -> None:
+        """Drop the series of these labels, if there is one."""
+        with self._lock, contextlib.suppress(KeyError):
+            self._series.pop(labels, None)
+            self._metric.remove(*labels)
 
 
 class _Recent:
@@ -147,11 +177,11 @@ def _named(name: str, labels: tuple[str, ...]) -> str:
 _REGISTRY = _Registry()
 _TRITON = _TritonCounters()
 _REGISTRY.register(_TRITON)
-_PHASES = _histogram("request_phase_seconds", "Time of requests by phase", (*_MODEL, "phase"))
-_WAITING = _gauge("requests_in_flight", "Requests of a model that wait or are being answered", ("model",))
-_IN_FLIGHT = _gauge("calls_in_flight", "Calls being answered", ("method",))
-_CALLS = _counter("calls", "Calls by method and gRPC status", ("method", "status"))
-_CALL_SECONDS = _histogram("call_seconds", "Time of calls by method", ("method",))
+_PHASES = _Labelled(_histogram("request_phase_seconds", "Time of requests by phase", (*_MODEL, "phase")))
+_WAITING = _Labelled(_gauge("requests_in_flight", "Requests of a model that wait or are being answered", ("model",)))
+_IN_FLIGHT = _Labelled(_gauge("calls_in_flight", "Calls being answered", ("method",)))
+_CALLS = _Labelled(_counter("calls", "Calls by method and gRPC status", ("method", "status")))
+_CALL_SECONDS = _Labelled(_histogram("call_seconds", "Time of calls by method", ("method",)))
 _FAULTS = _counter("faults", "Calls that ended in a fault of the agent")
 _INSPECTIONS = _counter("inspections", "Inspected frames by verdict", ("verdict",))
 _MODELS = _gauge("model_info", "Model versions by state; 1 for the one it is in", (*_MODEL, "state"))
@@ -193,23 +223,25 @@ def observe_request(model: str, version: str, durations: Durations, *, inference
         inferences: elements of its batch.
     """
     _note(model, version)
-    _TRITON.add("nv_inference_request_success", model, version)
-    _TRITON.add("nv_inference_count", model, version, inferences)
-    _TRITON.add("nv_inference_request_duration_us", model, version, durations.total_s * _MICROSECONDS)
-    _TRITON.add("nv_inference_queue_duration_us", model, version, durations.queue_s * _MICROSECONDS)
-    input_s = durations.decode_s + durations.preprocess_s
-    _TRITON.add("nv_inference_compute_input_duration_us", model, version, input_s * _MICROSECONDS)
-    _TRITON.add("nv_inference_compute_infer_duration_us", model, version, durations.compute_s * _MICROSECONDS)
-    _TRITON.add("nv_inference_compute_output_duration_us", model, version, durations.output_s * _MICROSECONDS)
-    for field, seconds in durations._asdict().items():
-        if seconds or field == "total_s":
-            _PHASES.labels(model, version, field.removesuffix("_s")).observe(seconds)
+    amounts = {
+        "nv_inference_request_success": 1.0,
+        "nv_inference_count": float(inferences),
+        "nv_inference_request_duration_us": durations.total_s * _MICROSECONDS,
+        "nv_inference_queue_duration_us": durations.queue_s * _MICROSECONDS,
+        "nv_inference_compute_input_duration_us": (durations.decode_s + durations.preprocess_s) * _MICROSECONDS,
+        "nv_inference_compute_infer_duration_us": durations.compute_s * _MICROSECONDS,
+        "nv_inference_compute_output_duration_us": durations.output_s * _MICROSECONDS,
+    }
+    _TRITON.add(model, version, amounts)
+    for phase, seconds in zip(_PHASE_NAMES, durations, strict=True):
+        if seconds or phase == "total":
+            _PHASES.at(model, version, phase).observe(seconds)
 
 
 def count_failure(model: str, version: str, code: Code) -> None:
     """Count one failed request."""
     _note(model, version)
-    _TRITON.add("nv_inference_request_failure", model, version, reason=code.value)
+    _TRITON.add(model, version, {"nv_inference_request_failure": 1.0}, reason=code.value)
 
 
 def _note(model: str, version: str) -> None:
@@ -217,26 +249,25 @@ def _note(model: str, version: str) -> None:
     if oldest is None:
         return
     _TRITON.forget(*oldest)
-    for field in Durations._fields:
-        with contextlib.suppress(KeyError):
-            _PHASES.remove(*oldest, field.removesuffix("_s"))
+    for phase in _PHASE_NAMES:
+        _PHASES.forget(*oldest, phase)
 
 
 def request_in_flight(model: str) -> AbstractContextManager[object]:
     """Return a context that counts one request of a model, from its lease to its answer."""
-    return _WAITING.labels(model).track_inprogress()
+    return _WAITING.at(model).track_inprogress()
 
 
 def call_in_flight(method: str) -> AbstractContextManager[object]:
     """Return a context that counts one call as being answered."""
-    return _IN_FLIGHT.labels(method).track_inprogress()
+    return _IN_FLIGHT.at(method).track_inprogress()
 
 
 def count_call(method: str, status: str, seconds: float | None = None) -> None:
     """Count one ended call; a stream tells no time."""
-    _CALLS.labels(method, status).inc()
+    _CALLS.at(method, status).inc()
     if seconds is not None:
-        _CALL_SECONDS.labels(method).observe(seconds)
+        _CALL_SECONDS.at(method).observe(seconds)
 
 
 def count_fault() -> None:
