@@ -181,8 +181,7 @@ class Parts:
         self.machine = Machine(
             __version__,
             platform.machine(),
-            frozenset(runtime.name for runtime in available_runtimes() if runtime.usable)
-            & frozenset(settings.inference.runtimes),
+            frozenset(runtime.name for runtime in available_runtimes(settings.inference.runtimes) if runtime.usable),
             settings.inference.memory_budget_bytes or memory_bytes(),
             settings.inference.allow_native_code,
         )

@@ -278,6 +278,10 @@ def test_every_runtime_is_listed_with_the_reason_why_it_cannot_be_used() -> None
     assert time.monotonic() - started < PATIENCE_S
 
 
+def test_a_runtime_that_nobody_asked_for_is_not_imported_to_be_told_of() -> None:
+    assert [info.name for info in available_runtimes(["openvino"])] == ["openvino"]
+
+
 def test_what_a_killed_builder_left_is_deleted_at_the_start(tmp_path: Path) -> None:
     engines = tmp_path / "engines"
     engines.mkdir()

@@ -78,6 +78,20 @@ def test_weights_that_are_not_the_signed_ones_are_never_loaded(tmp_path: Path) -
     assert caught.value.message.startswith("expected model.bin at ")
 
 
+def test_the_same_graph_with_other_weights_has_another_engine(tmp_path: Path) -> None:
+    """The graph of an IR says where its weights lie, not what they are."""
+    first = write_ir(tmp_path / "v")
+    weights = tmp_path / "v" / "model.bin"
+    weights.write_bytes(bytes(reversed(weights.read_bytes())))
+    changed = [
+        each.model_copy(update={"sha256": artefact(weights, "extra")["sha256"]}) if each.path == "model.bin" else each
+        for each in first.artefacts
+    ]
+    second = first.model_copy(update={"artefacts": tuple(changed)})
+    paths = {engine_file(manifest, tmp_path / "engines").path for manifest in (first, second)}
+    assert len(paths) == 2
+
+
 def test_a_graph_whose_weights_are_not_listed_is_refused(tmp_path: Path) -> None:
     manifest = write_ir(tmp_path / "v", with_weights=False)
     with pytest.raises(ActivationError) as caught:

@@ -6,7 +6,7 @@ the list of providers comes from a process of its own that ends at once.
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib import import_module, metadata
 from importlib.util import find_spec
@@ -132,9 +132,13 @@ _RUNTIMES = {
 }
 
 
-def available_runtimes() -> list[RuntimeInfo]:
-    """Return every runtime a manifest may name, usable or not and why."""
-    return [_describe(name) for name in _RUNTIMES]
+def available_runtimes(names: Iterable[str] = ()) -> list[RuntimeInfo]:
+    """Return what a manifest may name, usable or not and why.
+
+    Args:
+        names: of these only, since each takes a process that imports it; empty: every runtime.
+    """
+    return [_describe(name) for name in names or _RUNTIMES]
 
 
 def require_runtime(name: str) -> str:
