@@ -1,8 +1,8 @@
 """The door to DLR, which executes what SageMaker Neo compiled: the artefact's own ``libdlr.so``.
 
 The C functions that the ``dlr`` package (1.10) calls are called here, in its order; the package itself is
-not used: its import writes into its own installation and sends what device it is on to its makers before
-anyone can forbid it (docs/decisions/native-code.md).
+not used: it writes into its own installation, and tells its makers of the models that it loads before anyone
+can forbid it (docs/decisions/native-code.md).
 
 A Neo artefact is a directory; its files are told apart by their endings, and each kind may be there once.
 What it computes stands in its ``.meta``, which is readable without the library. Tried with a stand-in for
