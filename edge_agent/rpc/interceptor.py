@@ -92,10 +92,9 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
         def call(request: Any, context: grpc.ServicerContext, *more: Any) -> Any:
             try:
                 self._admit(context)
-                request = read(request)
+                answers = behaviour(read(request), context, *more)
             except AgentError as exc:
                 abort(context, exc)
-            answers = behaviour(request, context, *more)
             return answers if answers is None else _guarded(method, answers, context)
 
         return call
