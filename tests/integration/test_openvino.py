@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 if find_spec("openvino") is None:
     pytest.skip("openvino is not installed", allow_module_level=True)
 
 from edge_agent.config import Inference
-from edge_agent.errors import ActivationError, AgentError, Code, InferenceError
+from edge_agent.errors import ActivationError, AgentError, BundleError, Code, InferenceError
 from edge_agent.formats import Manifest, parse
 from edge_agent.inference import build_engine, open_session
 from edge_agent.inference.engines.cache import engine_file
@@ -97,6 +98,27 @@ def test_a_graph_whose_weights_are_not_listed_is_refused(tmp_path: Path) -> None
     with pytest.raises(ActivationError) as caught:
         build(tmp_path, manifest)
     assert (caught.value.code, caught.value.message.startswith("OpenVINO: ")) == (Code.BUILD_FAILED, True)
+
+
+def test_an_onnx_file_with_weights_beside_it_is_refused_since_they_would_be_sought_elsewhere(tmp_path: Path) -> None:
+    manifest = write_version(tmp_path / "v", changes={"runtime": {"name": "openvino"}})
+    path = tmp_path / "v" / "model.onnx"
+    onnx.save(
+        onnx.load(path),
+        path,
+        save_as_external_data=True,
+        location="model.data",
+        size_threshold=0,
+        convert_attribute=True,
+    )
+    others = [each for each in manifest.artefacts if each is not manifest.model_artefact]
+    files = [artefact(path, "model"), artefact(tmp_path / "v" / "model.data", "extra")]
+    document = manifest.model_dump(mode="json", by_alias=True)
+    document["artefacts"] = [*files, *(each.model_dump(mode="json") for each in others)]
+    with pytest.raises(BundleError) as caught:
+        build(tmp_path, parse(Manifest, document, what="manifest"))
+    assert caught.value.code is Code.FORMAT_FORBIDDEN
+    assert "came 'model.data' beside it" in caught.value.message
 
 
 @pytest.mark.parametrize(

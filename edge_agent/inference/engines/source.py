@@ -18,6 +18,8 @@ from edge_agent.inference.engines.cache import EngineFile
 
 # The engines of the others hold all their weights.
 _KEEP_EXTERNAL = ("onnxruntime", "dlr")
+# Of an ONNX file from memory it would look for further files in the directory that it was started in.
+_READS_NOTHING = "openvino"
 # It is given a directory, and takes whatever lies in it.
 _READS_DIRECTORY = "dlr"
 
@@ -90,8 +92,14 @@ def check_others(directory: Path, manifest: Manifest, source: Source) -> None:
 def _check_external(content: bytes, directory: Path, manifest: Manifest) -> None:
     if _reads_directory(manifest):
         _check_unlisted(directory, manifest)
-    files = {artefact.path: artefact for artefact in manifest.artefacts if artefact.role is not Role.MODEL}
-    for path in sorted(_external(content, manifest)):
+    # Golden samples are no part of an engine's name: no weights may be called one. They may lie beside a model.
+    others = (Role.MODEL,) if _reads_directory(manifest) else (Role.MODEL, Role.GOLDEN)
+    files = {each.path: each for each in manifest.artefacts if each.role not in others}
+    external = sorted(_external(content, manifest))
+    if external and manifest.runtime.name == _READS_NOTHING and not is_ir(content):
+        message = f"expected IR or an ONNX file that holds its weights, came {external[0][:200]!r} beside it"
+        raise BundleError(Code.FORMAT_FORBIDDEN, f"{manifest.model_artefact.path}: {message}")
+    for path in external:
         if path not in files:
             message = f"expected external data in a file that the manifest lists, came {path[:200]!r}"
             raise BundleError(Code.FORMAT_FORBIDDEN, f"{manifest.model_artefact.path}: {message}")
@@ -129,7 +137,8 @@ def _external(content: bytes, manifest: Manifest) -> frozenset[str]:
 def _weights(manifest: Manifest) -> Artefact | None:
     """Return the file of weights beside an IR: of its own name, with another ending."""
     wanted = str(PurePosixPath(manifest.model_artefact.path).with_suffix(".bin"))
-    return next((artefact for artefact in manifest.artefacts if artefact.path == wanted), None)
+    beside = (each for each in manifest.artefacts if each.path == wanted and each.role is Role.EXTRA)
+    return next(beside, None)
 
 
 def _verified(directory: Path, artefact: Artefact) -> bytes:
