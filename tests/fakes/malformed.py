@@ -23,7 +23,7 @@ class Words(dict[str, st.SearchStrategy[Any]]):
     """
 
     any_order = False
-    """Fields are set in any order, so that of a oneof every member comes last at times, which is the one that counts."""
+    """Fields are set in any order, so that of a oneof every member comes last at times: that one counts."""
 
     def __repr__(self) -> str:
         return "Words"
