@@ -34,6 +34,8 @@ TIMING_CACHE: Final = "tensorrt.timing"
 _LEAST_MAJOR: Final = 10
 _WORKSPACE_BYTES: Final = 1 << 30
 _KEPT_MESSAGES: Final = 4
+# What the bindings make of a library that answers nothing, and of what it throws.
+_BINDING_ERRORS: Final = (TypeError, ValueError, RuntimeError)
 _DTYPES: Final = {
     trt.DataType.FLOAT: DType.FLOAT32,
     trt.DataType.HALF: DType.FLOAT16,
@@ -77,7 +79,7 @@ class TensorRtEngine:
 
     def __init__(self, source: Source, tuning: Tuning) -> None:
         self._log = Log()
-        with _cuda_faults(Code.LOAD_FAILED):
+        with _faults(Code.LOAD_FAILED, self._log):
             self._gpu = Gpu()
             with self._gpu.current():
                 plan = source.content if source.optimised else _compile(source, tuning, self._log, None)
@@ -110,6 +112,8 @@ class TensorRtEngine:
             raise InferenceError(Code.RESOURCE_EXHAUSTED, f"CUDA: {exc}") from exc
         except CudaError as exc:
             raise InferenceError(Code.UNAVAILABLE, f"CUDA: {exc}") from exc
+        except _BINDING_ERRORS as exc:
+            raise InferenceError(Code.INTERNAL, f"TensorRT: {exc}: {self._log.told()}") from exc
         except InferenceError as exc:
             if exc.code is Code.INTERNAL:
                 raise InferenceError(exc.code, f"{exc.message}: {self._log.told()}") from exc
@@ -150,8 +154,9 @@ def build(source: Source, target: Path, tuning: Tuning) -> None:
     """
     _check_version(Code.BUILD_FAILED)
     timings = EngineFile(target.parent / TIMING_CACHE, device_key(target.parent.parent))
-    with _cuda_faults(Code.BUILD_FAILED), Gpu().current():
-        target.write_bytes(_compile(source, tuning, Log(), timings))
+    log = Log()
+    with _faults(Code.BUILD_FAILED, log), Gpu().current():
+        target.write_bytes(_compile(source, tuning, log, timings))
 
 
 def providers() -> tuple[str, ...]:
@@ -165,11 +170,13 @@ def _check_version(code: Code) -> None:
 
 
 @contextlib.contextmanager
-def _cuda_faults(code: Code) -> Iterator[None]:
+def _faults(code: Code, log: Log) -> Iterator[None]:
     try:
         yield
     except CudaError as exc:
         raise ActivationError(code, f"CUDA: {exc}") from exc
+    except _BINDING_ERRORS as exc:
+        raise ActivationError(code, f"TensorRT: {exc}: {log.told()}") from exc
 
 
 def _compile(source: Source, tuning: Tuning, log: Log, timings: EngineFile | None) -> bytes:

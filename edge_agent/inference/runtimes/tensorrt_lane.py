@@ -7,6 +7,7 @@ graph. Untested on hardware.
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -80,15 +81,13 @@ class _Bound:
         if self._context is None:
             raise _fault("no execution context can be made")
         self._buffers = _allocate(engine, self._context, shapes)
-        self._graph: CudaGraph | None = None
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._buffers.free)
             # Once without: what follows from new shapes is put in order by the first run, which no graph may hold.
             self._enqueue()
             stream.synchronize()
-            self._graph = capture(stream.handle, self._enqueue)
-        except InferenceError:
-            self._buffers.free()
-            raise
+            self._graph: CudaGraph | None = capture(stream.handle, self._enqueue)
+            undo.pop_all()
 
     def run(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         for name, buffer in self._buffers.inputs.items():
@@ -123,14 +122,13 @@ def _allocate(engine: Any, context: Any, shapes: Shapes) -> _Buffers:
     if missing:
         raise _fault(f"shapes follow from the content of {', '.join(missing)}")
     buffers = _Buffers({}, {})
-    try:
+    with ExitStack() as undo:
+        undo.callback(buffers.free)
         for index in range(engine.num_io_tensors):
             name = engine.get_tensor_name(index)
             into = buffers.inputs if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else buffers.outputs
             into[name] = _buffer(engine, context, name)
-    except InferenceError:
-        buffers.free()
-        raise
+        undo.pop_all()
     return buffers
 
 

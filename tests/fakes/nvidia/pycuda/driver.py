@@ -103,6 +103,9 @@ class PagelockedHostAllocation:
         _called("host_free")
         fake_gpu.PINNED.remove(id(self))
 
+    def __del__(self) -> None:
+        fake_gpu.PINNED.discard(id(self))
+
 
 def init(flags: int = 0) -> None:
     assert flags == 0
@@ -110,7 +113,7 @@ def init(flags: int = 0) -> None:
 
 def mem_alloc(arg1: int) -> DeviceAllocation:
     _called("mem_alloc")
-    if fake_gpu.FAULT == "memory":
+    if fake_gpu.FAULT == "memory" and fake_gpu.CALLS["mem_alloc"] % 2 == 0:
         raise MemoryError("cuMemAlloc failed: out of memory")
     made = DeviceAllocation()
     made._address = fake_gpu.allocate(arg1)

@@ -239,6 +239,9 @@ class Builder:
         fake_gpu.called("Builder")
         # Without the base's constructor the real bindings refuse a logger.
         assert logger._made
+        if fake_gpu.FAULT == "driver":
+            logger.log(ILogger.ERROR, "createInferBuilder: Error Code 6: CUDA initialization failure with error: 35")
+            raise TypeError("pybind11::init(): factory function returned nullptr")
         self._logger = logger
 
     def create_network(self, flags: int = 0) -> INetworkDefinition:
@@ -289,6 +292,8 @@ class IExecutionContext:
 
     def infer_shapes(self) -> list[str]:
         missing = [value.name for value in self._engine._model.graph.input if value.name not in self._shapes]
+        if fake_gpu.FAULT == "infer":
+            raise RuntimeError("Shape inference failed.")
         if not missing:
             self._outputs = self._engine._shapes_of_outputs(self._shapes)
         return missing
