@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from typing_extensions import Self
 
 from edge_agent.errors import Code, ConfigError
 from edge_agent.formats import ProbationPolicy, ShadowPolicy, describe
@@ -32,6 +33,7 @@ ADDRESS_PATTERN = r"^[^\s]+:[0-9]{1,5}$"
 OPTIONAL_ADDRESS_PATTERN = r"^(|[^\s]+:[0-9]{1,5})$"
 HOUR = r"([01][0-9]|2[0-3]):[0-5][0-9]"
 MAX_PORT = 65_535
+MAX_LANES = 64
 
 
 class Room(BaseModel):
@@ -177,6 +179,15 @@ class Deployment(Room):
     """Private memory that the builder may take (ONNX Runtime itself needs some 300 MB); 0: no limit."""
 
 
+class Batch(Room):
+    """Requests that meet in front of a graph whose batch dimension is free run together."""
+
+    size: int = Field(1, ge=1, le=32)
+    """Rows in a batch, at most; 1: none. Answers differ from those of single requests by rounding only."""
+    window_ms: float = Field(0.0, ge=0, le=100)
+    """So long a request waits for others; 0: not at all, only what waits anyway runs together."""
+
+
 class Inference(Room):
     """How models are executed."""
 
@@ -200,6 +211,23 @@ class Inference(Room):
     """Requests of one model that may wait."""
     hang_timeout_s: float = Field(20.0, gt=0)
     """A worker that answers nothing for so long is replaced."""
+    batch: Batch = Batch()
+    """Batches of requests that wait, for graphs whose batch dimension is free."""
+    worker_memory_bytes: int = Field(0, ge=0)
+    """Private memory that one worker may take (libraries are mapped and do not count); 0: no limit."""
+    cpus: tuple[Annotated[int, Field(ge=0, lt=4096)], ...] = ()
+    """Processors that workers may use, as the system numbers them; empty: all."""
+    shadow_nice: int = Field(0, ge=0, le=19)
+    """Niceness of copies for a candidate; above 0 they give way to the line, and its latency is judged with that."""
+    spare_worker: bool = False
+    """Once a model is loaded, keep a process (45 MB) ready to be the next worker: it answers four times as soon."""
+
+    @model_validator(mode="after")
+    def _batches_fit_the_lanes(self) -> Self:
+        if self.lanes * self.batch.size > MAX_LANES:
+            came = f"{self.lanes} x {self.batch.size}"
+            raise ValueError(f"expected lanes x batch.size up to {MAX_LANES}, came {came}")
+        return self
 
 
 class RpcTls(Room):

@@ -155,6 +155,7 @@ class _Process:
         parts.captures.stop()
         parts.counts.close()
         parts.registry.close()
+        parts.runtimes.close()
         parts.journal.close()
         if self._watchdog is not None:
             self._watchdog.stop()

@@ -13,7 +13,9 @@ from edge_agent.inference import (
     BuildReport,
     GoldenReport,
     Session,
+    Spare,
     build_engine,
+    check_processors,
     open_session,
     prune_engines,
     sweep_engines,
@@ -33,17 +35,22 @@ class Runtimes:
         self._limits = settings.deployment
         self._engines = engines
         self._ahead: Builder | None = None
+        self._spare = Spare(keep=self._options.spare_worker, imports=self._options.runtimes[:1])
+        check_processors(self._options.cpus)
         sweep_engines(engines)
 
     def expect_build(self) -> None:
-        """Start a builder, so that its imports are done when there is something to build."""
+        """Start a builder, so that its imports are done when there is something to build, and what loads the result."""
+        if self._options.isolation == "process":
+            self._spare.expect()
         if self._ahead is None:
             # One that cannot be started now is tried again when it is needed, and missed then.
             with suppress(ActivationError):
                 self._ahead = Builder(self._limits.build_memory_bytes)
 
     def expect_nothing(self) -> None:
-        """End a builder that nobody needs."""
+        """End a builder that nobody needs, and a worker that none will need."""
+        self._spare.expect_nothing()
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
             ahead.end()
@@ -73,7 +80,19 @@ class Runtimes:
             fields = {"action": "worker_replaced", "model": manifest.model, "version": manifest.version}
             _log.warning("worker replaced", extra={**fields, "reason": reason})
 
-        return open_session(directory, manifest, self._options, engines=self._engines, on_restart=restarted)
+        return open_session(
+            directory,
+            manifest,
+            self._options,
+            engines=self._engines,
+            on_restart=restarted,
+            spare=self._spare.take,
+        )
+
+    def close(self) -> None:
+        """End what waits to be used; after every session was closed."""
+        self.expect_nothing()
+        self._spare.close()
 
     def try_golden(self, session: Session, directory: Path) -> GoldenReport:
         """Ask the golden samples, of what runs on what was wanted.

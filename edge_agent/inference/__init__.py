@@ -14,6 +14,8 @@ from edge_agent.inference.registry import Registry
 from edge_agent.inference.runtimes.table import RuntimeInfo, available_runtimes
 from edge_agent.inference.session import Inspected, Priority, Session, SessionState, Tensors
 from edge_agent.inference.statistics import Statistics
+from edge_agent.inference.workers.process import check_processors
+from edge_agent.inference.workers.spare import Spare
 
 __all__ = [
     "Answered",
@@ -27,11 +29,13 @@ __all__ = [
     "RuntimeInfo",
     "Session",
     "SessionState",
+    "Spare",
     "Statistics",
     "Tensors",
     "Watcher",
     "available_runtimes",
     "build_engine",
+    "check_processors",
     "open_session",
     "prune_engines",
     "raise_thresholds",

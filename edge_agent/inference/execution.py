@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import ActivationError, Code, InferenceError
 from edge_agent.formats import EncodedPicture, Manifest, Picture, RawPicture, TensorSpec
+from edge_agent.inference.batching import ALONE, Batcher, Batching, Run
 from edge_agent.inference.engines.source import Source
 from edge_agent.inference.runtimes.table import Engine, Tuning, load_engine
 from edge_agent.inference.session import Inspected, Tensors
@@ -25,7 +26,7 @@ _IMAGE_DIMENSIONS = 4  # batch, height, width, channels
 class Execution:
     """A loaded graph that answers tensors and pictures; several threads may ask at a time."""
 
-    def __init__(self, engine: Engine, manifest: Manifest) -> None:
+    def __init__(self, engine: Engine, manifest: Manifest, batching: Batching = ALONE) -> None:
         """Compare the graph with its manifest and run it once.
 
         Raises:
@@ -35,6 +36,9 @@ class Execution:
         _compare("output", manifest.outputs, engine.outputs)
         self._engine = engine
         self._manifest = manifest
+        self._run: Run = engine.run
+        if batching.size > 1:
+            self._run = Batcher(engine.run, batching)
         self._warm_up()
 
     @property
@@ -53,7 +57,7 @@ class Execution:
         Raises:
             InferenceError: INTERNAL.
         """
-        outputs = self._engine.run(tensors)
+        outputs = self._run(tensors)
         check_outputs(self._manifest.outputs, outputs)
         return {spec.name: outputs[spec.name] for spec in self._manifest.outputs}
 
@@ -107,14 +111,28 @@ class Execution:
         return np.zeros(shape, spec.dtype.value)
 
 
-def load(manifest: Manifest, source: Source, *, threads: int, providers: tuple[str, ...] = ()) -> Execution:
+def load(
+    manifest: Manifest,
+    source: Source,
+    *,
+    threads: int,
+    providers: tuple[str, ...] = (),
+    batching: Batching = ALONE,
+) -> Execution:
     """Load a graph, check it against its manifest and warm it up.
+
+    Args:
+        manifest: what it says of itself.
+        source: the graph.
+        threads: inside one inference.
+        providers: what is to execute it, the preferred first.
+        batching: of requests that meet, where the graph allows it.
 
     Raises:
         ActivationError: LOAD_FAILED.
     """
     tuning = Tuning(threads, manifest.runtime.precision, providers)
-    return Execution(load_engine(manifest.runtime.name, source, tuning), manifest)
+    return Execution(load_engine(manifest.runtime.name, source, tuning), manifest, batching)
 
 
 def _decoded(picture: Picture) -> RGB:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import Manifest, Picture
+from edge_agent.inference.batching import batching_of
 from edge_agent.inference.engines.cache import EngineFile
 from edge_agent.inference.engines.source import choose
 from edge_agent.inference.session import Inspected, Outputs, Priority, SessionState, Tensors, Times
@@ -46,14 +47,15 @@ class InlineSession:
 
         self._manifest = manifest
         source = choose(engine, directory, manifest)
+        batching = batching_of(manifest, options)
         self._execution: Execution | None = load(
-            manifest, source, threads=options.threads, providers=options.providers
+            manifest, source, threads=options.threads, providers=options.providers, batching=batching
         )
         self._provider = self._execution.provider
         self._fallback = self._execution.fallback
         self._memory_bytes = len(source.content)
         self._lanes = Lanes[int](options.queue)
-        self._lanes.add([*range(options.lanes)])
+        self._lanes.add([*range(batching.callers)])
 
     @property
     def manifest(self) -> Manifest:

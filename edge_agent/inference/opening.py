@@ -12,6 +12,7 @@ from edge_agent.inference.engines.cache import engine_file
 from edge_agent.inference.inline import InlineSession
 from edge_agent.inference.session import Session
 from edge_agent.inference.workers.isolated import IsolatedSession
+from edge_agent.inference.workers.process import WorkerProcess
 
 if TYPE_CHECKING:
     from edge_agent.config import Inference
@@ -26,6 +27,7 @@ def open_session(
     *,
     engines: Path,
     on_restart: Callable[[str], None] | None = None,
+    spare: Callable[[], WorkerProcess | None] = lambda: None,
 ) -> Session:
     """Load a version and return it ready to answer; it is warm, but not tried.
 
@@ -35,6 +37,7 @@ def open_session(
         options: of inference.
         engines: the engine cache; what is missing there is built first, and what is damaged is not used.
         on_restart: told why, each time the worker is replaced; from a thread of the session.
+        spare: returns a worker's process that was started ahead, or None.
 
     Raises:
         ActivationError: LOAD_FAILED; BUILD_FAILED where there was no engine and none could be made.
@@ -51,4 +54,4 @@ def open_session(
         build_engine(directory, manifest, options, engines=engines, timeout_s=_BUILD_TIMEOUT_S)
     if options.isolation == "inline":
         return InlineSession(directory, manifest, options, engine=engine)
-    return IsolatedSession(directory, manifest, options, engine=engine, on_restart=on_restart)
+    return IsolatedSession(directory, manifest, options, engine=engine, on_restart=on_restart, spare=spare)

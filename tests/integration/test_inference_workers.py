@@ -69,6 +69,14 @@ def kill_worker(session: IsolatedSession) -> None:
     until(lambda: session.process_id != first, "a session that noticed")
 
 
+def stop_worker(session: IsolatedSession) -> int:
+    """Stop the worker, return when it stands still, and which it is."""
+    worker = worker_of(session)
+    os.kill(worker, signal.SIGSTOP)
+    until(lambda: psutil.Process(worker).status() == psutil.STATUS_STOPPED, "a stopped worker")
+    return worker
+
+
 class InFlight(threading.Thread):
     """A request that computes for about a second; started when the worker is busy with it."""
 
@@ -117,17 +125,15 @@ def test_requests_that_come_while_the_worker_is_replaced_wait_for_the_new_one(se
 
 
 def test_a_request_that_the_dead_worker_never_read_is_answered_by_the_next(session: IsolatedSession) -> None:
-    first = worker_of(session)
-    os.kill(first, signal.SIGSTOP)
-    until(lambda: psutil.Process(first).status() == psutil.STATUS_STOPPED, "a stopped worker")
+    first = stop_worker(session)
     answers: list[object] = []
     thread = threading.Thread(target=lambda: answers.append(session.infer(image(1), timeout_s=PATIENCE_S)))
     lane = next(iter(session._supervisor._current))
     sent = threading.Event()
     send = lane.send_tensors
 
-    def tell(*parts: Any) -> None:
-        send(*parts)
+    def tell(*parts: Any, **more: Any) -> None:
+        send(*parts, **more)
         sent.set()
 
     lane.send_tensors = tell  # type: ignore[method-assign]
@@ -141,8 +147,7 @@ def test_a_request_that_the_dead_worker_never_read_is_answered_by_the_next(sessi
 
 def test_a_worker_that_answers_nothing_is_killed_and_replaced(tmp_path: Path, restarts: list[str]) -> None:
     session = open_one(tmp_path, restarts, hang_timeout_s=0.3)
-    first = worker_of(session)
-    os.kill(first, signal.SIGSTOP)
+    first = stop_worker(session)
     with pytest.raises(InferenceError) as caught:
         session.infer(image(1), timeout_s=PATIENCE_S)
     assert caught.value.code is Code.UNAVAILABLE
@@ -154,8 +159,7 @@ def test_a_worker_that_answers_nothing_is_killed_and_replaced(tmp_path: Path, re
 
 def test_a_hang_is_noticed_also_when_every_caller_left_before(tmp_path: Path) -> None:
     session = open_one(tmp_path, hang_timeout_s=0.3)
-    first = worker_of(session)
-    os.kill(first, signal.SIGSTOP)
+    first = stop_worker(session)
     with pytest.raises(InferenceError) as caught:
         session.infer(image(1), timeout_s=0.05)
     assert caught.value.code is Code.DEADLINE_EXCEEDED

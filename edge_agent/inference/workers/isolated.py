@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import AnomalyMap, EncodedPicture, Manifest, Picture, RawPicture, Verdict
+from edge_agent.inference.batching import batching_of
 from edge_agent.inference.engines.cache import EngineFile
 from edge_agent.inference.session import Inspected, Outputs, Priority, SessionState, Tensors, Times
 from edge_agent.inference.tensors import Form, check_inputs, form_of
 from edge_agent.inference.workers.lanes import Lanes
 from edge_agent.inference.workers.lent import LendingSession, LentRequest, Place, Placed
-from edge_agent.inference.workers.process import Order
+from edge_agent.inference.workers.process import Limits, Order, WorkerProcess
 from edge_agent.inference.workers.segments import COMPUTED, Blob, Endpoint, Parcel
 from edge_agent.inference.workers.supervisor import Supervisor
 
@@ -45,6 +46,7 @@ class IsolatedSession(LendingSession):
         options: of inference.
         engine: its engine in the cache.
         on_restart: told why, each time the worker is replaced; from the supervisor's thread.
+        spare: returns a process that was started ahead, or None.
 
     Raises:
         ActivationError: LOAD_FAILED.
@@ -58,6 +60,7 @@ class IsolatedSession(LendingSession):
         *,
         engine: EngineFile,
         on_restart: Callable[[str], None] | None = None,
+        spare: Callable[[], WorkerProcess | None] = lambda: None,
         load_timeout_s: float = _LOAD_TIMEOUT_S,
     ) -> None:
         # Imported with the first model: an agent without one does without the image library.
@@ -66,6 +69,7 @@ class IsolatedSession(LendingSession):
         self._outcome = Outcome
         self._manifest = manifest
         self._hang_timeout_s = options.hang_timeout_s
+        self._shadow_gives_way = options.shadow_nice > 0
         self._lanes = Lanes[Endpoint](options.queue)
         self._checked: set[Form] = set()
         self._closing = threading.Lock()
@@ -76,12 +80,13 @@ class IsolatedSession(LendingSession):
             document,
             engine,
             options.threads,
-            options.lanes,
+            batching_of(manifest, options),
             load_timeout_s,
             options.hang_timeout_s,
             options.providers,
+            Limits(options.worker_memory_bytes, options.cpus, options.shadow_nice),
         )
-        self._supervisor = Supervisor(order, self._lanes, on_restart)
+        self._supervisor = Supervisor(order, self._lanes, on_restart, spare)
         self._supervisor.start()
 
     @property
@@ -134,8 +139,10 @@ class IsolatedSession(LendingSession):
         if form not in self._checked:
             self._check(form, tensors)
 
+        quiet = self._shadow_gives_way and priority is Priority.SHADOW
+
         def send(lane: Endpoint) -> None:
-            lane.send_tensors(form, tensors)
+            lane.send_tensors(form, tensors, quiet=quiet)
 
         asked = time.monotonic()
         (outputs, began, ended), queue_s = self._ask(send, _outputs, timeout_s, priority)
@@ -182,6 +189,7 @@ class IsolatedSession(LendingSession):
             "threshold": threshold,
             "keep_decoded": keep_decoded,
             "keep_map": keep_map,
+            "quiet": self._shadow_gives_way and priority is Priority.SHADOW,
         }
 
         def send(lane: Endpoint) -> None:

@@ -5,16 +5,47 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edge_agent.errors import ActivationError, Code
+from edge_agent.errors import ActivationError, Code, ConfigError
+from edge_agent.inference.batching import Batching
 from edge_agent.inference.engines.cache import EngineFile
 from edge_agent.inference.runtimes.table import PACKAGE_ROOT
 from edge_agent.inference.workers.segments import Endpoint
 
 _PART_BYTES = 1 << 16
+# More threads than a lane asks for would take the time of the others.
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
 _STDERR = 2
+
+
+class Limits(NamedTuple):
+    """What a worker may take of the machine.
+
+    Attributes:
+        memory_bytes: private memory; 0: no limit.
+        cpus: processors, as the system numbers them; empty: all.
+        shadow_nice: niceness of requests that only watch.
+    """
+
+    memory_bytes: int = 0
+    cpus: tuple[int, ...] = ()
+    shadow_nice: int = 0
+
+
+def check_processors(cpus: Sequence[int]) -> None:
+    """Check that this process, and so its workers, may use the processors of ``inference.cpus``.
+
+    Raises:
+        ConfigError: CONFIG_INVALID, one is not there.
+    """
+    there = os.sched_getaffinity(0)
+    lacking = sorted(set(cpus) - there)
+    if lacking:
+        message = f"inference.cpus: expected some of {sorted(there)}, which this process may use, came {lacking[0]}"
+        raise ConfigError(Code.CONFIG_INVALID, message)
 
 
 class Order(NamedTuple):
@@ -24,38 +55,36 @@ class Order(NamedTuple):
     manifest: dict[str, Any]
     engine: EngineFile
     threads: int
-    lanes: int
+    batching: Batching
     load_timeout_s: float
     hang_timeout_s: float
     providers: tuple[str, ...] = ()
+    limits: Limits = Limits()
 
 
 class WorkerProcess:
-    """A started process, its control socket and our ends of its lanes."""
+    """A started process, its control socket and, once it has its order, our ends of its lanes.
 
-    def __init__(self, lanes: int) -> None:
+    Args:
+        imports: runtimes that it imports while it waits for its order.
+
+    Raises:
+        ActivationError: LOAD_FAILED, no process can be started.
+    """
+
+    def __init__(self, imports: Sequence[str] = ()) -> None:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.process: subprocess.Popen[bytes] | None = None
-        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(lanes)]
-        self.lanes = [Endpoint(ours) for ours, _ in pairs]
-        self._handed_over = [their for _, their in pairs]
-        command = [
-            sys.executable,
-            "-m",
-            "edge_agent.inference.workers.worker",
-            "serve",
-            str(os.getpid()),
-            str(theirs.fileno()),
-        ]
+        self.lanes: list[Endpoint] = []
+        arguments = ["serve", str(os.getpid()), str(theirs.fileno()), *imports]
         try:
             self.process = subprocess.Popen(
-                command,
+                [sys.executable, "-m", "edge_agent.inference.workers.worker", *arguments],
                 cwd=PACKAGE_ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=_STDERR,
                 pass_fds=(theirs.fileno(),),
-                # More threads than a lane asks for would take the time of the others.
-                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"},
+                env={**os.environ, **_ENVIRONMENT},
             )
         except OSError as exc:
             self.end()
@@ -70,22 +99,23 @@ class WorkerProcess:
             OSError: it ended, or does not read.
         """
         self.control.settimeout(order.load_timeout_s)
-        content = json.dumps(
-            {
-                "directory": str(order.directory),
-                "manifest": order.manifest,
-                "engine": str(order.engine.path),
-                "key": order.engine.key.hex(),
-                "threads": order.threads,
-                "providers": order.providers,
-            }
-        ).encode()
-        descriptors = [their.fileno() for their in self._handed_over]
-        socket.send_fds(self.control, [str(len(content)).encode()], descriptors)
-        for their in self._handed_over:
-            their.close()
+        told = order._asdict() | {"directory": str(order.directory), "engine": str(order.engine.path)}
+        content = json.dumps(told | {"key": order.engine.key.hex()}).encode()
+        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(order.batching.callers)]
+        self.lanes = [Endpoint(ours) for ours, _ in pairs]
+        try:
+            descriptors = [theirs.fileno() for _, theirs in pairs]
+            socket.send_fds(self.control, [str(len(content)).encode()], descriptors)
+        finally:
+            for _, theirs in pairs:
+                theirs.close()
         for at in range(0, len(content), _PART_BYTES):
             self.control.send(content[at : at + _PART_BYTES])
+
+    @property
+    def waits(self) -> bool:
+        """Tell whether it is still there; one that has no order is the first that the kernel ends."""
+        return self.process is not None and self.process.poll() is None
 
     @property
     def process_id(self) -> int | None:
@@ -112,8 +142,6 @@ class WorkerProcess:
     def end(self) -> str:
         """Kill it, wait for it, and return how it ended; its lanes stay with who holds them."""
         self.control.close()
-        for their in self._handed_over:
-            their.close()
         if self.process is None:
             return "could not be started"
         self.process.kill()

@@ -160,7 +160,7 @@ class Endpoint:
         self._poll.register(connection, select.POLLIN)
         self._own: Segment | None = None
         self._foreign: ForeignSegment | None = None
-        self._letters: dict[Form, _Letter] = {}
+        self._letters: dict[tuple[Form, bool], _Letter] = {}
         self._known: dict[bytes, Parcel] = {}
 
     def fileno(self) -> int:
@@ -184,18 +184,19 @@ class Endpoint:
                 own.write(offset, source)
         self._socket.send(_encode([message, places]).encode())
 
-    def send_tensors(self, form: Form, tensors: Mapping[str, NDArray[Any]]) -> None:
+    def send_tensors(self, form: Form, tensors: Mapping[str, NDArray[Any]], *, quiet: bool = False) -> None:
         """Send ``{"do": "infer"}`` with tensors, which are copied into this side's segment.
 
         Args:
             form: of ``tensors``.
             tensors: of any layout.
+            quiet: the answer may give way to others.
 
         Raises:
             ConnectionError: the other side is gone.
             OverflowError: the tensors are larger than a segment may be.
         """
-        letter = self._letters.get(form) or self._compose(form)
+        letter = self._letters.get((form, quiet)) or self._compose(form, quiet=quiet)
         for place, tensor in zip(letter.places, tensors.values(), strict=True):
             place[...] = tensor
         self._socket.send(letter.content)
@@ -269,16 +270,16 @@ class Endpoint:
         self._foreign = None
         self._drop_own()
 
-    def _compose(self, form: Form) -> _Letter:
+    def _compose(self, form: Form, *, quiet: bool) -> _Letter:
         sizes = [dtype.itemsize * math.prod(shape) for _, dtype, shape in form]
         places, total = _places(sizes)
         own = self._own
         if own is None or own.size_bytes < total:
             own = self._grow(total)
-        message = {"do": "infer", "tensors": [(name, dtype.name, shape) for name, dtype, shape in form]}
+        message = {"do": "infer", "quiet": quiet, "tensors": [(name, dtype.name, shape) for name, dtype, shape in form]}
         views = [own.view(offset, dtype, shape) for (offset, _), (_, dtype, shape) in zip(places, form, strict=True)]
         letter = _Letter(_encode([message, places]).encode(), views)
-        _remember(self._letters, form, letter)
+        _remember(self._letters, (form, quiet), letter)
         return letter
 
     def _open(self, content: bytes) -> Parcel:

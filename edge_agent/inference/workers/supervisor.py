@@ -34,8 +34,15 @@ class _Ended(Exception):  # noqa: N818 - not a fault: somebody closed the sessio
 class Supervisor:
     """Keeps one worker answering on ``lanes`` until it is closed."""
 
-    def __init__(self, order: Order, lanes: Lanes[Endpoint], on_restart: Callable[[str], None] | None) -> None:
+    def __init__(
+        self,
+        order: Order,
+        lanes: Lanes[Endpoint],
+        on_restart: Callable[[str], None] | None,
+        spare: Callable[[], WorkerProcess | None] = lambda: None,
+    ) -> None:
         self._order = order
+        self._spare = spare
         self._lanes = lanes
         self._on_restart = on_restart
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -126,7 +133,7 @@ class Supervisor:
             back_off = min(2 * back_off, _MOST_BACK_OFF_S)
 
     def _load(self) -> WorkerProcess:
-        worker = WorkerProcess(self._order.lanes)
+        worker = self._spare() or WorkerProcess()
         try:
             worker.order(self._order)
             self._await(worker)

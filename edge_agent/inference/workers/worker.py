@@ -20,21 +20,24 @@ import sys
 import threading
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
-from edge_agent.errors import AgentError, Code, InferenceError
+from edge_agent.errors import ActivationError, AgentError, Code, InferenceError
 from edge_agent.formats import EncodedPicture, Manifest, Picture, RawPicture, parse
 from edge_agent.inference.allocation import raise_thresholds
+from edge_agent.inference.batching import Batching
 from edge_agent.inference.engines.cache import EngineFile, staged_caches
 from edge_agent.inference.engines.source import check_others, choose, read_model
 from edge_agent.inference.execution import Execution, load
-from edge_agent.inference.runtimes.table import Tuning, write_engine
+from edge_agent.inference.runtimes.table import Tuning, import_runtime, write_engine
 from edge_agent.inference.tensors import form_of
 from edge_agent.inference.workers.lent import Place, write_outputs
+from edge_agent.inference.workers.process import Limits, check_processors
 from edge_agent.inference.workers.segments import COMPUTED, Blob, Endpoint, Parcel, encoded
 
 _PR_SET_PDEATHSIG = 1
@@ -56,8 +59,16 @@ def main(arguments: list[str]) -> int:
     if arguments[0] == "build":
         _be_ended_first(_BUILDERS_OOM_SCORE)
         return _build(int(arguments[2]))
-    _be_ended_first(_WORKERS_OOM_SCORE)
+    _import_ahead(arguments[3:])
     return _serve(socket.socket(fileno=int(arguments[2])))
+
+
+def _import_ahead(runtimes: list[str]) -> None:
+    """Import what an order will need; until it comes, nobody would miss this process."""
+    _be_ended_first(_BUILDERS_OOM_SCORE if runtimes else _WORKERS_OOM_SCORE)
+    for name in runtimes:
+        with contextlib.suppress(ImportError, ActivationError):
+            import_runtime(name)
 
 
 def _end_with_parent(parent: int) -> None:
@@ -114,20 +125,44 @@ def _serve(control: socket.socket) -> int:
     # The order carries the manifest, and so may be larger than a message: it is announced by its size.
     content, descriptors, _flags, _ = socket.recv_fds(control, 64, _LANES_LIMIT)
     order = json.loads(_receive_all(control, int(content)))
+    _be_ended_first(_WORKERS_OOM_SCORE)
+    limits = Limits(*order["limits"])
     try:
+        _limit(limits)
         execution = _load(order)
-    except AgentError as exc:
-        control.send(json.dumps({"code": exc.code.value, "message": exc.message[:_MESSAGE_CHARACTERS]}).encode())
+    except (AgentError, MemoryError) as exc:
+        control.send(json.dumps({"code": Code.LOAD_FAILED.value, "message": _why_not(exc, limits)}).encode())
         return 0
     # What is loaded stays for life: the collector need not look through it in the middle of a request.
     gc.collect()
     gc.freeze()
     for number, descriptor in enumerate(descriptors):
         lane = Endpoint(socket.socket(fileno=descriptor), borrows=True)
-        threading.Thread(target=_answer_lane, args=(lane, execution), name=f"lane-{number}", daemon=True).start()
+        arguments = (lane, execution, limits.shadow_nice)
+        threading.Thread(target=_answer_lane, args=arguments, name=f"lane-{number}", daemon=True).start()
     control.send(json.dumps({"provider": execution.provider, "fallback": execution.fallback}).encode())
     control.recv(1)
     os._exit(0)  # a lane may be deep inside the runtime; nothing here needs to be put in order
+
+
+def _limit(limits: Limits) -> None:
+    """Take no more of the machine than allowed.
+
+    Raises:
+        ConfigError: the machine lacks a processor.
+    """
+    if limits.memory_bytes:
+        # Private data only: libraries are mapped, and reserved addresses cost nothing.
+        resource.setrlimit(resource.RLIMIT_DATA, (limits.memory_bytes, limits.memory_bytes))
+    if limits.cpus:
+        check_processors(limits.cpus)
+        os.sched_setaffinity(0, limits.cpus)
+
+
+def _why_not(fault: AgentError | MemoryError, limits: Limits) -> str:
+    message = fault.message[:_MESSAGE_CHARACTERS] if isinstance(fault, AgentError) else "memory ran out"
+    limit = f" (it may take {limits.memory_bytes} bytes for itself)" if limits.memory_bytes else ""
+    return f"{message}{limit}"
 
 
 def _receive_all(control: socket.socket, size_bytes: int) -> bytes:
@@ -144,15 +179,26 @@ def _load(order: dict[str, Any]) -> Execution:
     manifest = parse(Manifest, order["manifest"], what="manifest")
     engine = EngineFile(Path(order["engine"]), bytes.fromhex(order["key"]))
     source = choose(engine, Path(order["directory"]), manifest)
-    return load(manifest, source, threads=order["threads"], providers=tuple(order["providers"]))
+    providers, batching = tuple(order["providers"]), Batching(*order["batching"])
+    return load(manifest, source, threads=order["threads"], providers=providers, batching=batching)
 
 
-def _answer_lane(lane: Endpoint, execution: Execution) -> None:
+def _answer_lane(lane: Endpoint, execution: Execution, shadow_nice: int) -> None:
+    # Threads have a niceness of their own, and without privileges there is no way back from it.
+    quiet = ThreadPoolExecutor(1, initializer=_be_nice, initargs=(shadow_nice,))
     with contextlib.suppress(ConnectionError):
         while True:
-            _answer(lane, execution, lane.receive())
+            parcel = lane.receive()
+            if parcel.message.get("quiet"):
+                quiet.submit(_answer, lane, execution, parcel).result()
+            else:
+                _answer(lane, execution, parcel)
     # The agent gave the lane up. A worker with fewer lanes than it should have makes room for another.
     os._exit(0)
+
+
+def _be_nice(niceness: int) -> None:
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
 
 
 def _answer(lane: Endpoint, execution: Execution, parcel: Parcel) -> None:
