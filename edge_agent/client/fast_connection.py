@@ -219,9 +219,8 @@ class FastConnection:
         self._prepared.clear()
         self._answers.clear()
         self._bytes = np.empty(0, np.uint8)
-        if self._memory is not None:
-            self._memory.close()
-            self._memory = None
+        # Unmapped with its last view, which an error on its way up may still hold.
+        self._memory = None
 
 
 def _aligned(size_bytes: int) -> int:

@@ -62,8 +62,9 @@ class FastServer:
     def stop(self, grace_s: float) -> None:
         """Take no new requests, let running ones end within ``grace_s``, end all connections, remove the socket."""
         self._accepting.stopping.set()
-        if self._listener is not None:
-            self._end_listening(self._listener)
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            self._end_listening(listener)
         self._accepting.stop()
         for how, seconds in ((socket.SHUT_RD, grace_s), (socket.SHUT_RDWR, _LAST_S)):
             deadline = time.monotonic() + seconds
@@ -90,9 +91,9 @@ class FastServer:
             return dict(self._connections)
 
     def _accept(self, thread: Watched) -> None:
-        while not thread.stopping.is_set() and self._listener is not None:
+        while (listener := self._listener) is not None and not thread.stopping.is_set():
             try:
-                channel, _ = self._listener.accept()
+                channel, _ = listener.accept()
             except OSError as exc:
                 if not thread.stopping.is_set():
                     extra = {"action": "fast_path_refused", "reason": str(exc)}
