@@ -96,6 +96,7 @@ def test_of_many_shapes_the_last_few_keep_their_memory_and_an_engine_that_goes_g
         assert (engine.run(asked)["y"] == 2 * asked["x"]).all()
     assert len(gpu.MEMORY) == len(gpu.PINNED) == 2 * 4
     del engine
+    assert gpu.CALLS["detach"] == 2  # the builder's and its own
     assert gpu.MEMORY == {}
     assert not gpu.PINNED
     assert gpu.GRAPHS == {}

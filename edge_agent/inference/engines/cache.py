@@ -206,4 +206,7 @@ def _gpus() -> list[str]:
     driver = Path("/proc/driver/nvidia")
     files = [driver / "version", *sorted(driver.glob("gpus/*/information"))]
     lines = [line for path in files if path.is_file() for line in path.read_text(errors="replace").splitlines()]
-    return [line for line in lines if line.startswith(("NVRM", "Model"))]
+    # A Jetson's driver tells nothing there, but which board it is and which release of its system.
+    board = (Path("/proc/device-tree/model"), Path("/etc/nv_tegra_release"))
+    told = [path.read_text(errors="replace") for path in board if path.is_file()]
+    return [*told, *(line for line in lines if line.startswith(("NVRM", "Model")))]

@@ -9,7 +9,7 @@ so a context is pushed for a piece of work and popped after it, on whatever thre
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,11 @@ class Gpu:
         cuda.init()
         self._device = cuda.Device(0)
         self._context = self._device.retain_primary_context()
+
+    def __del__(self) -> None:
+        """Give the context back; pycuda's own end of it takes it for one that it made, and complains."""
+        with suppress(AttributeError, CudaError):
+            self._context.detach()
 
     @property
     def name(self) -> str:

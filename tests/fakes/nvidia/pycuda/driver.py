@@ -29,6 +29,11 @@ def _called(name: str) -> None:
 class Context:
     """As pycuda's: only the driver makes it."""
 
+    def detach(self) -> None:
+        if self in fake_gpu.contexts():
+            raise LogicError("a context that is in use was given back")
+        fake_gpu.CALLS["detach"] += 1
+
     def push(self) -> None:
         fake_gpu.contexts().append(self)
 
