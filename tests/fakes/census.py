@@ -8,6 +8,8 @@ from typing import NamedTuple
 import psutil
 
 _SEGMENTS = ("/dev/shm/", "/memfd:", "/SYSV")
+# A process may start that is only ready to take a place; a leak of many requests is more than that.
+_ALLOWANCES = {"descriptors": 12, "threads": 12, "segments": 0}
 
 
 class Census(NamedTuple):
@@ -19,7 +21,7 @@ class Census(NamedTuple):
         segments: mapped memfd, POSIX and System V segments.
         foreign: descriptors and mappings of segments that have a name, which are a client's.
         resident_bytes: physical memory.
-        processes: their ids.
+        answering: ids of those that hold segments; what is only ready to take a place holds none.
     """
 
     descriptors: int
@@ -27,13 +29,13 @@ class Census(NamedTuple):
     segments: int
     foreign: tuple[str, ...]
     resident_bytes: int
-    processes: frozenset[int]
+    answering: frozenset[int]
 
-    def holds_more_than(self, before: "Census", *, allowance: int = 0) -> str:
+    def holds_more_than(self, before: "Census") -> str:
         """Tell what is more than it was; empty: nothing is. Memory is left to the caller."""
         grown = {
             name: (getattr(before, name), getattr(self, name))
-            for name in ("descriptors", "threads", "segments")
+            for name, allowance in _ALLOWANCES.items()
             if getattr(self, name) > getattr(before, name) + allowance
         }
         return "; ".join(
@@ -46,7 +48,8 @@ def census(pid: int) -> Census:
     """Count what a process and its children hold now."""
     root = psutil.Process(pid)
     processes = [root, *root.children(recursive=True)]
-    mapped = [path for process in processes for path in _mapped(process.pid)]
+    mapped_by = {process.pid: list(_mapped(process.pid)) for process in processes}
+    mapped = [path for paths in mapped_by.values() for path in paths]
     opened = [link for process in processes for link in _opened(process)]
     return Census(
         descriptors=len(opened),
@@ -54,7 +57,7 @@ def census(pid: int) -> Census:
         segments=len(mapped),
         foreign=tuple(path for path in (*mapped, *opened) if path.startswith(("/dev/shm/", "/SYSV"))),
         resident_bytes=sum(process.memory_info().rss for process in processes),
-        processes=frozenset(process.pid for process in processes),
+        answering=frozenset(pid for pid, paths in mapped_by.items() if paths),
     )
 
 

@@ -94,7 +94,7 @@ def settled(line: Line, before: Any) -> None:
         return None if told else True
 
     eventually(look, lambda: told)
-    assert census(line.pid).processes == before.processes
+    assert census(line.pid).answering == before.answering
 
 
 @pytest.mark.parametrize("socket", SOCKETS)
@@ -175,7 +175,7 @@ def test_the_smallest_picture_brings_its_mask_in_the_answer(looking: LookoutClie
 def test_what_a_lookout_client_stops_goes_on_for_all_others(
     line: Line, looking: LookoutClient, edge: SageMakerClient
 ) -> None:
-    workers = census(line.pid).processes
+    workers = census(line.pid).answering
     assert looking.stop("unet") == "STOPPED"
     with pytest.raises(grpc.RpcError, match="FAILED_PRECONDITION"):
         looking.detect("unet", part(64, 64))
@@ -189,7 +189,7 @@ def test_what_a_lookout_client_stops_goes_on_for_all_others(
     assert line.device.generation()["unet"] == "1"
     looking.start_if_needed("unet")
     assert looking.detect("unet", part(64, 64)).anomaly_threshold == 0.5
-    assert census(line.pid).processes == workers
+    assert census(line.pid).answering == workers
 
 
 @pytest.mark.parametrize("protocol", ["lookout", "sagemaker"])
@@ -292,7 +292,7 @@ def test_a_clients_own_model_answers_beside_the_deployed_ones_and_goes_when_it_i
 ) -> None:
     directory = line.directory / "models" / "mine"
     write_version(directory, name="mine", bias=1.0)
-    workers = census(line.pid).processes
+    workers = census(line.pid).answering
     edge.load(str(directory), "my-model")
     picture = np.full((1, SIDE, SIDE, 3), 128, np.uint8)
     assert edge.predict("my-model", picture)["score"][0] == pytest.approx(1.0)
@@ -300,7 +300,7 @@ def test_a_clients_own_model_answers_beside_the_deployed_ones_and_goes_when_it_i
         assert looking.detect("mine", np.full((64, 64, 3), 128, np.uint8)).is_anomalous
     edge.unload("my-model")
     assert set(edge.models()) == set(MODELS)
-    eventually(lambda: True if census(line.pid).processes == workers else None)
+    eventually(lambda: True if census(line.pid).answering == workers else None)
 
 
 @pytest.mark.parametrize("url", ["/etc", "{tmp}/foreign", "versions/unet", "nothing"])
