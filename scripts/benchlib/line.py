@@ -13,7 +13,7 @@ from tests.fakes.repository import SignedRepository
 from tests.fakes.tiny_models import GREY, write_version
 
 MODEL = "img-classification"
-_BIASES = 8
+BIASES = 8
 _BIAS_STEP = 0.25
 
 
@@ -63,7 +63,7 @@ class Line:
         if process is None:
             raise RuntimeError("expected a running agent, it was not started")
         links = [_link(entry) for entry in Path(f"/proc/{process.pid}/fd").iterdir()]
-        workers = _children(process.pid)
+        workers = workers_of(process.pid)
         files = [path for path in self.device.state_dir.rglob("*") if path.is_file()]
         return Footprint(
             agent_bytes=_resident(process.pid),
@@ -79,7 +79,7 @@ class Line:
 
 def bias(version: str) -> float:
     """Return what tells this version's score from its neighbours'."""
-    return int(version) % _BIASES * _BIAS_STEP
+    return int(version) % BIASES * _BIAS_STEP
 
 
 def expected_score(version: str, grey: int = GREY) -> float:
@@ -95,7 +95,8 @@ def _resident(pid: int) -> int:
     return pages * os.sysconf("SC_PAGESIZE")
 
 
-def _children(pid: int) -> list[int]:
+def workers_of(pid: int) -> list[int]:
+    """Return the processes that an agent started."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     told = [(task / "children").read_text(encoding="ascii") for task in tasks if (task / "children").exists()]
     return [int(child) for text in told for child in text.split()]

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -25,7 +25,16 @@ SWAPS = 1000
 _SWAPS_PER_RELEASE = 5
 _WARM_SWAPS = 50
 _QUIET_EVERY = 20
+# The one that answers, and one that is kept ready to replace it; the latter comes some seconds later.
+_WORKERS_AT_REST, _CALM_S = 2, 7.0
 _CALL_TIMEOUT_S = 120.0
+
+
+class Allowing(Protocol):
+    """Whoever has to know which versions may answer."""
+
+    def allow(self, *versions: str) -> None:
+        """Say which versions may answer from now on."""
 
 
 class Swapper:
@@ -36,7 +45,7 @@ class Swapper:
         load: told which versions may answer.
     """
 
-    def __init__(self, line: Line, load: Load) -> None:
+    def __init__(self, line: Line, load: Allowing) -> None:
         self._device = line.device
         self._load = load
         self._made = 0
@@ -113,8 +122,17 @@ def _measure(line: Line, load: Load, swaps: int, quiet_s: float) -> Figures:
 
 
 def settled(line: Line) -> Footprint:
-    """Return the footprint once what was replaced has ended."""
-    return eventually(lambda: found if (found := line.footprint()).workers == 1 else None)
+    """Return the footprint once what was replaced has ended: as many workers for a while, one that waits included."""
+    calm_since, before = time.monotonic(), -1
+
+    def look() -> Footprint | None:
+        nonlocal calm_since, before
+        found = line.footprint()
+        if found.workers != before or found.workers > _WORKERS_AT_REST:
+            calm_since, before = time.monotonic(), found.workers
+        return found if time.monotonic() - calm_since > _CALM_S else None
+
+    return eventually(look)
 
 
 def _told(quiet: list[Asked], during: list[Asked], seconds: list[float], first: Footprint, last: Footprint) -> Figures:
