@@ -75,8 +75,18 @@ class DataPlane:
         timeout_s: float,
         priority: Priority = Priority.LINE,
         version: str | None = None,
-    ) -> tuple[ModelVersion, Placed]:
-        """Answer tensors that lie in a client's memory; return which version answered, and where its outputs are.
+        answered: Callable[[ModelVersion, Placed], None],
+    ) -> None:
+        """Answer tensors that lie in a client's memory.
+
+        Args:
+            name: as ``infer``.
+            request: what is asked, and the room for the outputs.
+            timeout_s: as ``infer``.
+            priority: as ``infer``.
+            version: as ``infer``.
+            answered: told which version answered, and where its outputs are, as soon as that is known: the client
+                need not wait until the request is counted.
 
         Raises:
             InferenceError: as ``infer``; OUT_OF_RANGE: the outputs are larger than their room.
@@ -85,14 +95,18 @@ class DataPlane:
             # Who watches gets copies of what was asked and answered, which the client cannot change any more.
             tensors = request.read()
             model, outputs = self.infer(name, tensors, timeout_s=timeout_s, priority=priority, version=version)
-            return model, Placed(request.write(outputs))
+            answered(model, Placed(request.write(outputs)))
+            return
 
         def ask(session: Session, left_s: float) -> Placed:
             if isinstance(session, LendingSession):
-                return session.infer_lent(request, timeout_s=left_s, priority=priority)
-            return Placed(request.write(session.infer(request.read(), timeout_s=left_s, priority=priority)))
+                placed = session.infer_lent(request, timeout_s=left_s, priority=priority)
+            else:
+                placed = Placed(request.write(session.infer(request.read(), timeout_s=left_s, priority=priority)))
+            answered(session.manifest.model_version, placed)
+            return placed
 
-        return self._answer(name, version, timeout_s, ask, tensors=None, picture=None, watched=False)
+        self._answer(name, version, timeout_s, ask, tensors=None, picture=None, watched=False)
 
     def inspect(
         self,
@@ -166,7 +180,9 @@ class DataPlane:
                 with metrics.request_in_flight(model.name):
                     answer = ask(session, timeout_s - (time.monotonic() - started))
             except InferenceError as exc:
-                self._tell(Answered(model, tensors, picture, None, exc, _since(started)), watched=watched)
+                # Without its traceback, which holds every caller's frame, and with them the call, while it is kept.
+                error = InferenceError(exc.code, exc.message)
+                self._tell(Answered(model, tensors, picture, None, error, _since(started)), watched=watched)
                 raise
             answered = Answered(model, tensors, picture, answer, None, _since(started))  # type: ignore[arg-type]
             self._tell(answered, watched=watched)

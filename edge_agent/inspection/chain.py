@@ -158,7 +158,8 @@ class _Asking:
                 keep_map=True,
             )
         except InferenceError as exc:
-            self.trouble = exc
+            # Anew: its traceback holds this frame, and so the caller's whole call until the collector finds them.
+            self.trouble = InferenceError(exc.code, exc.message)
             return _none(application, model, str(exc), (time.monotonic() - started) * 1000), None
         self.width, self.height = inspected.width, inspected.height
         self._picture = inspected.decoded or self._picture

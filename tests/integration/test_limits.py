@@ -1,6 +1,7 @@
 """Callers that ask for too much, too fast or too slowly: they are cut off, and everybody else is answered."""
 
 import contextlib
+import gc
 import itertools
 import socket
 import struct
@@ -17,9 +18,11 @@ import pytest
 from edge_agent._proto.edge_agent.v1 import edge_agent_pb2 as pb
 from edge_agent._proto.edge_agent.v1 import edge_agent_pb2_grpc as services
 from edge_agent.client import AgentClient
-from edge_agent.config import Rpc
+from edge_agent.config import Inference, Rpc
 from edge_agent.errors import InferenceError
 from edge_agent.formats import EncodedPicture, Verdict
+from edge_agent.inference import Answered, DataPlane, Registry, open_session
+from edge_agent.inspection import Inspector, RecentFrames, ResultCounter
 from edge_agent.rpc.edge_agent_v1.inspection import InspectionService
 from edge_agent.rpc.limits import MESSAGE_BYTES, Limits
 from edge_agent.rpc.server import RpcServer
@@ -27,6 +30,7 @@ from tests.fakes import http2
 from tests.fakes.agent_core import FakeCore, drawn_part
 from tests.fakes.device import eventually
 from tests.fakes.http2 import Http2
+from tests.fakes.tiny_models import write_version
 
 WAIT_S = 60.0
 PART = drawn_part(0)
@@ -258,3 +262,64 @@ def test_what_is_no_http2_at_all_ends_its_own_connection_only(
         except ConnectionResetError:
             pass
     assert answers(server)
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Nothing is freed but what nobody refers to."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def codes_of(server: RpcServer, requests: Iterator[pb.InspectRequest]) -> list[str]:
+    """The code of each request, all on one connection."""
+    found = []
+    with grpc.insecure_channel(f"127.0.0.1:{server.tcp_port}") as channel:
+        stub: Any = services.InspectionStub(channel)
+        for request in requests:
+            future = stub.Inspect.future(request, timeout=WAIT_S)
+            found.append(str(future.code().name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (pb.InspectRequest(encoded=PART), "OK"),
+        (pb.InspectRequest(), "INVALID_ARGUMENT"),
+        (pb.InspectRequest(encoded=PART, applications=["nobody"]), "NOT_FOUND"),
+    ],
+    ids=["good", "malformed", "unknown"],
+)
+def test_a_call_that_ended_is_over_at_once_however_it_ended(
+    serve: Callable[[Limits], RpcServer], request_: pb.InspectRequest, code: str
+) -> None:
+    server = serve(Limits(streams=4))  # one more that lingers would be refused
+    with uncollected():
+        assert codes_of(server, iter([request_] * 60)) == [code] * 60
+
+
+def test_a_picture_that_nobody_can_decode_leaves_nothing_of_its_call(tmp_path: Path) -> None:
+    manifest = write_version(tmp_path / "v", name="bright")
+    options = Inference(isolation="inline")
+    registry, counts = Registry(), ResultCounter(tmp_path / "counts.db")
+    registry.activate({"bright": open_session(tmp_path / "v", manifest, options, engines=tmp_path / "e")})
+    plane = DataPlane(registry)
+    kept: list[Answered] = []
+    plane.watch(kept.append)  # as whoever watches a new version does
+    inspector = Inspector(plane, lambda: {"app": "bright"}, "any_ng", frames=RecentFrames(200), counts=counts)
+    server = RpcServer([InspectionService(inspector).as_service()], threads=2, limits=Limits(streams=4))
+    server.listen_on_tcp(Rpc(tcp="127.0.0.1:0"))
+    server.start()
+    try:
+        with uncollected():
+            assert codes_of(server, iter([pb.InspectRequest(encoded=b"broken")] * 60)) == ["OK"] * 60
+        assert [answered.error is not None for answered in kept] == [True] * 60
+    finally:
+        server.stop(0.0)
+        counts.close()
+        registry.close()
