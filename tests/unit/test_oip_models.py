@@ -1,6 +1,7 @@
 """What is told of models, and what was counted of them."""
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,10 +9,12 @@ import pytest
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import ModelVersion
 from edge_agent.formats.statistics import Spent
-from edge_agent.inference import Answered, Statistics
+from edge_agent.inference import Answered, Registry, Statistics
 from edge_agent.inference.session import Outputs, Times
+from edge_agent.rpc.oip.models import Models
 from edge_agent.wire.oip.models import Execution, config_to_proto, largest_batch, metadata_to_proto, statistics_to_proto
 from tests.fakes.releases import make_release
+from tests.fakes.sessions import fake_session
 
 UNET = ModelVersion("unet", "2")
 
@@ -68,6 +71,17 @@ def test_requests_elements_and_times_are_counted_by_version() -> None:
     assert [part.ns for part in parts] == [2_000_000, 4_000_000, 6_000_000, 8_000_000]
     assert [(batch.batch_size, batch.compute_infer.count) for batch in told.batch_stats] == [(1, 1), (4, 1)]
     assert statistics.of(ModelVersion("unet", "3")).success == Spent()
+
+
+def test_a_version_that_is_in_memory_twice_is_told_once_as_the_active_one(tmp_path: Path) -> None:
+    registry = Registry()
+    beside, active = fake_session(tmp_path / "beside"), fake_session(tmp_path / "active")
+    registry.keep(beside)
+    registry.activate({"bright": active})
+    models = Models(registry)
+    assert models.all() == [active]
+    assert models.versions("bright") == ["1"]
+    assert models.find("bright", "1") is active
 
 
 def test_versions_and_batch_sizes_are_bounded() -> None:

@@ -57,5 +57,7 @@ class Models:
         return [*dict.fromkeys([*first, *(each.version for each in loaded if each.model == model)])]
 
     def all(self) -> list[LoadedVersion]:
-        """Return every version in memory, by name and version."""
-        return sorted(self._catalog.loaded(), key=lambda each: each.manifest.model_version)
+        """Return every version in memory once, by name and version; the active one where it is there twice."""
+        everything = [*self._catalog.loaded(), *self._catalog.active().values()]
+        found = {each.manifest.model_version: each for each in everything}
+        return [found[version] for version in sorted(found)]
