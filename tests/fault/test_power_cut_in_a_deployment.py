@@ -35,7 +35,7 @@ TELL_EVERY = 500
 
 
 def survived(
-    replay: Replay, sweeps: list[Sweep], home: Path, lefts: Iterator[Left], tell: Callable[[int], None]
+    replay: Replay, sweeps: list[Sweep], home: Path, lefts: Iterator[Left], tell: Callable[[str], None]
 ) -> tuple[int, list[str]]:
     """Start a device on each state; return how many there were and what is wrong.
 
@@ -48,15 +48,16 @@ def survived(
     def take() -> Left | None:
         with taking:
             left = next(lefts, None)
-            if left is not None:
-                tell(next(taken))
+            if left is not None and (number := next(taken)) % TELL_EVERY == 0:
+                tell(f"\n{number} ")
             return left
 
     def run(number: int) -> int:
         count = 0
         while (left := take()) is not None:
-            found = replay.survive(left, home / f"after-{number}", sweeps[number])
-            problems.extend(f"moment {left.moment}: {problem[-3000:]}" for problem in found)
+            for problem in replay.survive(left, home / f"after-{number}", sweeps[number]):
+                problems.append(f"moment {left.moment}: {problem[-3000:]}")
+                tell(f"\n{problems[-1]}\n")
             count += 1
         return count
 
@@ -86,9 +87,7 @@ def test_power_cut_at_any_moment_leaves_a_disk_on_which_the_table_holds(
             sys.stdout.flush()
 
     say(f"\n{story}: {replay.calls} calls, seed {SEED} (EDGE_TEST_SEED) ")
-    count, problems = survived(
-        replay, sweeps, home, lefts, lambda number: say(f"\n{number} ") if number % TELL_EVERY == 0 else None
-    )
+    count, problems = survived(replay, sweeps, home, lefts, say)
     say(f"\n{count} disks, {len(problems)} problems ")
     assert not problems, "\n".join(problems[:20])
     calls, disks = LEAST[story]
