@@ -118,6 +118,7 @@ def test_it_answers_as_numpy_does_from_its_cached_engine(bench: Bench, isolation
         assert answer["probabilities"][0] == bench.near([sigmoid(-raw), sigmoid(raw)])
         assert {name: value.dtype.name for name, value in answer.items()} == dict.fromkeys(answer, "float32")
     assert session.provider
+    assert session.fallback == ""
     assert session.state == "READY"
 
 

@@ -4,7 +4,10 @@ The library is the real one; what it says it has, and what it does with what it 
 recorded at its door. Whether a GPU does as it is asked was not seen: untested on hardware.
 """
 
+import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ from edge_agent.inference.runtimes.onnx_providers import CPU, CUDA, PROFILE_FILE
 from edge_agent.inference.runtimes.table import Tuning
 from tests.fakes.tiny_models import image, replace_model, write_version
 
-REAL_SESSION = ort.InferenceSession
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Gpu:
@@ -253,5 +256,16 @@ def test_a_session_tells_its_fallback(tmp_path: Path, manifest: Manifest, isolat
     session.close()
 
 
-def test_kernels_come_into_a_gpus_memory_when_they_are_used() -> None:
-    assert onnx.os.environ["CUDA_MODULE_LOADING"]
+@pytest.mark.parametrize(("before", "after"), [(None, "LAZY"), ("EAGER", "EAGER")])
+def test_kernels_come_into_a_gpus_memory_when_they_are_used(before: str | None, after: str) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "CUDA_MODULE_LOADING"}
+    code = "import os; from edge_agent.inference.runtimes import onnx; print(os.environ['CUDA_MODULE_LOADING'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env=environment | ({"CUDA_MODULE_LOADING": before} if before else {}),
+    )
+    assert done.stdout.strip() == after
