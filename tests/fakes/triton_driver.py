@@ -85,7 +85,10 @@ class Driver:
         try:
             for number, value in enumerate(values):
                 name = model if value is not None else "nothing"
-                self._client.async_stream_infer(name, [as_input(image(value or 0))], request_id=str(number), **more)
+                pixels = as_input(image(value or 0))
+                # A stream that was refused may say so before it takes a request; the callback is told in any case.
+                with contextlib.suppress(InferenceServerException):
+                    self._client.async_stream_infer(name, [pixels], request_id=str(number), **more)
             return self._collected(answers, len(values))
         finally:
             self._client.stop_stream()
@@ -98,7 +101,7 @@ class Driver:
             clients.append(client)
             answers: queue.Queue[Any] = queue.Queue()
             client.start_stream(lambda result, error, answers=answers: answers.put((result, error)))
-            # One that was refused may say so before it takes a request; the callback is told in any case.
+            # As in ``stream``.
             with contextlib.suppress(InferenceServerException):
                 client.async_stream_infer(model, [as_input(image(0))])
             told_each += self._collected(answers, 1)
