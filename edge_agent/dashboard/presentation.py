@@ -107,8 +107,9 @@ def _named_once(cards: list[View]) -> list[View]:
 def _result(result: ModelResult, words: Words) -> View:
     known = result.verdict is not Verdict.NO_RESULT
     return {
-        "verdict": result.verdict.value,
-        "word": verdict_word(result.verdict, words),
+        # In a chain it waits for another application, and was not needed: that is no fault.
+        "verdict": "NONE" if result.skipped else result.verdict.value,
+        "word": words("verdict.SKIPPED") if result.skipped else verdict_word(result.verdict, words),
         "label": result.label,
         "score": words.number(result.score, 3) if known else NOTHING,
         "threshold": words.number(result.threshold, 2) if known else NOTHING,

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from edge_agent.formats import InspectedFrame, ModelResult, Verdict
+from edge_agent.formats import InspectedFrame, Verdict
 
 
 class Answer(NamedTuple):
@@ -40,12 +40,9 @@ def settle(inspected: InspectedFrame, elapsed_s: float, deadline_s: float) -> tu
         return Verdict.NO_RESULT, f"expected an answer within {deadline_s:g} s, it came after {elapsed_s:.3f} s"
     if inspected.verdict is not Verdict.OK:
         return inspected.verdict, inspected.message
-    silent = [result.application for result in inspected.results if _is_silent(result)]
-    if not inspected.results or silent:
+    # One that was skipped was not asked: in a chain another application's OK stood before it.
+    asked = [result for result in inspected.results if not result.skipped]
+    silent = [result.application for result in asked if result.verdict is Verdict.NO_RESULT]
+    if not asked or silent:
         return Verdict.NO_RESULT, f"no answer from {', '.join(silent) or 'any model'}"
     return Verdict.OK, ""
-
-
-def _is_silent(result: ModelResult) -> bool:
-    # One that was skipped was not asked: in a chain another application's OK stood before it.
-    return result.verdict is Verdict.NO_RESULT and not result.skipped

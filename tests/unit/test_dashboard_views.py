@@ -81,6 +81,13 @@ def test_a_model_without_result_shows_no_score_no_bar_and_no_overlay() -> None:
     assert view["frame"]["overlays"] == []
 
 
+def test_a_model_that_a_chain_did_not_need_is_not_asked_and_no_fault() -> None:
+    skipped = a_result("unet", "", Verdict.NO_RESULT, message="skipped: app says OK", score=0.0)
+    frame = a_frame("f1", Verdict.OK, skipped.model_copy(update={"skipped": True}))
+    (card,) = now_view(snapshot(frame=frame), EN, 100.0)["cards"]
+    assert (card["verdict"], card["word"], card["message"]) == ("NONE", "NOT ASKED", "skipped: app says OK")
+
+
 def test_two_applications_of_one_model_share_one_name_to_look_for() -> None:
     model = a_model("unet", "1", applications=("left", "right"))
     cards = now_view(snapshot(models=(model,)), EN, 1.0)["cards"]

@@ -69,6 +69,7 @@ class OneShot:
         self.closed = True
 
 
+SKIPPED = result(Verdict.NO_RESULT).model_copy(update={"skipped": True})
 GOOD = inspected(Verdict.OK, result(Verdict.OK))
 AWAY = InferenceError(Code.UNAVAILABLE, "expected the agent, nobody listens")
 DARK = CameraError(Code.CAMERA_FAILED, "expected images, came none")
@@ -170,6 +171,8 @@ def test_a_loop_that_is_stopped_lets_its_camera_go() -> None:
         (inspected(Verdict.NG, result(Verdict.NG)), 2.1, Verdict.NO_RESULT),
         (inspected(Verdict.OK), 0.1, Verdict.NO_RESULT),
         (inspected(Verdict.OK, result(Verdict.OK), result(Verdict.NO_RESULT)), 0.1, Verdict.NO_RESULT),
+        (inspected(Verdict.OK, result(Verdict.OK), SKIPPED), 0.1, Verdict.OK),
+        (inspected(Verdict.OK, SKIPPED), 0.1, Verdict.NO_RESULT),
     ],
 )
 def test_on_any_doubt_the_line_hears_no_result(answer: InspectedFrame, elapsed_s: float, verdict: Verdict) -> None:
