@@ -15,7 +15,10 @@ from edge_agent.config import Inference
 from edge_agent.deployment.capacity import Machine, check_machine
 from edge_agent.errors import ActivationError, AgentError, Code, DocumentError, RefusedError
 from edge_agent.formats import Manifest, Role, parse
-from edge_agent.inference import Session, available_runtimes, build_engine, open_session
+from edge_agent.inference import available_runtimes, build_engine, open_session
+from edge_agent.inference.engines.source import check_others, read_model
+from edge_agent.inference.execution import Execution, load
+from edge_agent.inference.runtimes.table import Tuning, write_engine
 from tests.fakes.device import AgentDevice
 from tests.fakes.neo_artefact import COMPILER, META, compiled, write_neo
 from tests.fakes.repository import SignedRepository
@@ -28,12 +31,15 @@ MACHINE = Machine("9.0", "x86_64", frozenset({"dlr", "onnxruntime"}), native_cod
 PATIENCE_S = 60.0
 
 
-def build(directory: Path, manifest: Manifest, settings: Inference = SETTINGS) -> None:
-    build_engine(directory, manifest, settings, engines=directory.parent / "engines", timeout_s=PATIENCE_S)
+def build(directory: Path, manifest: Manifest) -> None:
+    """As the builder does it, without its process."""
+    source = read_model(directory, manifest)
+    check_others(directory, manifest, source)
+    write_engine("dlr", source, directory.parent / "x.meta", Tuning())
 
 
-def opened(directory: Path, manifest: Manifest) -> Session:
-    return open_session(directory, manifest, SETTINGS, engines=directory.parent / "engines")
+def opened(directory: Path, manifest: Manifest) -> Execution:
+    return load(manifest, read_model(directory, manifest), threads=1)
 
 
 def refused(do: Callable[[], object]) -> AgentError:
@@ -47,16 +53,16 @@ def meta(**changes: object) -> bytes:
 
 
 def test_the_releases_own_library_tells_its_version_and_what_executes(tmp_path: Path) -> None:
-    session = opened(tmp_path / "v", write_neo(tmp_path / "v", bias=0.25))
-    assert session.provider == "DLR 1.10.0, tvm on cpu"
-    answer = session.infer(image(GREY), timeout_s=PATIENCE_S)
+    execution = opened(tmp_path / "v", write_neo(tmp_path / "v", bias=0.25))
+    assert execution.provider == "DLR 1.10.0, tvm on cpu"
+    answer = execution.infer(image(GREY))
     assert answer["score"] == pytest.approx([raw_score(image(GREY)["image"], 0.25)], abs=1e-5)
-    session.close()
 
 
 def test_without_its_library_it_is_told_what_the_model_would_compute(tmp_path: Path) -> None:
     manifest = write_neo(tmp_path / "v", files={"libdlr.so": None})
-    error = refused(lambda: build(tmp_path / "v", manifest))
+    engines = tmp_path / "engines"
+    error = refused(lambda: build_engine(tmp_path / "v", manifest, SETTINGS, engines=engines, timeout_s=PATIENCE_S))
     assert isinstance(error, ActivationError)
     assert error.code is Code.RUNTIME_MISSING
     assert "expected the artefact's own libdlr.so" in error.message
@@ -100,7 +106,7 @@ def test_an_artefact_that_cannot_be_loaded_tells_the_librarys_own_words(
 )
 def test_a_library_that_fails_is_told_in_its_own_words(tmp_path: Path, fault: str, code: Code, message: str) -> None:
     manifest = write_neo(tmp_path / "v", fault=fault)
-    error = refused(lambda: opened(tmp_path / "v", manifest))
+    error = refused(lambda: (build(tmp_path / "v", manifest), opened(tmp_path / "v", manifest)))
     assert error.code is code
     assert message in error.message
 
@@ -177,14 +183,13 @@ def test_a_release_without_its_library_is_refused_before_a_byte_comes(tmp_path: 
 
 def test_what_is_installed_is_not_executed_once_the_device_forbids_native_code(tmp_path: Path) -> None:
     manifest = write_neo(tmp_path / "v")
-    build(tmp_path / "v", manifest)
     forbidding = SETTINGS.model_copy(update={"allow_native_code": False})
     with pytest.raises(ActivationError, match=r"inference\.allow_native_code is false"):
         open_session(tmp_path / "v", manifest, forbidding, engines=tmp_path / "engines")
 
 
 def test_doctor_lists_it_without_anything_installed() -> None:
-    told = {runtime.name: runtime for runtime in available_runtimes()}["dlr"]
+    told = {runtime.name: runtime for runtime in available_runtimes(("dlr",))}["dlr"]
     assert told.usable
     assert told.providers == ("each release's own libdlr.so",)
     assert told.remark == "tried with a stand-in for its library only"
