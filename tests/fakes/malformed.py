@@ -201,3 +201,4 @@ def settle(pid: int, before: Census) -> None:
         return None if told else True
 
     eventually(look, lambda: told)
+    print(f"held before: {before}", f"held after: {census(pid)}", sep="\n")  # noqa: T201 - shown with -s
