@@ -174,9 +174,14 @@ class Batcher:
             outputs = self._run(joined)
         except InferenceError:
             return False
-        if any(output.shape[:1] != (sum(rows),) for output in outputs.values()):
+        if not all(_is_sound(output, sum(rows)) for output in outputs.values()):
             return False
         ends = np.cumsum(rows)
         for seat, end in zip(batch, ends, strict=True):
             seat.answer = {name: output[end - seat.rows : end] for name, output in outputs.items()}
         return True
+
+
+def _is_sound(output: NDArray[Any], rows: int) -> bool:
+    """Tell whether an output can be divided among callers: whose NaN it is, is found out alone."""
+    return output.shape[:1] == (rows,) and (output.dtype.kind != "f" or bool(np.isfinite(output).all()))

@@ -193,7 +193,8 @@ def test_several_batches_run_at_a_time_where_allowed(engine: Engine) -> None:
     for value in (2.0, 3.0, 4.0, 5.0):
         callers.ask(value)
     callers.end()
-    assert sorted(engine.batches) == [1, 1, 2, 2]
+    assert sum(engine.batches) == 6
+    assert max(engine.batches) == 2
 
 
 def test_many_callers_are_all_answered_rightly(engine: Engine) -> None:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,8 @@ from edge_agent.inference.runtimes.table import PACKAGE_ROOT
 from edge_agent.inference.workers.segments import Endpoint
 
 _PART_BYTES = 1 << 16
+# A process that closed its socket is about to end.
+_ENDING_S = 1.0
 # More threads than a lane asks for would take the time of the others.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
 _STDERR = 2
@@ -33,6 +36,10 @@ class Limits(NamedTuple):
     memory_bytes: int = 0
     cpus: tuple[int, ...] = ()
     shadow_nice: int = 0
+
+    def __str__(self) -> str:
+        """Return what may be why a worker failed; empty where nothing may."""
+        return f" (it may take {self.memory_bytes} bytes for itself)" if self.memory_bytes else ""
 
 
 def check_processors(cpus: Sequence[int]) -> None:
@@ -76,6 +83,7 @@ class WorkerProcess:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.process: subprocess.Popen[bytes] | None = None
         self.lanes: list[Endpoint] = []
+        self._limits = Limits()
         arguments = ["serve", str(os.getpid()), str(theirs.fileno()), *imports]
         try:
             self.process = subprocess.Popen(
@@ -99,6 +107,7 @@ class WorkerProcess:
             OSError: it ended, or does not read.
         """
         self.control.settimeout(order.load_timeout_s)
+        self._limits = order.limits
         told = order._asdict() | {"directory": str(order.directory), "engine": str(order.engine.path)}
         content = json.dumps(told | {"key": order.engine.key.hex()}).encode()
         pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(order.batching.callers)]
@@ -133,17 +142,20 @@ class WorkerProcess:
         except ConnectionError:
             content = b""
         if not content:
-            raise ActivationError(Code.LOAD_FAILED, f"the worker {self.end()} while it loaded the model")
+            how = self.end(within_s=_ENDING_S)
+            raise ActivationError(Code.LOAD_FAILED, f"the worker {how} while it loaded the model{self._limits}")
         told: dict[str, Any] = json.loads(content)
         if "code" in told:
             raise ActivationError(Code.LOAD_FAILED, str(told["message"]))
         return told
 
-    def end(self) -> str:
-        """Kill it, wait for it, and return how it ended; its lanes stay with who holds them."""
+    def end(self, within_s: float = 0.0) -> str:
+        """Kill it unless it ends by itself, and return how it ended; its lanes stay with who holds them."""
         self.control.close()
         if self.process is None:
             return "could not be started"
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(within_s)
         self.process.kill()
         status = self.process.wait()
         return f"was ended by signal {-status}" if status < 0 else f"ended with {status}"

@@ -130,7 +130,7 @@ def _serve(control: socket.socket) -> int:
     try:
         _limit(limits)
         execution = _load(order)
-    except (AgentError, MemoryError) as exc:
+    except (AgentError, ImportError, MemoryError) as exc:
         control.send(json.dumps({"code": Code.LOAD_FAILED.value, "message": _why_not(exc, limits)}).encode())
         return 0
     # What is loaded stays for life: the collector need not look through it in the middle of a request.
@@ -159,10 +159,11 @@ def _limit(limits: Limits) -> None:
         os.sched_setaffinity(0, limits.cpus)
 
 
-def _why_not(fault: AgentError | MemoryError, limits: Limits) -> str:
-    message = fault.message[:_MESSAGE_CHARACTERS] if isinstance(fault, AgentError) else "memory ran out"
-    limit = f" (it may take {limits.memory_bytes} bytes for itself)" if limits.memory_bytes else ""
-    return f"{message}{limit}"
+def _why_not(fault: AgentError | ImportError | MemoryError, limits: Limits) -> str:
+    if isinstance(fault, MemoryError):
+        return f"memory ran out{limits}"
+    message = fault.message if isinstance(fault, AgentError) else str(fault)
+    return f"{message[:_MESSAGE_CHARACTERS]}{limits}"
 
 
 def _receive_all(control: socket.socket, size_bytes: int) -> bytes:
