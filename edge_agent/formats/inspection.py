@@ -31,7 +31,7 @@ class ModelResult(Document):
     area: float = 0.0
     milliseconds: float = 0.0
     message: str = ""
-    skipped: bool = Field(False, description="not asked, as the application that it waits for did not say NG")
+    skipped: bool = Field(default=False, description="not asked, as the application that it waits for did not say NG")
 
 
 class InspectedFrame(Document):

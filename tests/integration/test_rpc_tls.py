@@ -110,7 +110,7 @@ def test_no_version_of_tls_before_1_2_is_spoken(
             with context.wrap_socket(plain, server_hostname="localhost") as secure:
                 assert secure.selected_alpn_protocol() == "h2"
         else:
-            with pytest.raises(ssl.SSLError, match="EOF|protocol version"):
+            with pytest.raises(ssl.SSLError, match=r"EOF|protocol version"):
                 context.wrap_socket(plain, server_hostname="localhost")
 
 
