@@ -17,7 +17,7 @@ class Limits(NamedTuple):
     """The limits of one server; the number of calls at a time is that of its threads."""
 
     message_bytes: int = MESSAGE_BYTES
-    streams: int = 1024
+    streams: int = 256
     """Open calls of one connection; a client's further ones wait on its side."""
     connections: int = 256
     """Open connections of one listener; a further one is closed at once."""
