@@ -16,6 +16,8 @@ from google.protobuf.message import Message
 
 from edge_agent._proto.edge_agent.v1 import edge_agent_pb2 as pb
 from edge_agent._proto.edge_agent.v1 import edge_agent_pb2_grpc as services
+from edge_agent._proto.lookoutvision import edge_agent_pb2 as lookout
+from edge_agent._proto.lookoutvision import edge_agent_pb2_grpc as lookout_services
 from edge_agent._proto.sagemaker_edge import agent_pb2 as sm
 from edge_agent._proto.sagemaker_edge import agent_pb2_grpc as sm_services
 from edge_agent.vision import encode_jpeg
@@ -177,11 +179,12 @@ def test_a_request_that_contradicts_itself_is_refused(device: AgentDevice, wrong
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_bytes_that_are_no_message_end_their_call_and_nothing_else(device: AgentDevice) -> None:
+def test_bytes_that_are_no_message_are_refused_as_what_they_are(device: AgentDevice) -> None:
     def call(channel: grpc.Channel) -> None:
         channel.unary_unary("/edge_agent.v1.Inspection/Inspect")(b"\xff\xff\xff", timeout=TIMEOUT_S)
 
-    assert refusal(device, "agent.sock", call)[0] == "INTERNAL"
+    status, message = refusal(device, "agent.sock", call)
+    assert (status, "came 3 bytes that are none" in message) == (_BAD, True), message
 
 
 @pytest.mark.usefixtures("unchanged")
@@ -300,7 +303,7 @@ SAGEMAKER = [
     Wrong("UnLoadModel", sm.UnLoadModelRequest(name="nobody"), _ABSENT, "no model 'nobody' is loaded"),
     Wrong("DescribeModel", sm.DescribeModelRequest(name=""), _ABSENT, "no model '' is loaded"),
     Wrong("CaptureData", capture(capture_id="7"), _BAD, "capture_id: expected a UUID, came '7'"),
-    Wrong("CaptureData", capture(model_name="a/b"), _BAD, "model_name: expected a model's name, came 'a/b'"),
+    Wrong("CaptureData", capture(model_name="a/b"), _BAD, "model_name: expected letters, digits and inner dashes"),
     Wrong("CaptureData", capture(inference_timestamp=_PAST), _BAD, "inference_timestamp: expected seconds and nanos"),
     Wrong(
         "CaptureData", capture(inference_timestamp=_FUTURE), "OUT_OF_RANGE", "inference_timestamp: expected the past"
@@ -313,6 +316,53 @@ SAGEMAKER = [
 def test_a_wrong_request_of_an_old_client_is_refused(device: AgentDevice, wrong: Wrong) -> None:
     def call(channel: grpc.Channel) -> None:
         getattr(sm_services.AgentStub(channel), wrong.call)(wrong.request, timeout=TIMEOUT_S)
+
+    status, message = refusal(device, "agent.sock", call)
+    assert (status, wrong.words in message) == (wrong.status, True), message
+
+
+_SIXTY_FOUR = bytes(64 * 64 * 3)
+_NO_SEGMENT = lookout.SharedMemoryHandle(name="/no-such-segment")
+
+
+def detect(name: str = NAME, mask: lookout.SharedMemoryHandle | None = None, **bitmap: Any) -> Message:
+    good = {"width": 64, "height": 64, "byte_data": _SIXTY_FOUR}
+    asked = lookout.AnomalyMaskParams(shared_memory_handle=mask) if mask is not None else None
+    return lookout.DetectAnomaliesRequest(
+        model_component=name, bitmap=lookout.Bitmap(**(bitmap or good)), anomaly_mask_params=asked
+    )
+
+
+LOOKOUT = [
+    Wrong(
+        "DetectAnomalies",
+        detect("nobody"),
+        _ABSENT,
+        f"model_component: expected one of image-classification-app, {NAME}",
+    ),
+    Wrong("DescribeModel", lookout.DescribeModelRequest(), _ABSENT, "came ''"),
+    Wrong("StopModel", lookout.StopModelRequest(model_component="x"), _ABSENT, "came 'x'"),
+    Wrong("StartModel", lookout.StartModelRequest(model_component=NAME), "FAILED_PRECONDITION", "it is RUNNING"),
+    Wrong("DetectAnomalies", detect(width=63, height=64), _BAD, "expected 64 x 64 to 4096 x 4096 pixels, came 63 x 64"),
+    Wrong(
+        "DetectAnomalies", detect(width=64, height=64), _BAD, "expected byte_data or shared_memory_handle, came neither"
+    ),
+    Wrong("DetectAnomalies", detect(width=64, height=64, byte_data=b"x"), _BAD, "64 x 64 x 3 = 12288 bytes, came 1"),
+    Wrong("DetectAnomalies", detect(mask=_NO_SEGMENT), _BAD, "'/no-such-segment': cannot be written, no such file"),
+    Wrong(
+        "DetectAnomalies",
+        detect(width=64, height=64, shared_memory_handle=_NO_SEGMENT),
+        _BAD,
+        "'/no-such-segment': cannot be read, no such file",
+    ),
+]
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize("wrong", LOOKOUT, ids=str)
+def test_a_wrong_request_of_a_lookout_client_is_refused(device: AgentDevice, wrong: Wrong) -> None:
+    def call(channel: grpc.Channel) -> None:
+        getattr(lookout_services.EdgeAgentStub(channel), wrong.call)(wrong.request, timeout=TIMEOUT_S)
 
     status, message = refusal(device, "agent.sock", call)
     assert (status, wrong.words in message) == (wrong.status, True), message
