@@ -22,7 +22,7 @@ from edge_agent.wire.fast.inspection import Drawn, PictureOrder
 from edge_agent.wire.inspection import InspectOrder
 
 _IDLE = 4
-_CONNECT_S = 2.0
+_CONNECT_S = 10.0
 # After a failure to connect nobody tries again for so long: the other way answers meanwhile.
 _PAUSE_S = 1.0
 _ROOM_BYTES = 64 << 20
@@ -59,14 +59,14 @@ class FastPath:
             NotAskedError: the agent did not take the request.
             AgentError: what the agent says, as over gRPC.
         """
-
-        def ask(connection: FastConnection) -> tuple[ModelVersion, dict[str, NDArray[Any]]]:
-            told, outputs = connection.infer(
-                model, tensors, version=version, timeout_s=timeout_s, priority=int(frame_priority)
-            )
-            return told.model, outputs
-
-        return self._asked(ask, timeout_s)
+        priority = int(frame_priority)
+        told, outputs = self._asked(
+            lambda connection: connection.infer(
+                model, tensors, version=version, timeout_s=timeout_s, priority=priority
+            ),
+            timeout_s,
+        )
+        return told.model, outputs
 
     def inspect(self, picture: Picture, order: InspectOrder, *, timeout_s: float) -> InspectedFrame:
         """Inspect one picture.
@@ -145,7 +145,8 @@ class FastPath:
             if time.monotonic() < self._not_before:
                 raise NotAskedError("the agent could not be reached a moment ago")
         try:
-            return FastConnection(self._path, min(timeout_s, _CONNECT_S)), True
+            # What is left is for the other way.
+            return FastConnection(self._path, min(timeout_s / 2, _CONNECT_S)), True
         except NotAskedError:
             self._not_before = time.monotonic() + _PAUSE_S
             raise

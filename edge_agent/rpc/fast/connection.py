@@ -9,13 +9,14 @@ from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 from edge_agent.errors import AgentError, Code, InferenceError
-from edge_agent.inference.workers.lent import LentRequest, LentSegment
+from edge_agent.formats import ModelVersion
+from edge_agent.inference.workers.lent import LentRequest, LentSegment, Place
 from edge_agent.rpc.fast.service import FastService, lent_request, without_segment
 from edge_agent.rpc.interceptor import attempt
 from edge_agent.rpc.status import status_of
 from edge_agent.wire.fast import frames, inspection, tensors
 from edge_agent.wire.fast.frames import HEAD, REPLY, SEGMENT_RETIRED, Head, Kind
-from edge_agent.wire.fast.tensors import InferAnswer, InferOrder
+from edge_agent.wire.fast.tensors import InferAnswer, InferOrder, TensorAt
 
 _HELLO_S = 5
 _SEND_S = 5
@@ -50,7 +51,10 @@ class Connection:
         self._calls = calls
         self._segment: LentSegment | None = None
         self._known: dict[bytes, _Known] = {}
-        self._replies: dict[InferAnswer, bytes] = {}
+        self._replies: dict[tuple[ModelVersion, tuple[Place, ...]], bytes] = {}
+        # Of the request at hand.
+        self._replied = False
+        self._failure: OSError | None = None
 
     def run(self) -> None:
         """Answer until the client goes or breaks the protocol; nothing of it is left then."""
@@ -97,6 +101,7 @@ class Connection:
             _close(descriptors)
             return False
         number = 0
+        self._replied = False
         try:
             head = frames.read_head(message)
             number = head.number
@@ -109,10 +114,14 @@ class Connection:
             reply = frames.error(number, exc, _status(exc), flags=self._retired())
         finally:
             _close(descriptors)
-        self._channel.send(reply)
+        if not self._replied:
+            self._channel.send(reply)
+        if self._failure is not None:
+            raise self._failure
         return True
 
     def _reply(self, head: Head, message: bytes, descriptors: list[int]) -> bytes:
+        """Return the reply, unless it was sent already."""
         frames.unused(head.flags)
         if head.kind == Kind.INFER:
             return self._called("fast/Infer", head, message, descriptors)
@@ -144,12 +153,23 @@ class Connection:
             order = tensors.read_infer(message)
             known = _Known(order, lent_request(order, segment))
             _remember(self._known, body, known)
-        answer = self._service.infer(known.order, known.request)
-        told = self._replies.get(answer)
-        if told is None:
-            told = tensors.inferred(0, answer)[HEAD.size :]
-            _remember(self._replies, answer, told)
-        return HEAD.pack(Kind.INFER | REPLY, 0, head.number) + told
+
+        def answered(model: ModelVersion, outputs: tuple[Place, ...]) -> None:
+            told = self._replies.get((model, outputs)) or self._told(model, outputs)
+            self._replied = True
+            try:
+                self._channel.send(HEAD.pack(Kind.INFER | REPLY, 0, head.number) + told)
+            except OSError as exc:  # the client went, which is no fault of the call
+                self._failure = exc
+
+        self._service.infer(known.order, known.request, answered)
+        return b""
+
+    def _told(self, model: ModelVersion, outputs: tuple[Place, ...]) -> bytes:
+        answer = InferAnswer(model, tuple(TensorAt(*place) for place in outputs))
+        told = tensors.inferred(0, answer)[HEAD.size :]
+        _remember(self._replies, (model, outputs), told)
+        return told
 
     def _inspect(self, head: Head, message: bytes) -> bytes:
         segment = self._lent()

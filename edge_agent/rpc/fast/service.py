@@ -1,5 +1,6 @@
 """What the fast path answers, given a request and the segment that it speaks of."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from edge_agent.errors import Code, InferenceError
@@ -9,7 +10,7 @@ from edge_agent.inference.workers.lent import LentRequest, LentSegment, Place, P
 from edge_agent.rpc.ports import Inspector
 from edge_agent.wire.fast.frames import ALIGNMENT, READ_LIMIT_BYTES
 from edge_agent.wire.fast.inspection import Drawn, PictureOrder, PngAt
-from edge_agent.wire.fast.tensors import InferAnswer, InferOrder, TensorAt
+from edge_agent.wire.fast.tensors import InferOrder
 from edge_agent.wire.inspection import raw_picture
 
 _DEFAULT_S = 10.0
@@ -23,9 +24,16 @@ class LentDataPlane(Protocol):
     """Answers tensors that lie in a client's memory."""
 
     def infer_lent(
-        self, name: str, request: LentRequest, *, timeout_s: float, priority: Priority, version: str | None
-    ) -> tuple[ModelVersion, Placed]:
-        """Return which version answered, and where it put its outputs."""
+        self,
+        name: str,
+        request: LentRequest,
+        *,
+        timeout_s: float,
+        priority: Priority,
+        version: str | None,
+        answered: Callable[[ModelVersion, Placed], None],
+    ) -> None:
+        """Tell which version answered, and where it put its outputs."""
 
 
 class FastService:
@@ -40,20 +48,22 @@ class FastService:
         self._data_plane = data_plane
         self._inspector = inspector
 
-    def infer(self, order: InferOrder, request: LentRequest) -> InferAnswer:
-        """Let a model's worker read the tensors and write its outputs.
+    def infer(
+        self, order: InferOrder, request: LentRequest, answered: Callable[[ModelVersion, tuple[Place, ...]], None]
+    ) -> None:
+        """Let a model's worker read the tensors and write its outputs; ``answered`` is told where they are.
 
         Raises:
             InferenceError: as ``inference.DataPlane.infer``; OUT_OF_RANGE: the outputs are larger than their room.
         """
-        model, placed = self._data_plane.infer_lent(
+        self._data_plane.infer_lent(
             order.model,
             request,
             timeout_s=timeout_s(order.timeout_us),
             priority=Priority(order.priority),
             version=order.version or None,
+            answered=lambda model, placed: answered(model, placed.outputs),
         )
-        return InferAnswer(model, tuple([TensorAt(*place) for place in placed.outputs]))
 
     def inspect(self, order: PictureOrder, segment: LentSegment) -> tuple[InspectedFrame, list[Drawn]]:
         """Inspect a picture, and put masks and heat maps into their room.
