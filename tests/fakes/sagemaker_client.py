@@ -25,6 +25,14 @@ class SageMakerClient:
         self.channel = grpc.insecure_channel(target)
         self.stub: Any = services.AgentStub(self.channel)
 
+    def is_connected(self) -> bool:
+        """Tell whether the channel has found its agent (again)."""
+        try:
+            grpc.channel_ready_future(self.channel).result(0.1)
+        except grpc.FutureTimeoutError:
+            return False
+        return True
+
     def models(self) -> dict[str, pb.Model]:
         return {model.name: model for model in self.stub.ListModels(pb.ListModelsRequest(), timeout=PATIENCE_S).models}
 

@@ -2,8 +2,10 @@
 
 import base64
 import json
+import os
 import re
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -192,6 +194,43 @@ def test_what_a_lookout_client_stops_goes_on_for_all_others(
     assert census(line.pid).answering == workers
 
 
+def test_many_large_masks_at_a_time_are_all_drawn(line: Line) -> None:
+    side = 2048
+    picture = part(side, side)
+
+    def ask(number: int) -> float:
+        with LookoutClient(line.target(SOCKETS[number % 3])) as looking, PosixMemory(picture.nbytes) as mask:
+            handle = lookout.SharedMemoryHandle(name=mask.name)
+            result = looking.detect("unet", picture, handle)
+            assert mask.read(0, 3) + mask.read(picture.nbytes - 3) == bytes((0xFF, 0xFF, 0xFF, 0x23, 0xA4, 0x36))
+        return areas(result)["defect"]
+
+    with ThreadPoolExecutor(6) as pool:
+        assert len(set(pool.map(ask, range(6)))) == 1
+
+
+def test_a_worker_that_dies_is_starting_until_another_answers(line: Line, looking: LookoutClient) -> None:
+    before = census(line.pid).answering
+    for pid in before - {line.pid}:
+        os.kill(pid, signal.SIGKILL)
+    codes = set()
+
+    def answered() -> bool | None:
+        try:
+            looking.detect("unet", part(64, 64))
+        except grpc.RpcError as exc:
+            call: Any = exc
+            codes.add(call.code().name)
+            return None
+        return True
+
+    eventually(answered)
+    assert codes <= {"UNAVAILABLE"}
+    for component in MODELS:
+        looking.start_if_needed(component)
+    assert not before & (census(line.pid).answering - {line.pid})
+
+
 @pytest.mark.parametrize("protocol", ["lookout", "sagemaker"])
 def test_a_client_that_is_killed_leaves_nothing_with_the_agent(
     line: Line, looking: LookoutClient, edge: SageMakerClient, protocol: str
@@ -376,6 +415,20 @@ def check_record(record: dict[str, Any], capture_id: str, started: float) -> Non
     image, note, _, photo = (base64.b64decode(entry["data"]) for entry in record["deviceFleetAuxiliaryInputs"])
     assert (note, image[:3]) == (b'{"shift":1}', b"\xff\xd8\xff")
     assert image == photo
+
+
+def test_a_crash_of_the_agent_is_a_pause_and_no_more_to_its_old_clients(
+    line: Line, looking: LookoutClient, edge: SageMakerClient
+) -> None:
+    picture = np.full((1, SIDE, SIDE, 3), BRIGHT, np.uint8)
+    looking.stop("anomaly")
+    edge.predict("unet-1", picture)
+    line.device.kill()
+    line.device.start()
+    eventually(lambda: True if edge.is_connected() else None)
+    assert edge.predict("unet-1", picture)["score"].shape == (1,)
+    with LookoutClient(line.target()) as again:
+        assert again.detect("anomaly", part(64, 64)).anomaly_threshold == 0.5
 
 
 def test_captures_are_refused_with_the_codes_that_clients_know(edge: SageMakerClient) -> None:

@@ -1,6 +1,7 @@
 # ruff: noqa: ARG002, N802 - gRPC names the methods and brings the arguments
 """Lookout for Vision's edge agent, for clients that cannot be changed any more."""
 
+import threading
 from typing import Any
 
 import grpc
@@ -19,6 +20,8 @@ from edge_agent.rpc.shared_memory import PosixTarget
 
 _DEFAULT_S = 10.0
 _SOURCE = "lookout"
+# A mask of the largest picture takes some 150 MB while it is drawn.
+_DRAWN_AT_A_TIME = 2
 
 
 class LookoutService(services.EdgeAgentServicer):
@@ -33,6 +36,7 @@ class LookoutService(services.EdgeAgentServicer):
         self._components = components
         self._inspector = inspector
         self._aliases = AliasNotes()
+        self._drawing = threading.BoundedSemaphore(_DRAWN_AT_A_TIME)
 
     def as_service(self) -> Service:
         """Return it as a server takes it."""
@@ -77,7 +81,8 @@ class LookoutService(services.EdgeAgentServicer):
             )
             (result,) = frame.results
             self._aliases.note(component.name, result.model, result.version)
-            return _answer(result, anomalies, target)
+            with self._drawing:
+                return _answer(result, anomalies, target)
 
     def _described(self, component: Component) -> dict[str, Any]:
         status, message = self._components.status(component)
