@@ -10,6 +10,11 @@ from cloud_tools.release.keys import KeyDirectory
 from cloud_tools.release.publish import publish, read_bundle
 from cloud_tools.release.repository import Repository
 from cloud_tools.release.storage import DirectoryStorage
+from edge_agent.errors import Code, InferenceError
+from edge_agent.formats import InspectedFrame, ModelResult, ModelVersion, Verdict
+from edge_agent.wire.fast import frames
+from edge_agent.wire.fast.inspection import Drawn, PictureOrder, PngAt, inspect, inspected
+from edge_agent.wire.fast.tensors import InferAnswer, InferOrder, TensorAt, infer, inferred
 
 NOW = 1_800_000_000.0
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,9 +52,28 @@ def seeds(target: str) -> list[bytes]:
         return [bytes([place]) + files[name] for place, name in enumerate(names)]
     if target == "tuf_metadata":
         return [*signed_files().metadata.values(), signed_files().root]
+    if target == "fast_messages":
+        return _fast_messages()
     if target == "contents":
         return [_ONNX, (_BUNDLE / "model.onnx").read_bytes()[:4096], b'<?xml version="1.0"?><net name="a"/>', b"PK\3\4"]
     return [json.dumps(document).encode() for document in _documents(target)]
+
+
+def _fast_messages() -> list[bytes]:
+    image = TensorAt("image", "uint8", (1, 16, 16, 3), 0, 768)
+    score = TensorAt("score", "float32", (1,), 4096, 4)
+    result = ModelResult(application="line", model="unet", version="1", verdict=Verdict.NG, score=0.9, label="defect")
+    frame = InspectedFrame(id="1", at=NOW, verdict=Verdict.NG, results=(result, result), width=24, height=16)
+    picture = PictureOrder((0, 100), (4096, 4096), applications=("line", "other"), source="plc", with_mask=True)
+    return [
+        frames.hello(),
+        frames.welcome(1),
+        infer(2, InferOrder("unet", "1", (image, image._replace(name="second")), (4096, 4096), 10**7)),
+        inferred(3, InferAnswer(ModelVersion("unet", "1"), (score,))),
+        inspect(4, picture),
+        inspected(5, frame, [Drawn(PngAt(4096, 80)), Drawn(PngAt(0, 9000, left_out=True))]),
+        frames.error(6, InferenceError(Code.NOT_FOUND, "no such model"), 5),
+    ]
 
 
 def _documents(target: str) -> list[dict[str, Any]]:

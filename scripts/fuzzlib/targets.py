@@ -20,6 +20,9 @@ from edge_agent.formats import JobDocument, Manifest, ModelsConfig, ModelVersion
 from edge_agent.formats.contents import check_model, check_other, external_files
 from edge_agent.jobs.messages import Accepted, Notice, Rejected
 from edge_agent.trust import TrustClient, metadata, rules
+from edge_agent.wire.fast import frames
+from edge_agent.wire.fast import inspection as fast_inspection
+from edge_agent.wire.fast import tensors as fast_tensors
 from scripts.fuzzlib.seeds import NOW, SignedFiles, signed_files
 
 Target = Callable[[bytes], None]
@@ -94,6 +97,24 @@ def facts(content: bytes) -> None:
             rules.release_floors([{f"{_MODEL.name}/{_MODEL.version}/manifest.json": document}, document])
 
 
+def fast_messages(content: bytes) -> None:
+    """Read a message of the fast path, as the agent does and as a client does; a request is written as it was read."""
+    with suppress(AgentError):
+        frames.read_hello(content)
+    with suppress(AgentError):
+        read = fast_tensors.read_infer(content)
+        number = frames.read_head(content).number
+        assert fast_tensors.infer(number, read)[frames.HEAD.size :] == content[frames.HEAD.size :], "other bytes"
+    with suppress(AgentError):
+        fast_inspection.read_inspect(content)
+    with suppress(AgentError):
+        fast_tensors.read_inferred(content)
+    with suppress(AgentError):
+        frames.read_error(content)
+    with suppress(AgentError):
+        fast_inspection.read_inspected(content, fast_inspection.PictureOrder((0, 0), (0, 0)), NOW)
+
+
 def tuf_metadata(content: bytes) -> None:
     """Read one file of TUF metadata."""
     with suppress(AgentError):
@@ -149,5 +170,16 @@ def _json(content: bytes) -> Any:
 
 TARGETS: Mapping[str, Target] = {
     target.__name__: target
-    for target in (manifest, job, models_config, messages, records, contents, facts, tuf_metadata, tuf_refresh)
+    for target in (
+        manifest,
+        job,
+        models_config,
+        messages,
+        records,
+        contents,
+        facts,
+        fast_messages,
+        tuf_metadata,
+        tuf_refresh,
+    )
 }

@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import Code, InferenceError
 from edge_agent.inference.session import Priority, Times
+from edge_agent.wire.fast.frames import ALIGNMENT, SEGMENT_LIMIT_BYTES
 
-SEGMENT_LIMIT_BYTES = 256 << 20
-ALIGNMENT = 64
 _WRITE_SEALS = fcntl.F_SEAL_WRITE | 0x10  # 0x10: F_SEAL_FUTURE_WRITE, which Python has no name for
 _SUPPORTED = frozenset({"uint8", "int16", "int32", "int64", "float16", "float32", "float64"})
 
