@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.config import Inference, Rpc
-from edge_agent.errors import ActivationError, Code, InferenceError
+from edge_agent.errors import ActivationError, BundleError, Code, InferenceError
 from edge_agent.formats import Manifest, ModelVersion, TensorCapture, parse
 from edge_agent.inference import DataPlane, Registry, open_session, raise_thresholds
 from edge_agent.inference.statistics import Statistics
@@ -93,7 +93,7 @@ class Served:
         """Try a version that cannot be loaded."""
         try:
             self.load(version, 1)
-        except ActivationError as exc:
+        except (ActivationError, BundleError) as exc:
             return {"code": exc.code.value}
         raise AssertionError("expected a version that cannot be loaded, it was")
 
