@@ -90,14 +90,18 @@ class Soak:
 
     def _rounds(self, chorus: Chorus, began: float) -> tuple[int, Footprint]:
         swapper, swaps, warm = Swapper(self.line, chorus), 0, None
+        next_swap, next_kill = 0.0, _KILL_EVERY_S
         while (elapsed := time.monotonic() - began) < self._seconds:
-            if elapsed >= swaps * _SWAP_EVERY_S:
+            # On a busy machine a swap takes longer than its turn: the others must not wait for ever.
+            if warm is None and elapsed >= self._seconds * _WARM_SHARE:
+                warm = settled(self.line)
+            elif elapsed >= next_kill:
+                next_kill = elapsed + _KILL_EVERY_S
+                self._kill()
+            elif elapsed >= next_swap:
+                next_swap = elapsed + _SWAP_EVERY_S
                 swapper.swap()
                 swaps += 1
-            elif elapsed >= (len(self._kills) + 1) * _KILL_EVERY_S:
-                self._kill()
-            elif warm is None and elapsed >= self._seconds * _WARM_SHARE:
-                warm = settled(self.line)
             self._broker(elapsed)
             time.sleep(0.1)
         if warm is None:
