@@ -44,6 +44,13 @@ SETTINGS = [
     ("[rpc]\nthreads = 1\n", "rpc.threads: input should be greater than or equal to 2, came 1"),
     ("[rpc]\ntcp = '8001'\n", "rpc.tcp: string should match pattern"),
     ("[rpc]\ntcp = '127.0.0.1:99999'\n", "rpc.tcp: value error, expected a port up to 65535, came '127.0.0.1:99999'"),
+    ("[rpc]\nconnections = 0\n", "rpc.connections: input should be greater than or equal to 1, came 0"),
+    ("[rpc]\nreceive_timeout_s = 0\n", "rpc.receive_timeout_s: input should be greater than 0, came 0"),
+    (
+        "[inspection.chain]\na = 'b'\nb = 'c'\nc = 'a'\n",
+        "inspection.chain: value error, expected applications that do not wait for each other, a waits for itself",
+    ),
+    ("[inspection]\nchain = ['a']\n", "inspection.chain: input should be a valid dictionary"),
     ("[telemetry]\nmetrics = '127.0.0.1:70000'\n", "telemetry.metrics: value error, expected a port up to 65535"),
     ("[dashboard]\nlisten = ''\n", "dashboard.listen: string should match pattern"),
     ("[deployment]\nwindow = '29:00-05:00'\n", "deployment.window: string should match pattern"),
