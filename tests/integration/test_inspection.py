@@ -16,7 +16,7 @@ from edge_agent.inspection import Inspector, RecentFrames, ResultCounter, Rule
 from edge_agent.inspection.results import SCHEMA
 from edge_agent.storage.database import Database, Value
 from edge_agent.vision import decode, encode_png, map_mask
-from tests.fakes.tiny_models import BRIGHT, GREY, grey_picture, write_version
+from tests.fakes.tiny_models import BRIGHT, GLARE, GREY, grey_picture, write_version
 
 PATIENCE_S = 60.0
 NG_PICTURE, OK_PICTURE = EncodedPicture(grey_picture(BRIGHT)), EncodedPicture(grey_picture(GREY))
@@ -214,6 +214,20 @@ def test_a_chain_decodes_its_picture_once(line: Line) -> None:
     inspector = Inspector(plane, lambda: line.mappings, "any_ng", frames=line.frames, counts=line.counts)
     inspector.inspect(NG_PICTURE, timeout_s=PATIENCE_S)
     assert [type(picture) for picture in asked] == [EncodedPicture, RawPicture]
+
+
+@pytest.mark.parametrize("fault", ["glare-nan", "glare-shape"])
+def test_a_model_that_answers_what_is_no_answer_makes_no_result(line: Line, tmp_path: Path, fault: str) -> None:
+    manifest = write_version(tmp_path / fault, name="faulty", fault=fault)
+    session = open_session(tmp_path / fault, manifest, Inference(isolation="inline"), engines=tmp_path / "engines")
+    line.registry.activate({"faulty": session})
+    line.mappings = {"class-app": "bright", "faulty-app": "faulty"}
+    good = line.inspector().inspect(OK_PICTURE, timeout_s=PATIENCE_S)
+    assert good.verdict is Verdict.OK
+    frame = line.inspector("all_ng").inspect(EncodedPicture(grey_picture(GLARE)), timeout_s=PATIENCE_S)
+    assert [result.verdict for result in frame.results] == [Verdict.NG, Verdict.NO_RESULT]
+    assert frame.verdict is Verdict.NO_RESULT
+    assert "INTERNAL" in frame.message
 
 
 def test_two_applications_of_one_model_share_its_answer(line: Line) -> None:
