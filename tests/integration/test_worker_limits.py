@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -136,7 +137,7 @@ def test_requests_in_one_batch_get_the_answers_that_they_get_alone_and_one_that_
     tmp_path: Path,
 ) -> None:
     session = open_one(tmp_path, Inference(batch=Batch(size=4, window_ms=100)), fault="glare-nan")
-    answers: dict[int, object] = {}
+    answers: dict[int, Any] = {}
 
     def ask(value: int) -> None:
         try:

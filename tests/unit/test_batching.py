@@ -167,23 +167,17 @@ def test_requests_whose_inputs_disagree_about_their_rows_never_make_up_for_each_
     assert all(isinstance(callers.answers[value], InferenceError) for value in (1.0, 2.0))
 
 
-def test_an_engine_whose_answer_has_other_rows_answers_each_alone() -> None:
-    batches: list[int] = []
-
+def test_an_engine_whose_answer_has_other_rows_answers_each_alone(engine: Engine) -> None:
     def mean(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        engine.batches.append(0)
-        batches.append(len(tensors["x"]))
-        assert engine.gate.wait(PATIENCE_S)
-        return {"y": tensors["x"].mean(axis=0, keepdims=True)}
+        return {"y": engine.run(tensors)["y"].mean(axis=0, keepdims=True)}
 
-    engine = Engine()
     engine.gate.clear()
     callers = Callers(Batcher(mean, Batching(4)), engine)
     for value in (100.0, 1.0, 3.0):
         callers.ask(value)
     callers.end()
-    assert batches == [1, 2, 1, 1]
-    assert callers.answers[1.0].tolist() == [[1.0, 1.0]]
+    assert engine.batches == [1, 2, 1, 1]
+    assert callers.answers[1.0].tolist() == [[2.0, 2.0]]
 
 
 def test_several_batches_run_at_a_time_where_allowed(engine: Engine) -> None:

@@ -80,8 +80,8 @@ class WorkerProcess:
     """
 
     def __init__(self, imports: Sequence[str] = ()) -> None:
-        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.process: subprocess.Popen[bytes] | None = None
+        ((self.control, theirs),) = _pairs(1)
         self.lanes: list[Endpoint] = []
         self._limits = Limits()
         arguments = ["serve", str(os.getpid()), str(theirs.fileno()), *imports]
@@ -104,13 +104,14 @@ class WorkerProcess:
         """Tell it what to load; its imports may take a while, but not longer than loading may.
 
         Raises:
+            ActivationError: LOAD_FAILED, this process has no descriptors left.
             OSError: it ended, or does not read.
         """
         self.control.settimeout(order.load_timeout_s)
         self._limits = order.limits
         told = order._asdict() | {"directory": str(order.directory), "engine": str(order.engine.path)}
         content = json.dumps(told | {"key": order.engine.key.hex()}).encode()
-        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(order.batching.callers)]
+        pairs = _pairs(order.batching.callers)
         self.lanes = [Endpoint(ours) for ours, _ in pairs]
         try:
             descriptors = [theirs.fileno() for _, theirs in pairs]
@@ -159,3 +160,16 @@ class WorkerProcess:
         self.process.kill()
         status = self.process.wait()
         return f"was ended by signal {-status}" if status < 0 else f"ended with {status}"
+
+
+def _pairs(count: int) -> list[tuple[socket.socket, socket.socket]]:
+    pairs: list[tuple[socket.socket, socket.socket]] = []
+    try:
+        for _ in range(count):
+            pairs.append(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))  # noqa: PERF401 - see below
+    except OSError as exc:
+        # A comprehension would lose those that were made.
+        for end in (end for pair in pairs for end in pair):
+            end.close()
+        raise ActivationError(Code.LOAD_FAILED, f"expected sockets for a worker, {exc.strerror}") from exc
+    return pairs

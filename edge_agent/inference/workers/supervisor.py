@@ -45,7 +45,7 @@ class Supervisor:
         self._spare = spare
         self._lanes = lanes
         self._on_restart = on_restart
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._wake = _event()
         self._lock = threading.Lock()
         self._late: dict[Endpoint, float] = {}
         self._current: frozenset[Endpoint] = frozenset()
@@ -224,6 +224,13 @@ class Supervisor:
     @property
     def _name(self) -> str:
         return f"{self._order.manifest['model']} {self._order.manifest['version']}"
+
+
+def _event() -> int:
+    try:
+        return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    except OSError as exc:
+        raise ActivationError(Code.LOAD_FAILED, f"expected a descriptor for a worker, {exc.strerror}") from exc
 
 
 def _readable(sources: list[Any], wake: int, timeout_s: float | None) -> list[Any]:
