@@ -21,6 +21,7 @@ from edge_agent.wire.fast.tensors import InferAnswer, InferOrder, TensorAt
 
 _LEAST_BYTES = 1 << 20
 _KNOWN_LIMIT = 16
+_LONGEST_S = 86_400.0
 _TIME = struct.Struct("@ll")
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 # Only pages that are written take memory, so there is room for any answer.
@@ -90,7 +91,7 @@ class FastConnection:
         key = (model, version, timeout_s, priority, form)
         prepared = self._prepared.get(key)
         if prepared is None:
-            order = InferOrder(model, version, (), (0, 0), int(timeout_s * 1_000_000), priority)
+            order = InferOrder(model, version, (), (0, 0), microseconds(timeout_s), priority)
             prepared = self._prepare(order, form)
             _remember(self._prepared, key, prepared)
         for place, tensor in zip(prepared.places, inputs.values(), strict=True):
@@ -210,8 +211,7 @@ class FastConnection:
 
     def _wait(self, seconds: float) -> None:
         """Wait so long for a reply; the kernel does it, which spares a poll for each."""
-        whole = int(seconds)
-        parts = max(1, int((seconds - whole) * 1_000_000))
+        whole, parts = divmod(microseconds(seconds), 1_000_000)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIME.pack(whole, parts))
         self._timeout_s = seconds
 
@@ -221,6 +221,11 @@ class FastConnection:
         self._bytes = np.empty(0, np.uint8)
         # Unmapped with its last view, which an error on its way up may still hold.
         self._memory = None
+
+
+def microseconds(timeout_s: float) -> int:
+    """Return a time-out as messages and sockets tell it; neither knows of less than 1, which 0 would not mean."""
+    return max(1, int(min(timeout_s, _LONGEST_S) * 1_000_000))
 
 
 def _aligned(size_bytes: int) -> int:

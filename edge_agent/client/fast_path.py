@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from edge_agent.client.fast_connection import FastConnection, NotAskedError
+from edge_agent.client.fast_connection import FastConnection, NotAskedError, microseconds
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import EncodedPicture, InspectedFrame, ModelResult, ModelVersion, Picture
 from edge_agent.wire.fast import inspection
@@ -94,7 +94,7 @@ class FastPath:
             with_mask=order.with_mask,
             with_heat_map=order.with_heat_map,
             priority=int(order.frame_priority),
-            timeout_us=int(timeout_s * 1_000_000),
+            timeout_us=microseconds(timeout_s),
         )
         if not encoded and not asked.width and not asked.height:
             raise NotAskedError("a raw picture of no size")
@@ -125,6 +125,8 @@ class FastPath:
         self.close()
 
     def _asked(self, ask: Callable[[FastConnection], T], timeout_s: float) -> T:
+        if timeout_s <= 0:
+            raise InferenceError(Code.DEADLINE_EXCEEDED, f"expected time left for the request, came {timeout_s:g} s")
         while True:
             connection, fresh = self._connection(timeout_s)
             try:

@@ -740,3 +740,14 @@ def test_the_c_header_is_c_plus_plus_too(tmp_path: Path) -> None:
     flags = ["-std=c++11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", f"-I{CLIENT}"]
     ran = subprocess.run(["g++", *flags, source], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_no_time_at_all_is_told_before_anything_is_asked(fast: FastPath, line: FastLine) -> None:
+    before = calls("fast/Infer")
+    for timeout_s in (0.0, -1.0):
+        assert (
+            asked(lambda timeout_s=timeout_s: fast.infer("bright", image(GREY), timeout_s=timeout_s))
+            is Code.DEADLINE_EXCEEDED
+        )
+    assert calls("fast/Infer") == before
+    assert fast.infer("bright", image(BRIGHT), timeout_s=1e300)[1]["score"] == pytest.approx(2.0)

@@ -122,6 +122,9 @@ def _build(memory_bytes: int) -> int:
 def _serve(control: socket.socket) -> int:
     """Load, tell so, and answer every lane until the agent closes the control socket."""
     threading.excepthook = _end_on_fault
+    # Each client's memory is a descriptor for each lane.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # The order carries the manifest, and so may be larger than a message: it is announced by its size.
     content, descriptors, _flags, _ = socket.recv_fds(control, 64, _LANES_LIMIT)
     order = json.loads(_receive_all(control, int(content)))

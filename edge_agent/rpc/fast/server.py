@@ -112,10 +112,18 @@ class FastServer:
             room = len(self._connections) < CONNECTIONS and of_process < CONNECTIONS_OF_ONE_PROCESS
             if room:
                 self._connections[thread] = (connection, process)
-        if room:
-            thread.start()
-        else:
+        if not (room and self._started(thread)):
             channel.close()  # who may not stay sees the end of the connection in place of a welcome
+
+    def _started(self, thread: threading.Thread) -> bool:
+        try:
+            thread.start()
+        except RuntimeError as exc:  # the machine gives no more threads
+            with self._lock:
+                self._connections.pop(thread, None)
+            _LOG.warning("no thread for a connection", extra={"action": "fast_path_refused", "reason": str(exc)})
+            return False
+        return True
 
     def _run(self, connection: Connection) -> None:
         try:
