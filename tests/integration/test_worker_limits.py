@@ -12,7 +12,8 @@ import numpy as np
 import psutil
 import pytest
 
-from edge_agent.config import Batch, Inference
+from edge_agent.agent.models import Runtimes
+from edge_agent.config import Batch, Inference, Settings, read_settings
 from edge_agent.errors import ActivationError, Code, ConfigError, InferenceError
 from edge_agent.formats import EncodedPicture
 from edge_agent.inference import Priority, Spare, check_processors, open_session
@@ -154,3 +155,41 @@ def test_requests_in_one_batch_get_the_answers_that_they_get_alone_and_one_that_
     for value, score in answers.items():
         np.testing.assert_allclose(score, [raw_score(image(value)["image"])], rtol=1e-5)
     session.close()
+
+
+def test_a_candidate_is_loaded_by_a_process_that_was_started_while_its_engine_was_awaited(tmp_path: Path) -> None:
+    manifest = write_version(tmp_path / "v")
+    runtimes = Runtimes(Settings(), tmp_path / "engines")
+    runtimes.expect_build()
+    until(lambda: len(worker_processes()) == 2, "a builder and a worker that wait")
+    waiting = {process.pid for process in worker_processes()}
+    runtimes.build(tmp_path / "v", manifest, cancelled=lambda: False)
+    session = runtimes.open(tmp_path / "v", manifest)
+    assert isinstance(session, IsolatedSession)
+    assert session.process_id in waiting
+    assert session.infer(image(1), timeout_s=PATIENCE_S)
+    session.close()
+    runtimes.close()
+    assert worker_processes() == []
+
+
+def test_a_processor_that_is_not_there_keeps_an_agent_from_starting(tmp_path: Path) -> None:
+    lacking = max(os.sched_getaffinity(0)) + 1
+    with pytest.raises(ConfigError, match=f"came {lacking}"):
+        Runtimes(Settings(inference=Inference(cpus=(lacking,))), tmp_path / "engines")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"lanes": 9, "batch": {"size": 8}}, "expected lanes x batch.size up to 64, came 9 x 8"),
+        ({"batch": {"size": 0}}, "greater than or equal to 1"),
+        ({"batch": {"window_ms": -1}}, "greater than or equal to 0"),
+        ({"cpus": [-1]}, "greater than or equal to 0"),
+        ({"shadow_nice": 20}, "less than or equal to 19"),
+        ({"worker_memory_bytes": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_settings_of_workers_that_make_no_sense_are_refused(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        read_settings(None, {"inference": wrong})
