@@ -42,10 +42,19 @@ def test_doubt_is_never_ok_in_whatever_order(rule: Rule) -> None:
 
 def test_applications_are_asked_in_the_order_of_the_mappings() -> None:
     mappings = {"b": "one", "a": "two", "c": "one"}
-    assert steps_of(mappings, ()) == [Step("b", "one"), Step("a", "two"), Step("c", "one")]
-    assert steps_of(mappings, ["c", "b"]) == [Step("b", "one"), Step("c", "one")]
-    assert steps_of(mappings, ["x", "a", "x"]) == [Step("a", "two"), Step("x", None)]
-    assert steps_of({}, ()) == []
+    assert steps_of(mappings, (), {}) == [Step("b", "one"), Step("a", "two"), Step("c", "one")]
+    assert steps_of(mappings, ["c", "b"], {}) == [Step("b", "one"), Step("c", "one")]
+    assert steps_of(mappings, ["x", "a", "x"], {}) == [Step("a", "two"), Step("x", None)]
+    assert steps_of({}, (), {}) == []
+
+
+def test_in_a_chain_an_application_comes_behind_the_one_that_it_waits_for() -> None:
+    mappings = {"a": "one", "b": "two", "c": "three"}
+    chain = {"a": "c", "c": "b"}
+    assert steps_of(mappings, (), chain) == [Step("b", "two"), Step("c", "three", "b"), Step("a", "one", "c")]
+    assert steps_of(mappings, ["a", "c"], chain) == [Step("c", "three"), Step("a", "one", "c")]
+    assert steps_of(mappings, ["a"], chain) == [Step("a", "one")]
+    assert steps_of({"a": "one"}, (), {"a": "gone"}) == [Step("a", "one")]
 
 
 def test_frame_ids_sort_as_the_frames_came_though_the_clock_is_set_back() -> None:
