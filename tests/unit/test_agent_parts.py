@@ -31,6 +31,7 @@ class Line:
     def close(self) -> None:
         for server in (self.parts.data, self.parts.control):
             server.stop(0)
+        self.parts.fast.stop(0)
         self.parts.counts.close()
         self.parts.captures.shelf.close()
         self.parts.journal.close()
