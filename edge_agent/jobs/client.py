@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Protocol
 from edge_agent.config import Mqtt
 from edge_agent.errors import Code, JobsError, StorageError
 from edge_agent.jobs.effects import Effect, Ignored, Learn, Repeat, Send, Settle, Tell
+from edge_agent.jobs.happenings import Connected, Disconnected, Happening, Received, Subscribed
 from edge_agent.jobs.messages import (
     TERMINAL,
     Connection,
@@ -24,7 +25,6 @@ from edge_agent.jobs.messages import (
     Reportable,
     check_report,
 )
-from edge_agent.jobs.mqtt import Connected, Disconnected, Happening, MqttConnection, Received, Subscribed
 from edge_agent.jobs.outbox import Outbox
 from edge_agent.jobs.reconnect import first_wait_s
 from edge_agent.jobs.session import Session
@@ -103,7 +103,7 @@ class JobsClient:
         self._topics = Topics(thing)
         self._inputs: queue.SimpleQueue[_Input] = queue.SimpleQueue()
         self._rng = random.SystemRandom()
-        make = connect or (lambda hand_over: MqttConnection(settings, thing, hand_over=hand_over))
+        make = connect or (lambda hand_over: _connection(settings, thing, hand_over))
         self._link = make(self._inputs.put)
         self._session, self._loaded = self._load()
         self._thread = Watched("jobs", self._run, silent_s=SILENT_S)
@@ -323,3 +323,10 @@ class JobsClient:
         except StorageError as exc:
             # A report that stays although it is settled is sent once more and found settled: no reason to end.
             _log.error("could not keep what the service said: %s", exc, extra={"action": "jobs_storage"})
+
+
+def _connection(settings: Mqtt, thing: str, hand_over: Callable[[Happening], None]) -> Link:
+    # Only who has a cloud pays for the import of the MQTT library.
+    from edge_agent.jobs.mqtt import MqttConnection  # noqa: PLC0415
+
+    return MqttConnection(settings, thing, hand_over=hand_over)

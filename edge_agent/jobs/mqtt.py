@@ -10,7 +10,7 @@ connection subscribes again after each ``Connected``.
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from awscrt import io, mqtt5
 from awscrt.exceptions import AwsCrtError
@@ -18,6 +18,7 @@ from awsiot import mqtt5_client_builder
 
 from edge_agent.config import Mqtt
 from edge_agent.errors import Code, ConfigError
+from edge_agent.jobs.happenings import Connected, Disconnected, Happening, Received, Subscribed
 from edge_agent.jobs.reconnect import policy
 
 _ANSWER_TIMEOUT_S: Final = 10
@@ -25,35 +26,6 @@ _LONGEST_PING_TIMEOUT_S: Final = 10.0
 # The broker keeps notifications for so long; older ones are made up for by asking.
 _SESSION_EXPIRY_S: Final = 3600
 _FIRST_FAILURE: Final = 128
-
-
-class Connected(NamedTuple):
-    """The broker took us in; nothing is subscribed yet."""
-
-    number: int
-
-
-class Disconnected(NamedTuple):
-    """The connection ended or could not be made."""
-
-    reason: str
-
-
-class Subscribed(NamedTuple):
-    """The broker answered a subscription made on connection ``number``; ``fault`` is empty when it agreed."""
-
-    number: int
-    fault: str
-
-
-class Received(NamedTuple):
-    """A message came."""
-
-    topic: str
-    payload: bytes
-
-
-Happening = Connected | Disconnected | Subscribed | Received
 
 
 class MqttConnection:

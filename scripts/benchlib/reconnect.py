@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edge_agent.config import Mqtt
-from edge_agent.jobs.mqtt import Connected, Disconnected, Happening, MqttConnection
+from edge_agent.jobs.happenings import Connected, Disconnected, Happening
+from edge_agent.jobs.mqtt import MqttConnection
 from edge_agent.jobs.reconnect import Policy, first_wait_s, policy
 from tests.fakes.certificates import Authority
 from tests.fakes.mosquitto import Mosquitto

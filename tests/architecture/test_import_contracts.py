@@ -19,6 +19,13 @@ def test_every_import_contract_is_kept() -> None:
     assert "0 broken" in ran.stdout
 
 
+def test_an_agent_imports_no_library_that_only_models_a_cloud_or_a_repository_need() -> None:
+    heavy = ("awscrt", "awsiot", "boto3", "cv2", "onnxruntime", "openvino", "tensorrt", "tuf")
+    code = f"import sys, edge_agent.agent, edge_agent.cli.app; print(*[m for m in {heavy!r} if m in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ran.stdout.split() == []
+
+
 def test_a_contract_that_is_broken_is_noticed(tmp_path: Path) -> None:
     contract = tmp_path / "contracts.toml"
     contract.write_text(

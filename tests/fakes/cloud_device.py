@@ -15,7 +15,7 @@ from edge_agent.config import Mqtt, Probation
 from edge_agent.deployment.record import Deployment
 from edge_agent.deployment.work import Work
 from edge_agent.jobs import Event, JobGone, JobsClient, Outbox
-from edge_agent.jobs.mqtt import Connected, Disconnected, Happening, Received, Subscribed
+from edge_agent.jobs.happenings import Connected, Disconnected, Happening, Received, Subscribed
 from tests.fakes.deployment import Device, install
 from tests.fakes.device import eventually
 from tests.fakes.jobs_service import TERMINAL, Execution, JobsService, Publication

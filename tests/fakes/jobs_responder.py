@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from edge_agent.config import Mqtt
-from edge_agent.jobs.mqtt import Connected, Disconnected, Happening, MqttConnection, Received, Subscribed
+from edge_agent.jobs.happenings import Connected, Disconnected, Happening, Received, Subscribed
+from edge_agent.jobs.mqtt import MqttConnection
 from tests.fakes.jobs_service import JobsService, Publication
 
 FILTERS = (

@@ -12,8 +12,9 @@ import pytest
 from edge_agent.config import Mqtt
 from edge_agent.errors import Code, ConfigError, JobsError
 from edge_agent.jobs import JobGone, JobOffered, JobReported, JobsClient, JobsQueued, Outbox
+from edge_agent.jobs.happenings import Happening
 from edge_agent.jobs.messages import LIMIT_PAYLOAD_BYTES
-from edge_agent.jobs.mqtt import Happening, MqttConnection
+from edge_agent.jobs.mqtt import MqttConnection
 from tests.fakes.certificates import Authority
 from tests.fakes.jobs_agent import Agent
 from tests.fakes.jobs_clouds import CLOUDS, TIMEOUT_S, JobsCloud, MosquittoCloud

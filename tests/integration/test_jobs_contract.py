@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from edge_agent.jobs.mqtt import Connected, Happening, MqttConnection, Received, Subscribed
+from edge_agent.jobs.happenings import Connected, Happening, Received, Subscribed
+from edge_agent.jobs.mqtt import MqttConnection
 from edge_agent.jobs.topics import Topics
 from tests.fakes.jobs_clouds import CLOUDS, TIMEOUT_S, JobsCloud
 

@@ -9,7 +9,8 @@ import pytest
 
 from edge_agent.config import Mqtt
 from edge_agent.jobs import JobsClient, Outbox, mqtt
-from edge_agent.jobs.mqtt import Happening, MqttConnection
+from edge_agent.jobs.happenings import Happening
+from edge_agent.jobs.mqtt import MqttConnection
 from edge_agent.jobs.reconnect import FRESH_S, Policy, first_wait_s, policy
 from scripts.benchlib.reconnect import (
     DEVICES,

@@ -12,7 +12,7 @@ from edge_agent.config import Mqtt
 from edge_agent.errors import Code, StorageError
 from edge_agent.jobs import Connection, JobOffered, JobReported, JobsClient, Outbox
 from edge_agent.jobs import client as client_module
-from edge_agent.jobs.mqtt import Connected, Disconnected, Happening, Received, Subscribed
+from edge_agent.jobs.happenings import Connected, Disconnected, Happening, Received, Subscribed
 from tests.fakes.jobs_service import JobsService
 
 TIMEOUT_S = 60.0
