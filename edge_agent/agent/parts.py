@@ -117,7 +117,7 @@ class Parts:
         self.registry = Registry()
         self.data_plane = DataPlane(self.registry)
         self.statistics = Statistics()
-        self.data_plane.watch(self.statistics.count)
+        self.data_plane.watch(self.statistics.count, contents=False)
         self.runtimes = Runtimes(self.settings, state_dir / "engines")
         self.frames = RecentFrames(self.settings.inspection.recent_frames)
         self.serving = Serving(self.runtimes, self.registry, self.data_plane.watch, self.frames.pictures_of)

@@ -45,6 +45,7 @@ class DataPlane:
         self._registry = registry
         self._lock = threading.Lock()
         self._watchers: tuple[Watcher, ...] = ()
+        self._counters: tuple[Watcher, ...] = ()
 
     def infer(
         self,
@@ -106,7 +107,7 @@ class DataPlane:
             answered(session.manifest.model_version, placed)
             return placed
 
-        self._answer(name, version, timeout_s, ask, tensors=None, picture=None, watched=False)
+        self._answer(name, version, timeout_s, ask, tensors=request.forms, picture=None, watched=False)
 
     def inspect(
         self,
@@ -148,14 +149,21 @@ class DataPlane:
         session = self._registry.active().get(self._registry.resolve(name) or "")
         return session.manifest.kind.value if session is not None else ""
 
-    def watch(self, watcher: Watcher) -> Callable[[], None]:
-        """Tell ``watcher`` of every request from now on; the returned call ends that."""
+    def watch(self, watcher: Watcher, *, contents: bool = True) -> Callable[[], None]:
+        """Tell ``watcher`` of every request from now on; the returned call ends that.
+
+        Args:
+            watcher: told.
+            contents: it looks at what was asked and answered, so that is copied where it lies in a client's memory;
+                False: names, types, shapes and times will do.
+        """
+        kept = "_watchers" if contents else "_counters"
         with self._lock:
-            self._watchers = (*self._watchers, watcher)
+            setattr(self, kept, (*getattr(self, kept), watcher))
 
         def end() -> None:
             with self._lock:
-                self._watchers = tuple(other for other in self._watchers if other is not watcher)
+                setattr(self, kept, tuple(other for other in getattr(self, kept) if other is not watcher))
 
         return end
 
@@ -190,6 +198,8 @@ class DataPlane:
 
     def _tell(self, answered: Answered, *, watched: bool) -> None:
         _measure(answered)
+        for counter in self._counters:
+            counter(answered)
         for watcher in self._watchers if watched else ():
             watcher(answered)
 

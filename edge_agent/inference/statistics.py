@@ -12,6 +12,7 @@ from edge_agent.formats import ModelVersion
 from edge_agent.formats.statistics import BatchCounts, ModelCounts, Spent
 from edge_agent.inference.dataplane import Answered
 from edge_agent.inference.session import Inspected, Outputs, Times
+from edge_agent.inference.workers.lent import Placed
 
 # A device sees hundreds of versions in its life; those that were not asked for long are forgotten.
 _LIMIT_VERSIONS = 64
@@ -72,7 +73,7 @@ def _executed(before: BatchCounts, times: Times) -> BatchCounts:
 
 
 def _times(answer: object) -> Times:
-    if isinstance(answer, Outputs):
+    if isinstance(answer, Outputs | Placed):
         return answer.times
     if isinstance(answer, Inspected):
         before_ms = answer.decode_ms + answer.preprocess_ms

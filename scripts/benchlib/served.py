@@ -65,7 +65,7 @@ class Served:
         models = ClientModels(self._registry, None, LoadRules(directory, lambda _digest: False))
         data_plane = DataPlane(self._registry)
         statistics = Statistics()
-        data_plane.watch(statistics.count)  # as the agent's does
+        data_plane.watch(statistics.count, contents=False)  # as the agent's does
         sources = Sources(Models(self._registry), _NoVersions(), statistics, lambda: True, 1)
         protocols = (
             SageMakerService(models, data_plane, _NoCaptures()),

@@ -26,6 +26,7 @@ from edge_agent.errors import Code, ConfigError, InferenceError
 from edge_agent.formats import EncodedPicture, InspectedFrame, ModelVersion, RawPicture, Verdict
 from edge_agent.inference import Answered
 from edge_agent.inference.workers.isolated import IsolatedSession
+from edge_agent.inference.workers.lent import Placed
 from edge_agent.rpc.fast.server import CONNECTIONS_OF_ONE_PROCESS, FastServer
 from edge_agent.telemetry import metrics
 from edge_agent.vision import decode, encode_jpeg
@@ -479,6 +480,29 @@ def test_who_watches_gets_copies_that_the_client_cannot_change(inline: FastLine)
         assert isinstance(watched.answer, dict)
         assert watched.tensors["image"].tobytes() == image(BRIGHT)["image"].tobytes()
         assert watched.answer["score"][0] == pytest.approx(2.0)
+
+
+def test_who_only_counts_is_told_forms_and_times_and_costs_no_copy(line: FastLine, fast: FastPath) -> None:
+    seen = list[Answered]()
+    end = line.data_plane.watch(seen.append, contents=False)
+    try:
+        fast.infer("bright", image(BRIGHT, batch=3), timeout_s=PATIENCE_S)
+        asked(lambda: fast.infer("bright", {}, timeout_s=PATIENCE_S))
+        until(lambda: len(seen) == 2, "both requests counted")
+    finally:
+        end()
+    fast.infer("bright", image(BRIGHT), timeout_s=PATIENCE_S)
+    answered, failed = seen
+    assert answered.tensors is not None
+    assert {name: (form.dtype.name, form.shape) for name, form in answered.tensors.items()} == {
+        "image": ("uint8", (3, SIDE, SIDE, 3))
+    }
+    # The forms hold no bytes: nothing was copied for who does not look.
+    assert set(answered.tensors["image"].strides) == {0}
+    assert isinstance(answered.answer, Placed)
+    assert 0 < answered.answer.times.compute_s < PATIENCE_S
+    assert failed.error is not None
+    assert failed.error.code is Code.INVALID_ARGUMENT
 
 
 def test_without_isolation_the_answers_are_the_same(fast: FastPath, tmp_path: Path, engines: Path) -> None:
