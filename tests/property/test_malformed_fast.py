@@ -1,5 +1,6 @@
 """Whatever comes over the fast path, bytes and memory: a reply or an end, and the agent is as it was."""
 
+import mmap
 import os
 import socket
 import struct
@@ -21,6 +22,8 @@ from tests.fakes.tiny_models import BRIGHT, SIDE, grey_picture, image
 PIXELS = SIDE * SIDE * 3
 SEGMENT_BYTES = 1 << 16
 PICTURE = grey_picture(BRIGHT)
+GREYS = bytes([BRIGHT])
+CONTENT = (image(BRIGHT)["image"].tobytes().ljust(SEGMENT_BYTES // 2, GREYS) + PICTURE).ljust(SEGMENT_BYTES, GREYS)
 WORDS = frozenset(("INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "OUT_OF_RANGE", "DEADLINE_EXCEEDED"))
 EDGES = [0, 1, PIXELS - 1, PIXELS, 4096, SEGMENT_BYTES - 1, SEGMENT_BYTES, 2**31, 2**32, 2**63 - 1, 2**63, 2**64 - 1]
 # As a lent segment's pages are, so that a descriptor can be followed by what it is.
@@ -128,9 +131,14 @@ class Hostile:
 
     def _begin(self) -> None:
         self._peer = FastPeer(self._path)
-        self._lend("good")
+        descriptor = _descriptors("good")[0]
+        self._memory = mmap.mmap(descriptor, SEGMENT_BYTES)
+        self._hear(self._peer.ask(frames.segment(3), [descriptor]))
+        os.close(descriptor)
 
     def _ask(self, message: bytes) -> None:
+        # What answers left there would be pictures over which the tiny models work for seconds.
+        self._memory[:] = CONTENT
         try:
             self._hear(self._peer.ask(message))
         except OSError:
@@ -183,8 +191,7 @@ def _descriptors(kind: str) -> list[int]:
     seals = {"unsealed": 0, "sealed": SHRINK | 0x8}
     descriptor = memfd(SEGMENT_BYTES, seals.get(kind, SHRINK))
     if kind == "good":
-        os.pwrite(descriptor, image(BRIGHT)["image"].tobytes(), 0)
-        os.pwrite(descriptor, PICTURE, SEGMENT_BYTES // 2)
+        os.pwrite(descriptor, CONTENT, 0)
     if kind == "read-only":
         again = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY)
         os.close(descriptor)
