@@ -72,6 +72,7 @@ class Soak:
             "worker_restarts": self._restarts,
             "broker_outages": self._outages,
             **told(chorus.heard(), self._kills),
+            "first_logged_fault": _first_fault(self.line.device.log),
             "memory_growth": round(ended.agent_bytes / warm.agent_bytes - 1, 4),
             "worker_memory_growth": round(ended.worker_bytes / warm.worker_bytes - 1, 4),
             "descriptors_more": last.descriptors - first.descriptors,
@@ -131,6 +132,12 @@ class Soak:
         """End agent and broker."""
         self.line.device.stop()
         self._cloud.stop()
+
+
+def _first_fault(log: Path) -> str:
+    """Return the agent's first log line of a call that ended in a fault of its own, traceback included."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((line for line in lines if '"call_failed"' in line), "")
 
 
 def _busiest(processes: list[int]) -> int:
