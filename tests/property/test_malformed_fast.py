@@ -35,6 +35,7 @@ def mostly(good: Any, other: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.integers(0, 9).flatmap(lambda die: other if die == 0 else st.just(good))
 
 
+RIGHT = infer("anomaly", [("image", 0, [1, SIDE, SIDE, 3], 0, PIXELS)], (4096, 4096))
 numbers = st.sampled_from(EDGES) | st.integers(0, SEGMENT_BYTES)
 names = st.sampled_from(["anomaly-1", "nobody", "", "../x", "ä" * 40, "\0"])
 shapes = st.sampled_from([[-1, SIDE, SIDE, 3], [0], [], [2**63 - 1] * 8, [PIXELS]]) | st.lists(
@@ -109,8 +110,9 @@ acts = st.one_of(
     st.tuples(st.just("ask"), messages),
     st.tuples(st.just("ask"), messages),
     st.tuples(st.just("ask"), messages),
-    st.tuples(st.just("lend"), st.sampled_from(KINDS)),
-    st.tuples(st.just("leave"), st.booleans()),
+    # What is drawn once is not drawn again, so each is drawn with a number.
+    st.tuples(st.just("lend"), st.tuples(st.sampled_from(KINDS), st.integers(0, 2**20))),
+    st.tuples(st.just("leave"), st.tuples(st.booleans(), st.integers(0, 2**20))),
     st.tuples(st.just("first"), st.binary(min_size=1, max_size=40) | messages),
 )
 
@@ -144,16 +146,19 @@ class Hostile:
         except OSError:
             self._hear(b"")
 
-    def _lend(self, kind: str) -> None:
-        descriptors = _descriptors(kind)
+    def _lend(self, drawn: tuple[str, int]) -> None:
+        descriptors = _descriptors(drawn[0])
         try:
             self._hear(self._peer.ask(frames.segment(3), descriptors))
+            self._hear(self._peer.ask(RIGHT))
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
+        self._peer.close()
+        self._begin()
 
-    def _leave(self, in_the_middle: bool) -> None:
-        if in_the_middle:
+    def _leave(self, drawn: tuple[bool, int]) -> None:
+        if drawn[0]:
             with suppress(OSError):
                 self._peer.socket.send(infer("anomaly", [("image", 0, [1, SIDE, SIDE, 3], 0, PIXELS)], (4096, 4096)))
         self._peer.close()
