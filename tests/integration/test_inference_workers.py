@@ -2,6 +2,7 @@
 
 import gc
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -142,6 +143,31 @@ def test_a_request_that_the_dead_worker_never_read_is_answered_by_the_next(sessi
     os.kill(first, signal.SIGKILL)
     thread.join(PATIENCE_S)
     assert len(answers) == 1
+    assert session.restarts == 1
+
+
+def test_a_request_whose_worker_died_just_before_it_was_sent_is_answered_by_the_next(session: IsolatedSession) -> None:
+    session.infer(image(1), timeout_s=PATIENCE_S)
+    first = worker_of(session)
+    lane = next(iter(session._supervisor._current))
+    send = lane.send_tensors
+    faults: list[OSError] = []
+
+    def die_first(*parts: Any, **more: Any) -> None:
+        os.kill(first, signal.SIGKILL)
+        hung_up = select.poll()
+        hung_up.register(lane, select.POLLHUP)
+        until(lambda: hung_up.poll(0), "the end of the worker's last thread")
+        try:
+            send(*parts, **more)
+        except OSError as exc:
+            faults.append(exc)
+            raise
+
+    lane.send_tensors = die_first  # type: ignore[method-assign]
+    answer = session.infer(image(1), timeout_s=PATIENCE_S)
+    assert isinstance(faults[0], BrokenPipeError)
+    assert "score" in answer
     assert session.restarts == 1
 
 

@@ -61,8 +61,7 @@ class Segment:
         self.descriptor = os.memfd_create("edge-agent", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.descriptor, size_bytes)
         fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, _SEALS)
-        self._map = mmap.mmap(self.descriptor, size_bytes)
-        self._bytes = np.frombuffer(self._map, np.uint8)
+        self._bytes = np.frombuffer(mmap.mmap(self.descriptor, size_bytes), np.uint8)
 
     def write(self, offset: int, source: NDArray[np.uint8]) -> None:
         """Copy flat bytes to ``offset``."""
@@ -74,10 +73,12 @@ class Segment:
         return self._bytes[offset : offset + size_bytes].view(dtype).reshape(shape)
 
     def close(self) -> None:
-        """Give the memory back; the other side's mapping lives until it is dropped there."""
+        """Give the memory back as soon as nobody looks at it; the other side's mapping lives until it is dropped there.
+
+        A view may still be held, by the frames of the very fault that this lane is given up for.
+        """
         os.close(self.descriptor)
         del self._bytes
-        self._map.close()
 
 
 class ForeignSegment:
