@@ -250,12 +250,13 @@ class Parts:
             last_frame=self.frames.last,
             new_id=new_id,
         )
-        rules = LoadRules(state_dir / "versions", self._is_trusted, self.settings.trust.local_model_roots)
         local = LocalModels(self.runtimes, self.registry, self.store, self.machine)
+        stored = StoredVersions(self.store, self.registry, local, self.check_floor)
+        rules = LoadRules(state_dir / "versions", stored.trusts, self.settings.trust.local_model_roots)
         models = ClientModels(self.registry, local, rules)
         told = Sources(
             Models(self.registry),
-            StoredVersions(self.store, self.registry, local, self.check_floor),
+            stored,
             self.statistics,
             lambda: self.health.state == "READY",
             self.settings.inference.lanes,
@@ -284,10 +285,6 @@ class Parts:
     def _is_known(self, model: str) -> bool:
         # Asked for every inspection, so nothing is read here.
         return model in self.registry.active() or model in self._committed
-
-    def _is_trusted(self, manifest_sha256: str) -> bool:
-        installed = any(self.store.digest(version) == manifest_sha256 for version in self.store.installed())
-        return installed and not self.store.generations.is_unsigned(manifest_sha256)
 
     def _inspected(self, frame: InspectedFrame, _picture: bytes) -> None:
         self.events.publish(frame)

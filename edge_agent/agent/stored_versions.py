@@ -50,6 +50,20 @@ class StoredVersions:
         """Return every version that is stored whole."""
         return self._store.installed()
 
+    def trusts(self, manifest_sha256: str) -> bool:
+        """Tell whether a manifest is that of a stored version that was signed, so that a copy of it may be loaded.
+
+        Raises:
+            RefusedError: it was, and may not run: QUARANTINED, BELOW_FLOOR.
+        """
+        for version in self._store.installed():
+            if self._store.digest(version) == manifest_sha256:
+                if self._store.generations.is_unsigned(manifest_sha256):
+                    return False
+                self._check_allowed(_Candidate(self._store.manifest(version), manifest_sha256))
+                return True
+        return False
+
     def load(self, model: str, version: str | None) -> ModelVersion:
         """Let a stored version answer to who names it, and to everybody where nothing else does.
 
@@ -132,6 +146,10 @@ class StoredVersions:
         what = candidate.manifest.model_version
         if self._store.generations.is_unsigned(candidate.digest):
             raise InferenceError(Code.FAILED_PRECONDITION, f"{what}: nobody signed it")
+        self._check_allowed(candidate)
+
+    def _check_allowed(self, candidate: _Candidate) -> None:
+        what = candidate.manifest.model_version
         if self._store.is_quarantined(candidate.digest):
             raise RefusedError(Code.QUARANTINED, f"{what} took the device down before and is quarantined")
         self._check_floor(candidate.manifest)

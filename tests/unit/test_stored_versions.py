@@ -139,6 +139,16 @@ def test_a_version_that_may_not_run_is_refused_with_its_reason(device: Device) -
     assert device.runtimes.opened == []
 
 
+def test_a_copy_is_trusted_by_what_is_stored_and_refused_where_that_may_not_run(device: Device) -> None:
+    digests = {number: release.sha256 for number, release in device.releases.items()}
+    assert [device.versions.trusts(digest) for digest in digests.values()] == [True, True, True]
+    assert not device.versions.trusts("0" * 64)
+    device.floor = 3
+    assert code_of(device.versions.trusts, digests[1]) is Code.BELOW_FLOOR
+    device.store.quarantine(digests[3], "three unclean ends")
+    assert code_of(device.versions.trusts, digests[3]) is Code.QUARANTINED
+
+
 def test_the_newest_is_the_newest_that_may_run(idle: Device) -> None:
     idle.store.quarantine(idle.releases[3].sha256, "took the device down")
     assert idle.versions.load("unet", None).version == "2"
