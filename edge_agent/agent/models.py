@@ -87,6 +87,8 @@ class Runtimes:
             engines=self._engines,
             on_restart=restarted,
             spare=self._spare.take,
+            build_timeout_s=self._limits.build_timeout_s,
+            build_memory_bytes=self._limits.build_memory_bytes,
         )
 
     def close(self) -> None:

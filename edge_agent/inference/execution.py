@@ -5,6 +5,7 @@ the agent. It decodes once, letterboxes, runs the graph, and ``vision`` forms th
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,7 @@ def load(
     threads: int,
     providers: tuple[str, ...] = (),
     batching: Batching = ALONE,
+    instead: Callable[[], Source] | None = None,
 ) -> Execution:
     """Load a graph, check it against its manifest and warm it up.
 
@@ -127,12 +129,21 @@ def load(
         threads: inside one inference.
         providers: what is to execute it, the preferred first.
         batching: of requests that meet, where the graph allows it.
+        instead: returns the model, which is loaded where the library refuses the engine made of it.
 
     Raises:
         ActivationError: LOAD_FAILED.
+        BundleError: FORMAT_FORBIDDEN, from ``instead``.
     """
-    tuning = Tuning(threads, manifest.runtime.precision, providers)
-    return Execution(load_engine(manifest.runtime.name, source, tuning), manifest, batching)
+    name, tuning = manifest.runtime.name, Tuning(threads, manifest.runtime.precision, providers)
+    try:
+        engine = load_engine(name, source, tuning)
+    except ActivationError:
+        # Made for a GPU that is away now, say: what is committed answers all the same.
+        if instead is None or not source.optimised:
+            raise
+        engine = load_engine(name, instead(), tuning)
+    return Execution(engine, manifest, batching)
 
 
 def _decoded(picture: Picture) -> RGB:

@@ -5,6 +5,7 @@ A crash of the runtime here is a crash of the agent, and a hang holds its lane f
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +15,7 @@ from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import Manifest, Picture
 from edge_agent.inference.batching import batching_of
 from edge_agent.inference.engines.cache import EngineFile
-from edge_agent.inference.engines.source import choose
+from edge_agent.inference.engines.source import choose, read_model
 from edge_agent.inference.session import Inspected, Outputs, Priority, SessionState, Tensors, Times
 from edge_agent.inference.tensors import check_inputs
 from edge_agent.inference.workers.lanes import Lanes
@@ -49,7 +50,12 @@ class InlineSession:
         source = choose(engine, directory, manifest)
         batching = batching_of(manifest, options)
         self._execution: Execution | None = load(
-            manifest, source, threads=options.threads, providers=options.providers, batching=batching
+            manifest,
+            source,
+            threads=options.threads,
+            providers=options.providers,
+            batching=batching,
+            instead=partial(read_model, directory, manifest),
         )
         self._provider = self._execution.provider
         self._fallback = self._execution.fallback

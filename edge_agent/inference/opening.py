@@ -28,6 +28,8 @@ def open_session(
     engines: Path,
     on_restart: Callable[[str], None] | None = None,
     spare: Callable[[], WorkerProcess | None] = lambda: None,
+    build_timeout_s: float = _BUILD_TIMEOUT_S,
+    build_memory_bytes: int = 0,
 ) -> Session:
     """Load a version and return it ready to answer; it is warm, but not tried.
 
@@ -38,6 +40,8 @@ def open_session(
         engines: the engine cache; what is missing there is built first, and what is damaged is not used.
         on_restart: told why, each time the worker is replaced; from a thread of the session.
         spare: returns a worker's process that was started ahead, or None.
+        build_timeout_s: of a builder that is needed first; it is ended after it.
+        build_memory_bytes: what that builder may take for itself; 0: no limit.
 
     Raises:
         ActivationError: LOAD_FAILED; BUILD_FAILED where there was no engine and none could be made.
@@ -51,7 +55,9 @@ def open_session(
     engine = engine_file(manifest, engines.absolute(), options.providers)
     # Whether it is sound the worker finds out as it loads it; reading it twice would only take time.
     if not engine.is_there:
-        build_engine(directory, manifest, options, engines=engines, timeout_s=_BUILD_TIMEOUT_S)
+        build_engine(
+            directory, manifest, options, engines=engines, timeout_s=build_timeout_s, memory_bytes=build_memory_bytes
+        )
     if options.isolation == "inline":
         return InlineSession(directory, manifest, options, engine=engine)
     return IsolatedSession(directory, manifest, options, engine=engine, on_restart=on_restart, spare=spare)

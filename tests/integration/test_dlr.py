@@ -81,9 +81,19 @@ def test_without_its_library_it_is_told_what_the_model_would_compute(tmp_path: P
             {"compiled.meta": meta(Requirements={"TargetDeviceType": "abacus"})},
             "on one of cpu, gpu, opencl, came .*abacus",
         ),
+        ({"compiled.meta": meta(Requirements={"TargetDeviceType": ["cpu"]})}, "on one of cpu, gpu, opencl, came"),
         ({"compiled.meta": meta(Model={"Inputs": 7})}, "expected a .meta that tells Model.Inputs"),
     ],
-    ids=["no-library", "another-library", "no-params", "two-graphs", "other-device", "no-device", "no-inputs"],
+    ids=[
+        "no-library",
+        "another-library",
+        "no-params",
+        "two-graphs",
+        "other-device",
+        "no-device",
+        "devices",
+        "no-inputs",
+    ],
 )
 def test_an_artefact_that_cannot_be_loaded_tells_the_librarys_own_words(
     tmp_path: Path, files: Mapping[str, Any], message: str

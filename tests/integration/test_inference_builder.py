@@ -13,7 +13,9 @@ from typing import Literal
 import psutil
 import pytest
 
-from edge_agent.config import Inference
+from edge_agent.agent.models import Runtimes
+from edge_agent.config import Deployment as Limits
+from edge_agent.config import Inference, Settings
 from edge_agent.errors import ActivationError, BundleError, CancelledError, Code
 from edge_agent.formats import Manifest
 from edge_agent.inference import (
@@ -255,6 +257,27 @@ def test_pruning_keeps_what_is_still_installed(tmp_path: Path, manifest: Manifes
     assert prune_engines(tmp_path / "engines", [manifest]) == 2
     assert engine_file(manifest, tmp_path / "engines").is_sound()
     assert not engine_file(other, tmp_path / "engines").is_sound()
+
+
+def test_pruning_leaves_a_builder_at_work_alone(tmp_path: Path, manifest: Manifest) -> None:
+    """A client may load a model that is not installed, while a deployment ends and prunes."""
+    build(tmp_path, manifest)
+    engine = engine_file(manifest, tmp_path / "engines").path
+    staged = engine.with_name(f"{engine.name}.77.staged")
+    engine.rename(staged)
+    prune_engines(tmp_path / "engines", [])
+    assert [*(tmp_path / "engines").iterdir()] == [staged]
+
+
+def test_a_model_that_is_opened_without_an_engine_is_built_within_the_devices_limits(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    limits = Limits(build_memory_bytes=1 << 20)
+    runtimes = Runtimes(Settings(deployment=limits), tmp_path / "engines")
+    with pytest.raises(ActivationError) as caught:
+        runtimes.open(tmp_path / "v", manifest)
+    assert "it may take 1048576 bytes for itself" in caught.value.message
+    runtimes.close()
 
 
 def test_two_builds_at_once_leave_one_sound_engine(tmp_path: Path, manifest: Manifest) -> None:

@@ -93,6 +93,18 @@ def test_the_same_graph_with_other_weights_has_another_engine(tmp_path: Path) ->
     assert len(paths) == 2
 
 
+def test_the_same_files_under_each_others_names_have_another_engine(tmp_path: Path) -> None:
+    """Which file holds the weights is told by its name, and by nothing else."""
+    first = write_ir(tmp_path / "v")
+    weights = next(each for each in first.artefacts if each.path == "model.bin")
+    spare = weights.model_copy(update={"path": "spare.bin", "sha256": "0" * 64})
+    others = [each for each in first.artefacts if each is not weights]
+    swapped = (weights.model_copy(update={"path": "spare.bin"}), spare.model_copy(update={"path": "model.bin"}))
+    releases = [first.model_copy(update={"artefacts": (*pair, *others)}) for pair in ((weights, spare), swapped)]
+    paths = {engine_file(manifest, tmp_path / "engines").path for manifest in releases}
+    assert len(paths) == 2
+
+
 def test_a_graph_whose_weights_are_not_listed_is_refused(tmp_path: Path) -> None:
     manifest = write_ir(tmp_path / "v", with_weights=False)
     with pytest.raises(ActivationError) as caught:
@@ -195,6 +207,18 @@ def test_a_number_that_it_would_silently_change_is_refused(tmp_path: Path, numbe
     with pytest.raises(InferenceError) as caught:
         loaded.run({"n": np.array([0, number])})
     assert (caught.value.code, str(number) in caught.value.message) == (Code.INVALID_ARGUMENT, True)
+
+
+def test_a_library_that_cannot_be_imported_fails_the_build_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken" / "openvino"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('libtbb.so.12 is missing')")
+    monkeypatch.setenv("PYTHONPATH", str(broken.parent))
+    with pytest.raises(ActivationError) as caught:
+        build(tmp_path, write_ir(tmp_path / "v"))
+    assert (caught.value.code, caught.value.message) == (Code.BUILD_FAILED, "libtbb.so.12 is missing")
 
 
 def test_it_tells_nobody_that_it_was_imported() -> None:

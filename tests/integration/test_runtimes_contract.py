@@ -232,6 +232,18 @@ def test_a_foreign_engine_is_not_loaded_though_its_bytes_are_sound(bench: Bench)
     assert ours.is_sound()
 
 
+@pytest.mark.parametrize("isolation", ["process", "inline"])
+def test_a_sound_engine_that_its_library_refuses_gives_way_to_the_model(bench: Bench, isolation: Isolation) -> None:
+    """As one does that was made for a GPU which is away now: what is committed must answer all the same."""
+    manifest = bench.built()
+    engine, staged = engine_file(manifest, bench.engines), bench.engines / "made.staged"
+    staged.write_bytes(b"")
+    engine.seal(staged)
+    assert bench.build(manifest)
+    session = bench.open(manifest, isolation=isolation)
+    assert bench.score(session, GREY) == bench.near([raw_score(image(GREY)["image"])])
+
+
 def test_the_engine_is_built_in_a_niced_process_that_is_gone_after_it(bench: Bench) -> None:
     manifest = bench.write()
     seen: set[int] = set()

@@ -2,7 +2,7 @@
 
 An engine is as good as native code, so it is believed only where this device itself made it:
 an entry is a file and, beside it, its HMAC-SHA256 with the device's key. The entry's name
-covers the digests of what it is made of, the runtime's version, the processor and the flags, and the MAC
+covers the digests and paths of what it is made of, the runtime's version, the processor and the flags, and the MAC
 covers the name, so an engine of another model, machine or library fits nowhere. What does
 not fit is never loaded; it is built again.
 
@@ -146,17 +146,24 @@ def engine_file(manifest: Manifest, engines: Path, providers: tuple[str, ...] = 
 
 
 def _made_of(manifest: Manifest) -> list[str]:
-    """Return what goes into an engine: the model, and the files beside it that may hold its weights."""
+    """Return what goes into an engine: the model, and the files beside it that may hold its weights.
+
+    Their names too: a graph tells by them which file holds which weights.
+    """
     parts = [artefact for artefact in manifest.artefacts if artefact.role is not Role.GOLDEN]
-    return sorted(f"{artefact.role.value} {artefact.sha256}" for artefact in parts)
+    return sorted(f"{artefact.role.value} {artefact.sha256} {artefact.path}" for artefact in parts)
 
 
 def prune_engines(engines: Path, keep: list[Manifest], providers: tuple[str, ...] = ()) -> int:
-    """Delete what belongs to none of these models and return how many files and directories went."""
+    """Delete what belongs to none of these models and return how many files and directories went.
+
+    What a builder is at work on stays: a client may just load a model that is not installed.
+    """
     kept = {stem for manifest in keep if (stem := _stem(manifest, engines, providers))}
     # What a runtime keeps for all its models is called after it.
     kept |= {manifest.runtime.name for manifest in keep}
-    stale = [path for path in engines.glob("*") if path.name.split(".")[0] not in kept]
+    built = (path for path in engines.glob("*") if path.suffix != ".staged")
+    stale = [path for path in built if path.name.split(".")[0] not in kept]
     for path in stale:
         _delete(path)
     return len(stale)

@@ -1,6 +1,6 @@
 """CUDA graphs: work that was enqueued once is enqueued again by one call.
 
-pycuda (2026.1) has no graphs, so six functions of the driver's library are called as ``cuda.h``
+pycuda (2026.1) has no graphs, so seven functions of the driver's library are called as ``cuda.h``
 declares them (*CUDA Driver API*, Stream Management and Graph Management; CUDA 11.4 and newer):
 ``libcuda.so.1`` comes with the driver, which pycuda needs anyway. Untested on hardware.
 

@@ -164,7 +164,7 @@ def read_meta(content: bytes, code: Code = Code.LOAD_FAILED) -> Told:
         told = json.loads(content)
         model = told["Model"]
         inputs, outputs = (tuple(TensorSpec(**_spec(each)) for each in model[kind]) for kind in ("Inputs", "Outputs"))
-        device = told.get("Requirements", {}).get("TargetDeviceType", "cpu")
+        device = str(told.get("Requirements", {}).get("TargetDeviceType", "cpu"))
     except (ValueError, TypeError, LookupError, AttributeError, AgentError, ValidationError) as exc:
         message = f"DLR: expected a .meta that tells Model.Inputs and Model.Outputs, came {exc!r}"
         raise ActivationError(code, message) from exc

@@ -73,8 +73,8 @@ class OpenVinoEngine:
         """
         for name in self._wide:
             _check_fits(name, tensors[name])
-        request = self._request()
         try:
+            request = self._request()
             # Shared: the inputs are read where they lie. The outputs belong to the request, and are copied.
             results = request.infer(dict(tensors), share_inputs=True, share_outputs=False)
             return {spec.name: np.asarray(results[number]) for number, spec in self._outputs}

@@ -21,7 +21,7 @@ import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -104,6 +104,8 @@ def _build(memory_bytes: int) -> int:
         target.seal(staged)
     except AgentError as exc:
         print(json.dumps({"code": exc.code.value, "message": exc.message}))  # noqa: T201 - its answer
+    except ImportError as exc:
+        print(json.dumps({"code": Code.BUILD_FAILED.value, "message": str(exc)[:_MESSAGE_CHARACTERS]}))  # noqa: T201
     except MemoryError:
         print(json.dumps({"code": Code.BUILD_FAILED.value, "message": "memory ran out"}))  # noqa: T201
     except OSError as exc:
@@ -182,9 +184,16 @@ def _receive_all(control: socket.socket, size_bytes: int) -> bytes:
 def _load(order: dict[str, Any]) -> Execution:
     manifest = parse(Manifest, order["manifest"], what="manifest")
     engine = EngineFile(Path(order["engine"]), bytes.fromhex(order["key"]))
-    source = choose(engine, Path(order["directory"]), manifest)
-    providers, batching = tuple(order["providers"]), Batching(*order["batching"])
-    return load(manifest, source, threads=order["threads"], providers=providers, batching=batching)
+    directory = Path(order["directory"])
+    source = choose(engine, directory, manifest)
+    return load(
+        manifest,
+        source,
+        threads=order["threads"],
+        providers=tuple(order["providers"]),
+        batching=Batching(*order["batching"]),
+        instead=partial(read_model, directory, manifest),
+    )
 
 
 def _answer_lane(lane: Endpoint, execution: Execution, shadow_nice: int) -> None:
