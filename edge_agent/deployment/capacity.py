@@ -9,12 +9,14 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from edge_agent.errors import ActivationError, Code, RefusedError, StorageError
-from edge_agent.formats import Manifest, version_key
+from edge_agent.formats import Manifest, Role, version_key
 
 # What packaging takes, too: a worker before it has loaded anything, and what a graph takes as a multiple of its file.
 WORKER_BYTES = 120 << 20
 PER_GRAPH_BYTE = 6
 _NATIVE_RUNTIME, _NATIVE_LIBRARY = "dlr", "libdlr.so"
+# Their engines go on reading the files beside the model; those of the others hold all weights.
+_KEEP_WEIGHTS_ASIDE = ("onnxruntime", "dlr")
 
 
 class Machine(NamedTuple):
@@ -67,9 +69,18 @@ def _check_native_code(manifest: Manifest, machine: Machine, *, signed: bool) ->
 
 def memory_need(manifest: Manifest) -> int:
     """Return the bytes that a loaded worker of the release will take: as signed, else an estimate from its graph."""
-    # What Neo compiled stands in files beside the one that tells of it.
-    graph_bytes = manifest.size_bytes if manifest.libraries else manifest.model_artefact.size_bytes
-    return manifest.requires.memory_bytes or WORKER_BYTES + PER_GRAPH_BYTE * graph_bytes
+    return manifest.requires.memory_bytes or WORKER_BYTES + PER_GRAPH_BYTE * graph_bytes(manifest)
+
+
+def graph_bytes(manifest: Manifest) -> int:
+    """Return the bytes of the model with the files beside it: weights of its own, or what Neo compiled."""
+    return sum(artefact.size_bytes for artefact in manifest.artefacts if artefact.role is not Role.GOLDEN)
+
+
+def engine_bytes(manifest: Manifest) -> int:
+    """Return what an engine will take on disk: about as much as what it is made of and holds."""
+    aside = manifest.runtime.name in _KEEP_WEIGHTS_ASIDE
+    return manifest.model_artefact.size_bytes if aside else graph_bytes(manifest)
 
 
 class MemoryChoice(NamedTuple):

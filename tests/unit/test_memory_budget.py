@@ -14,7 +14,7 @@ from edge_agent.deployment import capacity
 from edge_agent.deployment.record import Deployment, status_details, to_report
 from edge_agent.deployment.states import State
 from edge_agent.errors import Code, InferenceError, RefusedError
-from edge_agent.formats import ModelVersion
+from edge_agent.formats import ModelVersion, Role
 from tests.fakes.deployment import Device, FakeSession, install, rollback
 from tests.fakes.releases import Release, make_release
 
@@ -247,6 +247,20 @@ def test_without_a_word_in_the_manifest_the_need_is_estimated_from_the_graph() -
     bare = make_release("unet", "1")
     assert capacity.memory_need(bare.manifest) == capacity.WORKER_BYTES + 6 * bare.manifest.model_artefact.size_bytes
     assert capacity.memory_need(release("unet", "1", 7).manifest) == 7 * MIB
+
+
+def test_weights_in_a_file_of_their_own_count_as_the_graph_does_and_golden_samples_do_not() -> None:
+    bare = make_release("unet", "1").manifest
+    graph = bare.model_artefact
+    weights = graph.model_copy(update={"path": "model.bin", "role": Role.EXTRA, "size_bytes": 70, "sha256": "7" * 64})
+    sample = weights.model_copy(update={"path": "1.png", "role": Role.GOLDEN, "sha256": "8" * 64})
+    manifest = bare.model_copy(update={"artefacts": (graph, weights, sample)})
+    assert capacity.graph_bytes(manifest) == graph.size_bytes + 70
+    assert capacity.memory_need(manifest) == capacity.WORKER_BYTES + 6 * (graph.size_bytes + 70)
+    # ONNX Runtime's engine reads its weights where they lie; OpenVINO's holds them.
+    assert capacity.engine_bytes(manifest) == graph.size_bytes
+    held = manifest.model_copy(update={"runtime": manifest.runtime.model_copy(update={"name": "openvino"})})
+    assert capacity.engine_bytes(held) == graph.size_bytes + 70
 
 
 def test_a_budget_that_is_not_known_refuses_nothing() -> None:

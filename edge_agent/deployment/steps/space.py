@@ -43,8 +43,7 @@ class Space:
         """
         missing = self._contents.missing(manifests)
         to_come = self.to_come(missing) + archive_bytes
-        # An optimised graph is about as large as the model it was made from.
-        engines = sum(manifest.model_artefact.size_bytes for manifest in manifests)
+        engines = sum(map(capacity.engine_bytes, manifests))
         reserve = self._reserve_bytes if missing else 0
         if to_come + engines + reserve > self._store.free_bytes():
             self._make_room(manifests)
