@@ -57,10 +57,12 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
             answer = self._unary(method, handler.unary_unary, read)
             return grpc.stream_unary_rpc_method_handler(answer, None, handler.response_serializer)
         if handler.unary_stream:
-            return handler._replace(unary_stream=self._stream(method, handler.unary_stream, read))
+            answers = self._stream(method, handler.unary_stream, read, self._receiver.receive)
+            return grpc.stream_stream_rpc_method_handler(answers, None, handler.response_serializer)
         read_all = functools.partial(map, read)
         if not method.startswith(_REFLECTION):
-            return handler._replace(stream_stream=self._stream(method, handler.stream_stream, read_all))
+            answers = self._stream(method, handler.stream_stream, read_all, lambda requests, _context: requests)
+            return handler._replace(stream_stream=answers)
         return handler._replace(stream_stream=self._reflection(handler.stream_stream, read_all))
 
     def _unary(self, method: str, behaviour: Callable[..., Any], read: Callable[[bytes], Any]) -> Callable[..., Any]:
@@ -90,13 +92,19 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
 
         return call
 
-    def _stream(self, method: str, behaviour: Callable[..., Any], read: Callable[[Any], Any]) -> Callable[..., Any]:
+    def _stream(
+        self,
+        method: str,
+        behaviour: Callable[..., Any],
+        read: Callable[[Any], Any],
+        receive: Callable[[Iterator[Any], grpc.ServicerContext], Any],
+    ) -> Callable[..., Any]:
         # wraps: health's Watch says by attributes of its function that it holds no thread.
         @functools.wraps(behaviour)
-        def call(request: Any, context: grpc.ServicerContext, *more: Any) -> Any:
+        def call(requests: Iterator[Any], context: grpc.ServicerContext, *more: Any) -> Any:
             try:
                 self._admit(context)
-                answers = behaviour(read(request), context, *more)
+                answers = behaviour(read(receive(requests, context)), context, *more)
             except AgentError as exc:
                 abort(context, exc)
             return answers if answers is None else _guarded(method, answers, context)
@@ -153,6 +161,10 @@ def _guarded(method: str, answers: Iterator[Any], context: grpc.ServicerContext)
             yield from answers
         except AgentError as exc:
             failure = exc
+        except grpc.RpcError:
+            # The caller went away; that is its good right, and no fault of the agent.
+            metrics.count_call(method, "CANCELLED")
+            raise
         except Exception:  # noqa: BLE001 - see the module's docstring
             failure = _fault(method)
     metrics.count_call(method, _word(failure))

@@ -23,7 +23,6 @@ from edge_agent.rpc.service import Service
 DATA_GROUP = "edge-agent"
 CONTROL_GROUP = "edge-agent-admin"
 _CONTROL_THREADS = 8
-_HEALTH_THREADS = 1
 _DEFAULT_LIMITS = Limits()
 
 
@@ -54,7 +53,8 @@ class RpcServer:
             options=limits.options(),
             maximum_concurrent_rpcs=threads,
         )
-        self._health_pool = ThreadPoolExecutor(_HEALTH_THREADS, thread_name_prefix="health")
+        # As many as calls: watchers who are slow to say what they want wait side by side, not one behind the other.
+        self._health_pool = ThreadPoolExecutor(threads, thread_name_prefix="health")
         self._health: Any = health.HealthServicer(experimental_thread_pool=self._health_pool)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._names = [service.name for service in services]

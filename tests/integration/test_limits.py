@@ -14,9 +14,12 @@ from typing import Any
 import grpc
 import psutil
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from edge_agent._proto.edge_agent.v1 import edge_agent_pb2 as pb
 from edge_agent._proto.edge_agent.v1 import edge_agent_pb2_grpc as services
+from edge_agent._proto.inference import grpc_service_pb2 as triton
+from edge_agent._proto.inference import grpc_service_pb2_grpc as triton_services
 from edge_agent.client import AgentClient
 from edge_agent.config import Inference, Rpc
 from edge_agent.errors import InferenceError
@@ -26,6 +29,7 @@ from edge_agent.inspection import Inspector, RecentFrames, ResultCounter
 from edge_agent.rpc.edge_agent_v1.inspection import InspectionService
 from edge_agent.rpc.limits import MESSAGE_BYTES, Limits
 from edge_agent.rpc.server import RpcServer
+from edge_agent.rpc.service import service
 from tests.fakes import http2
 from tests.fakes.agent_core import FakeCore, drawn_part
 from tests.fakes.device import eventually
@@ -35,6 +39,7 @@ from tests.fakes.tiny_models import write_version
 WAIT_S = 60.0
 PART = drawn_part(0)
 INSPECT = "/edge_agent.v1.Inspection/Inspect"
+WATCH = "/grpc.health.v1.Health/Watch"
 THREADS = 4
 
 
@@ -165,6 +170,63 @@ def test_callers_who_are_slow_to_say_what_they_want_hold_no_thread_for_long(
         assert answers(server)
         ended = (frame.stream for frame in connection.frames() if frame.kind == http2.RST_STREAM)
         assert set(itertools.islice(ended, THREADS)) == set(streams)
+
+
+def test_watchers_who_never_say_what_they_watch_take_no_place_for_long(serve: Callable[[Limits], RpcServer]) -> None:
+    server = serve(Limits(receive_s=0.3, keepalive_timeout_s=10 * WAIT_S))  # only the slowness ends the calls
+    with Http2(server.tcp_port) as connection:
+        streams = [connection.open(WATCH) for _ in range(THREADS)]
+        assert answers(server)
+        ended = (frame.stream for frame in connection.frames() if frame.kind == http2.RST_STREAM)
+        assert set(itertools.islice(ended, THREADS)) == set(streams)
+    with grpc.insecure_channel(f"127.0.0.1:{server.tcp_port}") as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=WAIT_S)
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        watch.cancel()
+
+
+class Echo(triton_services.GRPCInferenceServiceServicer):
+    """Answers each request of a stream by its id, and tells how streams end."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    def ModelStreamInfer(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
+        try:
+            for request in requests:
+                yield triton.ModelStreamInferResponse(infer_response={"id": request.id})
+        except grpc.RpcError as exc:
+            self.ended.append(type(exc).__name__)
+            raise
+
+
+def test_a_caller_who_leaves_a_stream_is_no_fault_of_the_agent(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    echo = Echo()
+    add = triton_services.add_GRPCInferenceServiceServicer_to_server
+    server = RpcServer([service(triton, "GRPCInferenceService", add, echo)], threads=THREADS)
+    server.listen_on(tmp_path / "stream.sock", "edge-agent")
+    server.start()
+
+    def left() -> bool | None:
+        gone = threading.Event()
+
+        def requests() -> Iterator[triton.ModelInferRequest]:
+            yield triton.ModelInferRequest(id="1")
+            gone.wait(WAIT_S)
+
+        with grpc.insecure_channel(f"unix:{tmp_path}/stream.sock") as channel:
+            call = triton_services.GRPCInferenceServiceStub(channel).ModelStreamInfer(requests(), timeout=WAIT_S)
+            assert next(call).infer_response.id == "1"
+            call.cancel()
+            gone.set()
+        return True if echo.ended else None
+
+    # Mostly it is noticed at once, by an error of gRPC; now and then as the stream's plain end.
+    assert eventually(left)
+    server.stop(WAIT_S)
+    assert not [record for record in caplog.records if getattr(record, "action", "") == "call_failed"]
 
 
 def test_callers_who_do_not_read_their_answers_hold_no_thread(
