@@ -38,7 +38,8 @@ class LocalModels:
         """Answer for ``manifest.model`` from this directory.
 
         Raises:
-            InferenceError: ALREADY_EXISTS; FAILED_PRECONDITION, a file is not as its manifest says.
+            InferenceError: ALREADY_EXISTS; FAILED_PRECONDITION: a file is not as its manifest says, or the model is
+                deployed and does not answer now.
             RefusedError: it is not made for this device, or MEMORY_EXCEEDED.
             ActivationError: it cannot be loaded here.
         """
@@ -50,6 +51,9 @@ class LocalModels:
             self._check_memory(manifest)
             if manifest.model in self._registry.active():
                 raise InferenceError(Code.ALREADY_EXISTS, f"{manifest.model} is loaded")
+            if self._is_deployed(manifest.model):
+                message = f"{manifest.model} is deployed and does not answer now, expected it to be back first"
+                raise InferenceError(Code.FAILED_PRECONDITION, message)
             session = self._runtimes.open(directory, manifest)
             self._registry.activate({manifest.model: session})
             self._loaded[manifest.model] = session
@@ -82,6 +86,10 @@ class LocalModels:
             if session is not None and self._registry.active().get(model) is session:
                 self._registry.withdraw(model)
                 self._registry.retire(session, timeout_s=10.0)
+
+    def _is_deployed(self, model: str) -> bool:
+        """Tell whether a deployment brought the model, or brings it just now: its place is not free, only empty."""
+        return model in self._store.generations.current().models or self._registry.resolve(model) == model
 
     def _check_memory(self, manifest: Manifest) -> None:
         taken: Counter[str] = Counter()

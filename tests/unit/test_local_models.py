@@ -14,6 +14,7 @@ from edge_agent.formats import Manifest
 from edge_agent.inference import Registry
 from edge_agent.rpc.status import status_of
 from edge_agent.store import Store
+from tests.fakes.releases import install, make_release
 from tests.fakes.sessions import FakeSession, fake_session
 from tests.fakes.tiny_models import write_version
 
@@ -87,6 +88,28 @@ def test_what_does_not_fit_the_device_is_refused_before_it_is_opened(
 def test_what_just_fits_is_loaded(bench: Bench) -> None:
     bench.models(MACHINE._replace(memory_bytes=6000)).load(bench.directory, bench.manifest)
     assert set(bench.registry.active()) == {"bright", "mine"}
+
+
+def _is_being_replaced(bench: Bench) -> None:
+    bench.registry.withdraw("mine", returning=True)
+
+
+def _does_not_load(bench: Bench) -> None:
+    release = make_release("mine", "1")
+    install(bench.store, release)
+    bench.store.commit({"mine": release.committed()})
+
+
+@pytest.mark.parametrize("absent", [_is_being_replaced, _does_not_load])
+def test_the_place_of_a_deployed_model_that_does_not_answer_now_is_not_taken(
+    bench: Bench, absent: Callable[[Bench], None]
+) -> None:
+    absent(bench)
+    with pytest.raises(AgentError) as caught:
+        bench.models().load(bench.directory, bench.manifest)
+    assert caught.value.code is Code.FAILED_PRECONDITION
+    assert bench.opened.sessions == []
+    assert set(bench.registry.active()) == {"bright"}
 
 
 def _longer(path: Path) -> None:
