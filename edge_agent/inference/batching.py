@@ -130,9 +130,11 @@ class Batcher:
         """Return the first and who fits beside it, in the order in which they came."""
         deadline = time.monotonic() + self._window_s
         with self._came:
+            while sum(seat.rows for seat in self._fitting(first)) < self._size:
+                if not self._came.wait(deadline - time.monotonic()):
+                    break
+            # Looked up again: another leader may have taken those who were there before the wait.
             batch = self._fitting(first)
-            while sum(seat.rows for seat in batch) < self._size and self._came.wait(deadline - time.monotonic()):
-                batch = self._fitting(first)
             self._waiting = [seat for seat in self._waiting if seat not in batch]
         return batch
 

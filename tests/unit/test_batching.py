@@ -132,6 +132,23 @@ def test_with_a_window_the_first_waits_until_the_batch_is_full(engine: Engine) -
     assert engine.batches == [2]
 
 
+def test_who_fits_into_two_batches_that_wait_runs_in_one_of_them(engine: Engine) -> None:
+    callers = Callers(Batcher(engine.run, Batching(4, window_s=0.2, runs=2)), engine)
+    leaders = [
+        threading.Thread(target=lambda: callers._batcher({"x": np.ones((1, 2), np.float32)}), daemon=True)
+        for _ in range(2)
+    ]
+    for leader in leaders:
+        leader.start()
+    until(lambda: callers._batcher._idle == 0)
+    callers.ask(5.0)
+    for leader in leaders:
+        leader.join(PATIENCE_S)
+    callers.end()
+    assert sum(engine.batches) == 3
+    assert callers.answers[5.0].tolist() == [[10.0, 10.0]]
+
+
 def test_a_window_that_passes_lets_the_first_run_alone(engine: Engine) -> None:
     batcher = Batcher(engine.run, Batching(2, window_s=0.01))
     assert batcher({"x": np.ones((1, 2), np.float32)})["y"].tolist() == [[2.0, 2.0]]
