@@ -20,6 +20,7 @@ from edge_agent.config import Inference
 from edge_agent.errors import ActivationError, BundleError, Code, InferenceError
 from edge_agent.inference import open_session
 from edge_agent.inference.engines.cache import EngineFile
+from edge_agent.inference.workers import supervisor
 from edge_agent.inference.workers.isolated import IsolatedSession
 from edge_agent.inference.workers.segments import Endpoint
 from tests.fakes.tiny_models import image, replace_model, write_version
@@ -242,6 +243,29 @@ def test_closing_ends_the_worker_and_the_request_in_flight(session: IsolatedSess
     assert flying.error is not None
     assert flying.error.code is Code.UNAVAILABLE
     assert not psutil.pid_exists(worker)
+
+
+def test_a_session_closed_at_the_moment_its_next_worker_has_loaded_is_closed(
+    session: IsolatedSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing = threading.Thread(target=session.close, daemon=True)
+    watching, readable = session._supervisor, supervisor._readable
+
+    def at_once(sources: list[Any], wake: int, timeout_s: float | None) -> list[Any]:
+        if not watching.ready and closing.ident is None:
+            select.select(sources, [], [], PATIENCE_S)
+            closing.start()
+            until(lambda: watching._closing, "the session closing")
+            with watching._lock:
+                pass  # it was woken too
+        return readable(sources, wake, timeout_s)
+
+    monkeypatch.setattr(supervisor, "_readable", at_once)
+    os.kill(worker_of(session), signal.SIGKILL)
+    until(lambda: closing.ident is not None, "the next worker")
+    closing.join(PATIENCE_S)
+    assert not closing.is_alive()
+    assert worker_processes() == []
 
 
 def test_a_session_outlives_the_thread_that_opened_it(tmp_path: Path) -> None:

@@ -156,9 +156,12 @@ class Supervisor:
     def _await(self, worker: WorkerProcess) -> None:
         limit = self._order.load_timeout_s
         deadline = time.monotonic() + limit
-        while not _readable([worker.control], self._wake, deadline - time.monotonic()):
+        ready: list[Any] = []
+        while not ready:
+            ready = _readable([worker.control], self._wake, deadline - time.monotonic())
+            # Also when it has loaded: who closes wakes this thread once, and that was taken up here.
             self._check_open()
-            if time.monotonic() >= deadline:
+            if not ready and time.monotonic() >= deadline:
                 raise ActivationError(Code.LOAD_FAILED, f"expected the model loaded within {limit:g} s, it was not")
 
     def _watch(self, worker: WorkerProcess) -> str | None:
