@@ -253,6 +253,7 @@ def test_a_room_that_is_too_small_is_refused_before_anything_is_written(peer: Fa
         (("image", 0, [2**32, 2**32, 3], 0, 0), ROOM),
         (("image", 0, [2**63 - 1] * 8, 0, PIXELS), ROOM),
         (("image", 0, [0, SIDE, SIDE, 3], 0, 0), ROOM),
+        (("image", 0, [0, 2**62, 2**62, 3], 0, 0), ROOM),
         (("image", 7, [1, SIDE, SIDE, 3], 0, PIXELS), ROOM),
         (IMAGE, (0, (1 << 16) + 1)),
         (IMAGE, (2**64 - 1, 2)),

@@ -314,8 +314,16 @@ def _size(place: Place) -> int:
 
 
 def _form(place: Place) -> NDArray[Any]:
-    """Return an array of the tensor's type and shape that holds none of its bytes."""
-    return np.ndarray(place.shape, place.dtype, _NOTHING, strides=(0,) * len(place.shape))
+    """Return an array of the tensor's type and shape that holds none of its bytes.
+
+    Raises:
+        InferenceError: INVALID_ARGUMENT: there can be no such array, even if one dimension of 0 makes it empty.
+    """
+    try:
+        return np.ndarray(place.shape, place.dtype, _NOTHING, strides=(0,) * len(place.shape))
+    except ValueError as exc:
+        message = f"input {place.name}: expected sizes that an array may have, came {list(place.shape)}"
+        raise InferenceError(Code.INVALID_ARGUMENT, message) from exc
 
 
 def _refused(expected: str, came: str) -> InferenceError:
