@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import tracemalloc
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -257,6 +258,40 @@ def test_a_model_under_a_local_root_is_loaded_and_ends_with_its_last_name(
     edge.UnLoadModel(pb.UnLoadModelRequest(name="second"), timeout=WAIT_S)
     assert running.core.own == set()
     assert names(edge) == {"anomaly", "img-classification", "unet"}
+
+
+def test_another_version_of_a_model_that_a_client_loaded_is_not_taken_for_it(
+    edge: Any, place: Place, running: Served
+) -> None:
+    put(place.local / "newer", manifest_of("mine", "2"))
+    load(edge, place.local / "mine", "first")
+    request = pb.LoadModelRequest(url=str(place.local / "newer"), name="second")
+    assert code_of(edge.LoadModel, request) == "FAILED_PRECONDITION"
+    assert "second" not in names(edge)
+    edge.UnLoadModel(pb.UnLoadModelRequest(name="first"), timeout=WAIT_S)
+    load(edge, place.local / "newer", "second")
+    assert running.core.models["mine"].version == "2"
+
+
+def test_a_model_is_found_by_its_name_though_a_client_gave_that_name_back_before(
+    edge: Any, place: Place, running: Served
+) -> None:
+    load(edge, place.versions / "unet" / "2", "later")
+    edge.UnLoadModel(pb.UnLoadModelRequest(name="later"), timeout=WAIT_S)
+    running.core.models["later"] = manifest_of("later", "1")
+    assert "later" in names(edge)
+    check_doubled(predict(edge, GOOD, name="later"))
+
+
+def test_a_name_of_millions_of_characters_takes_no_memory_beyond_its_own(running: Served) -> None:
+    name = "a" * (1 << 20)
+    tracemalloc.start()
+    with pytest.raises(InferenceError) as caught:
+        running.models.load("unet/2", name)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert caught.value.code is Code.INVALID_ARGUMENT
+    assert peak < 1 << 20
 
 
 def test_a_signed_directory_is_loaded_wherever_it_lies(edge: Any, place: Place, running: Served) -> None:

@@ -79,7 +79,10 @@ class ClientModels:
         """Return the model that a client means; None: it is not loaded."""
         with self._lock:
             alias = self._aliases.get(name)
-            model = alias.model if alias else None if name in self._dropped else self._catalog.resolve(name)
+            model = alias.model if alias else self._catalog.resolve(name)
+            if alias is None and name in self._dropped and model != name:
+                # It was unloaded, and is no model's own name.
+                model = None
         loaded = self._catalog.active().get(model) if model else None
         if model is None or loaded is None:
             return None
@@ -173,6 +176,10 @@ class ClientModels:
         if active and not own:
             message = f"{manifest.model}: a deployed version answers for it, and only a deployment may replace that"
             raise InferenceError(Code.FAILED_PRECONDITION, message)
+        here = self._catalog.active().get(manifest.model)
+        if here is not None and here.manifest != manifest:
+            message = f"{manifest.model}: another version of it was loaded, {here.manifest.version}; unload that first"
+            raise InferenceError(Code.FAILED_PRECONDITION, message)
         if self._loader is None:
             raise InferenceError(Code.FAILED_PRECONDITION, f"{directory}: only deployed versions are loaded here")
         if not active:
@@ -197,7 +204,8 @@ def check_name(what: str, name: str) -> None:
     Raises:
         InferenceError: INVALID_ARGUMENT.
     """
-    if not _NAME.fullmatch(name) or len(name) > _NAME_LIMIT:
+    # The length first: matching takes a hundred bytes and more for each character.
+    if len(name) > _NAME_LIMIT or not _NAME.fullmatch(name):
         rule = f"letters, digits and inner dashes, at most {_NAME_LIMIT}"
         raise InferenceError(Code.INVALID_ARGUMENT, f"{what}: expected {rule}, came {_shown(name)}")
 
