@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.client import faults
-from edge_agent.errors import Code, InferenceError
+from edge_agent.errors import AgentError, Code, InferenceError
 from edge_agent.wire.fast import frames, tensors
 from edge_agent.wire.fast.frames import ALIGNMENT, HEAD, REPLY_LIMIT_BYTES, SEGMENT_RETIRED, Kind
 from edge_agent.wire.fast.tensors import InferAnswer, InferOrder, TensorAt
@@ -163,25 +163,35 @@ class FastConnection:
             raise NotAskedError(f"expected at most {frames.SEGMENT_LIMIT_BYTES} bytes, came {size_bytes}")
         self._let_go()
         size_bytes = max(_LEAST_BYTES, -(-size_bytes // _LEAST_BYTES) * _LEAST_BYTES)
-        descriptor = os.memfd_create("edge-agent-client", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
-            os.ftruncate(descriptor, size_bytes)
-            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
-            self._memory = mmap.mmap(descriptor, size_bytes)
-            self._bytes = np.frombuffer(self._memory, np.uint8)
-            self._number += 1
-            socket.send_fds(self._socket, [frames.segment(self._number)], [descriptor])
-            self._check(self._socket.recv(REPLY_LIMIT_BYTES))
-        except OSError as exc:
+            descriptor = os.memfd_create("edge-agent-client", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            try:
+                self._lend(descriptor, size_bytes)
+            finally:
+                os.close(descriptor)
+        except (OSError, AgentError) as exc:
+            # The agent may still hold the one before, and would answer what lies there.
             self.close()
             raise NotAskedError(f"the agent takes no segment, {exc}") from exc
-        finally:
-            os.close(descriptor)
+
+    def _lend(self, descriptor: int, size_bytes: int) -> None:
+        os.ftruncate(descriptor, size_bytes)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+        self._memory = mmap.mmap(descriptor, size_bytes)
+        self._bytes = np.frombuffer(self._memory, np.uint8)
+        self._number = self._number + 1 & 0xFFFFFFFF
+        self.usable = False
+        socket.send_fds(self._socket, [frames.segment(self._number)], [descriptor])
+        reply = self._socket.recv(REPLY_LIMIT_BYTES)
+        self.usable = True
+        self._check(reply)
 
     def _ask(self, kind: Kind, body: bytes, timeout_s: float) -> bytes:
         self._number = self._number + 1 & 0xFFFFFFFF
         if timeout_s != self._timeout_s:
             self._wait(timeout_s)
+        # Who is interrupted here (Ctrl-C, a signal's handler) leaves a reply behind, which is nobody else's.
+        self.usable = False
         try:
             self._socket.send(HEAD.pack(kind, 0, self._number) + body)
             reply = self._socket.recv(REPLY_LIMIT_BYTES)
@@ -194,6 +204,7 @@ class FastConnection:
             # It was not read: unix(7), a socket closed with unread data resets its peer.
             self.close()
             raise NotAskedError(f"the agent went away, {exc}") from exc
+        self.usable = True
         self._check(reply)
         return reply
 
@@ -202,7 +213,10 @@ class FastConnection:
             self.close()
             raise InferenceError(Code.UNAVAILABLE, "the agent ended during the request")
         kind, flags, number = HEAD.unpack_from(reply)
-        if number != self._number or flags & SEGMENT_RETIRED:
+        if number != self._number:
+            self.close()
+            raise InferenceError(Code.INTERNAL, "the reply is to another request")
+        if flags & SEGMENT_RETIRED:
             # Its memory may still be written by an answer that came too late.
             self.close()
         if kind == Kind.ERROR:

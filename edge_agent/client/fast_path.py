@@ -132,8 +132,9 @@ class FastPath:
             try:
                 return ask(connection)
             except NotAskedError:
-                # An agent that was started again knows nothing of old connections.
-                if fresh:
+                # An agent that was started again knows nothing of old connections; of one that still serves
+                # the request itself is not for this way.
+                if fresh or connection.usable:
                     raise
             finally:
                 self._put_back(connection)

@@ -25,6 +25,7 @@ from edge_agent.client import AgentClient, FastPath, NotAskedError
 from edge_agent.errors import Code, ConfigError, InferenceError
 from edge_agent.formats import EncodedPicture, InspectedFrame, ModelVersion, RawPicture, Verdict
 from edge_agent.inference import Answered
+from edge_agent.inference.workers import lent
 from edge_agent.inference.workers.isolated import IsolatedSession
 from edge_agent.inference.workers.lent import Placed
 from edge_agent.rpc.fast.server import CONNECTIONS_OF_ONE_PROCESS, FastServer
@@ -656,6 +657,71 @@ def test_a_segment_grows_when_a_request_needs_more(fast: FastPath, peer: FastPee
         memory = peer.lend(size)
         memory[:PIXELS] = image(BRIGHT)["image"].tobytes()
         assert error_of(peer.ask(infer("bright", [IMAGE], (4096, 4096)))) is None
+
+
+def test_a_segment_that_the_agent_refused_is_never_asked_about(
+    inline: FastLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, refused = lent._opened, []
+
+    def without_descriptors(descriptor: int) -> int:
+        refused.append(descriptor)
+        raise InferenceError(Code.FAILED_PRECONDITION, "segment: expected one that can be opened, came too many files")
+
+    with FastPath(inline.path) as fast:
+        fast.infer("bright", image(112), timeout_s=PATIENCE_S)
+        monkeypatch.setattr(lent, "_opened", without_descriptors)
+        with pytest.raises(NotAskedError, match="too many files"):
+            fast.infer("bright", image(112, batch=9000), timeout_s=PATIENCE_S)
+        monkeypatch.setattr(lent, "_opened", real)
+        assert len(refused) == 2, "once on the old connection, once on a new one"
+        fast._not_before = 0.0
+        _, outputs = fast.infer("bright", image(144), timeout_s=PATIENCE_S)
+    assert outputs["score"].tolist() == pytest.approx([1.0])
+
+
+def test_what_is_too_large_for_a_segment_goes_another_way_at_once_and_the_connection_stays(
+    fast: FastPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast.infer("bright", image(112), timeout_s=PATIENCE_S)
+    monkeypatch.setattr(frames, "SEGMENT_LIMIT_BYTES", (64 << 20) + (8 << 20))
+    for _ in range(2):
+        with pytest.raises(NotAskedError, match="expected at most"):
+            fast.infer("bright", image(112, batch=9 * (1 << 20) // PIXELS), timeout_s=PATIENCE_S)
+    _, outputs = fast.infer("bright", image(144), timeout_s=PATIENCE_S)
+    assert outputs["score"].tolist() == pytest.approx([1.0])
+
+
+class Interrupted:
+    """A socket on which waiting for the next reply ends as by Ctrl-C."""
+
+    def __init__(self, real: socket.socket) -> None:
+        self._real = real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def recv(self, _size: int) -> bytes:
+        raise KeyboardInterrupt
+
+
+def test_the_reply_to_a_request_that_was_interrupted_is_never_given_to_the_next(line: FastLine, fast: FastPath) -> None:
+    fast.infer("bright", image(112), timeout_s=PATIENCE_S)
+    connection = fast._idle[0]
+    connection._socket = Interrupted(connection._socket)  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        fast.infer("bright", image(112), timeout_s=PATIENCE_S)
+    assert fast._idle == []
+    _, outputs = fast.infer("bright", image(144), timeout_s=PATIENCE_S)
+    assert outputs["score"].tolist() == pytest.approx([1.0])
+
+
+def test_a_reply_to_another_request_is_no_answer(line: FastLine, fast: FastPath) -> None:
+    fast.infer("bright", image(112), timeout_s=PATIENCE_S)
+    connection = fast._idle[0]
+    connection._socket.send(frames.HEAD.pack(frames.Kind.INFER, 0, 0))
+    assert asked(lambda: fast.infer("bright", image(144), timeout_s=PATIENCE_S)) is Code.INTERNAL
+    assert fast._idle == []
 
 
 def test_only_the_group_may_connect_and_a_living_server_is_not_taken_over(tmp_path: Path, engines: Path) -> None:
