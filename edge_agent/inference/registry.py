@@ -159,6 +159,14 @@ class Registry:
         fitting = [model for model in known if _is_identifier(name, model)]
         return max(fitting, key=len, default=None)
 
+    def wait_for(self, name: str, timeout_s: float) -> None:
+        """Wait while the model that a name or an identifier stands for is on its way, and no longer than ``timeout_s``.
+
+        Whether it is there then, ``active`` tells.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._is_settled(name), max(0.0, timeout_s))
+
     def close(self) -> None:
         """Close every session; requests in flight end UNAVAILABLE."""
         with self._changed:
@@ -194,6 +202,10 @@ class Registry:
             if slot.session.manifest.model_version == wanted:
                 return slot
         raise InferenceError(Code.NOT_FOUND, f"version {version} of {model} is not loaded")
+
+    def _is_settled(self, name: str) -> bool:
+        model = self.resolve(name)
+        return model is None or model in self._active
 
     def _slot(self, session: Session) -> _Slot:
         """Return the session's slot: one that turns back keeps its leases."""

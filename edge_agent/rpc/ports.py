@@ -57,6 +57,9 @@ class ModelCatalog(Protocol):
     def resolve(self, name: str) -> str | None:
         """Return the model that a name or an identifier ``name-version`` stands for."""
 
+    def wait_for(self, name: str, timeout_s: float) -> None:
+        """Wait while the model that a name stands for is on its way to ``active``, and no longer."""
+
 
 class ModelLoader(Protocol):
     """Loads models that no deployment brought, for clients that bring their own."""

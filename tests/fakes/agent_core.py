@@ -156,6 +156,9 @@ class FakeCore:
         fitting = [model for model in self.models if name == model or _names_version(name, model)]
         return max(fitting, key=len, default=None)
 
+    def wait_for(self, name: str, timeout_s: float) -> None:
+        """Every model is there or not."""
+
     def load(self, directory: Path, manifest: Manifest) -> None:
         self.own.add(manifest.model)
         self.models[manifest.model] = manifest

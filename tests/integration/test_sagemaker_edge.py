@@ -294,6 +294,46 @@ def test_a_name_of_millions_of_characters_takes_no_memory_beyond_its_own(running
     assert peak < 1 << 20
 
 
+@pytest.fixture
+def on_its_way(running: Served, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """``unet`` is being loaded, and there as soon as somebody waits for it; returns how long they would have."""
+    unet, waited = running.core.models.pop("unet"), list[float]()
+
+    def arrive(_name: str, timeout_s: float) -> None:
+        waited.append(timeout_s)
+        running.core.models["unet"] = unet
+
+    monkeypatch.setattr(running.core, "resolve", lambda name: "unet" if name.startswith("unet") else None)
+    monkeypatch.setattr(running.core, "wait_for", arrive)
+    return waited
+
+
+@pytest.mark.parametrize("name", ["unet", "unet-2"])
+def test_a_request_waits_within_its_time_for_a_model_that_is_on_its_way(
+    edge: Any, on_its_way: list[float], name: str
+) -> None:
+    check_doubled(predict(edge, GOOD, name=name))
+    assert 0 < on_its_way[0] < 2 * WAIT_S
+
+
+def test_a_model_that_is_on_its_way_is_described_and_named_once_it_is_there(
+    edge: Any, place: Place, on_its_way: list[float]
+) -> None:
+    assert load(edge, place.versions / "unet" / "2", "cutter").name == "cutter"
+    assert edge.DescribeModel(pb.DescribeModelRequest(name="unet"), timeout=WAIT_S).model.name == "unet"
+    assert len(on_its_way) == 2
+
+
+def test_a_model_that_does_not_come_in_time_is_unavailable_and_its_name_taken(
+    edge: Any, place: Place, running: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del running.core.models["unet"]
+    monkeypatch.setattr(running.core, "resolve", lambda name: "unet" if name == "unet" else None)
+    assert code_of(edge.Predict, pb.PredictRequest(name="unet", tensors=[GOOD])) == "UNAVAILABLE"
+    request = pb.LoadModelRequest(url=str(place.versions / "unet" / "2"), name="unet")
+    assert code_of(edge.LoadModel, request) == "ALREADY_EXISTS"
+
+
 def test_a_signed_directory_is_loaded_wherever_it_lies(edge: Any, place: Place, running: Served) -> None:
     load(edge, place.trusted, "same-as-active")
     assert running.core.own == set()

@@ -139,6 +139,19 @@ def test_requests_wait_for_a_model_that_is_to_return_and_no_longer_than_they_may
     assert answers == [ModelVersion("bright", "2")]
 
 
+def test_who_waits_for_a_model_goes_on_when_it_is_there_or_gone_for_good(tmp_path: Path) -> None:
+    registry, session = Registry(), fake_session(tmp_path)
+    registry.wait_for("nobody", 600.0)
+    for settle in (lambda: registry.activate({"bright": session}), lambda: registry.withdraw("bright")):
+        registry.withdraw("bright", returning=True)
+        registry.wait_for("bright", 0.01)
+        settled = threading.Timer(0.05, settle)
+        settled.start()
+        registry.wait_for("bright-1", 600.0)
+        assert registry.active().keys() == ({"bright"} if registry.resolve("bright") else set())
+        settled.join()
+
+
 def test_a_withdrawn_model_is_not_found(tmp_path: Path) -> None:
     registry = Registry()
     session = fake_session(tmp_path)

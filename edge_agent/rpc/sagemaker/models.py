@@ -6,6 +6,7 @@ installed version, one whose manifest was signed, and one under a root that the
 configuration names. The last two may hold models that no deployment brought.
 """
 
+import contextlib
 import logging
 import re
 import threading
@@ -77,12 +78,7 @@ class ClientModels:
 
     def find(self, name: str) -> NamedModel | None:
         """Return the model that a client means; None: it is not loaded."""
-        with self._lock:
-            alias = self._aliases.get(name)
-            model = alias.model if alias else self._catalog.resolve(name)
-            if alias is None and name in self._dropped and model != name:
-                # It was unloaded, and is no model's own name.
-                model = None
+        model, alias = self._meant(name)
         loaded = self._catalog.active().get(model) if model else None
         if model is None or loaded is None:
             return None
@@ -101,22 +97,38 @@ class ClientModels:
             raise InferenceError(Code.NOT_FOUND, f"no model {_shown(name)} is loaded")
         return found
 
+    def awaited(self, name: str, timeout_s: float) -> NamedModel:
+        """Return the model that a client means, waiting while it is being loaded or replaced.
+
+        Raises:
+            InferenceError: NOT_FOUND; UNAVAILABLE: it was not there in time.
+        """
+        model, _ = self._meant(name)
+        if model is None:
+            return self.named(name)
+        self._catalog.wait_for(model, timeout_s)
+        found = self.find(name)
+        if found is None and self._catalog.resolve(model) is not None:
+            raise InferenceError(Code.UNAVAILABLE, f"{_shown(name)} is being loaded, and was not there in time")
+        return found or self.named(name)
+
     def all(self) -> list[NamedModel]:
         """Return the active models and the aliases, by name."""
         with self._lock:
             names = {*self._catalog.active(), *self._aliases}
         return [found for found in map(self.find, sorted(names)) if found is not None]
 
-    def load(self, url: str, name: str) -> NamedModel:
-        """Answer under ``name`` for the model at ``url``.
+    def load(self, url: str, name: str, timeout_s: float = 0.0) -> NamedModel:
+        """Answer under ``name`` for the model at ``url``; one that is on its way is waited for.
 
         Raises:
             InferenceError: ALREADY_EXISTS, NOT_FOUND, INVALID_ARGUMENT (the name),
                 FAILED_PRECONDITION (not trusted, not active, not for this machine), RESOURCE_EXHAUSTED.
         """
         check_name("name", name)
+        self._wait_for(url, timeout_s)
         with self._loading:
-            if name in self._aliases or name in self._catalog.active():
+            if name in self._aliases or self._catalog.resolve(name) == name:
                 raise InferenceError(Code.ALREADY_EXISTS, f"a model {name} is loaded")
             if len(self._aliases) >= _ALIAS_LIMIT:
                 message = f"expected at most {_ALIAS_LIMIT} names that clients gave; unload some"
@@ -144,6 +156,21 @@ class ClientModels:
             if alias is not None and alias.own and last and self._loader is not None:
                 self._loader.unload(alias.model)
         _LOG.info("a client unloaded a model", extra={"action": "alias_dropped", "alias": name})
+
+    def _meant(self, name: str) -> tuple[str | None, _Alias | None]:
+        """Return the model that a client means, and the alias by which it does, if there is one."""
+        with self._lock:
+            alias = self._aliases.get(name)
+            model = alias.model if alias else self._catalog.resolve(name)
+            # One that was unloaded means nothing, unless it is a model's own name.
+            gone = alias is None and name in self._dropped and model != name
+        return None if gone else model, alias
+
+    def _wait_for(self, url: str, timeout_s: float) -> None:
+        """Wait for the model of a directory while no other load or unload has to; what is wrong is told later."""
+        with contextlib.suppress(InferenceError):
+            manifest, _ = read_manifest(self._directory(url), url)
+            self._catalog.wait_for(manifest.model, timeout_s)
 
     def _drop(self, name: str) -> None:
         self._dropped[name] = None

@@ -57,15 +57,17 @@ class SageMakerService(services.AgentServicer):
 
     def Predict(self, request: pb.PredictRequest, context: grpc.ServicerContext) -> pb.PredictResponse:
         """Answer tensors with tensors."""
-        named = self._models.named(request.name)
+        ends = time.monotonic() + timeout_s(context, _DEFAULT_S)
+        named = self._models.awaited(request.name, ends - time.monotonic())
         tensors = inputs(request.tensors, named.manifest)
-        model, outputs = self._data_plane.infer(named.model, tensors, timeout_s=timeout_s(context, _DEFAULT_S))
+        model, outputs = self._data_plane.infer(named.model, tensors, timeout_s=ends - time.monotonic())
         self._aliases.note(named.name, *model)
         return pb.PredictResponse(tensors=tensors_to_proto(outputs))
 
     def LoadModel(self, request: pb.LoadModelRequest, context: grpc.ServicerContext) -> pb.LoadModelResponse:
         """Answer under another name from now on."""
-        return pb.LoadModelResponse(model=described(self._models.load(request.url, request.name)))
+        named = self._models.load(request.url, request.name, timeout_s(context, _DEFAULT_S))
+        return pb.LoadModelResponse(model=described(named))
 
     def UnLoadModel(self, request: pb.UnLoadModelRequest, context: grpc.ServicerContext) -> pb.UnLoadModelResponse:
         """Forget a client's name for a model."""
@@ -80,7 +82,8 @@ class SageMakerService(services.AgentServicer):
         self, request: pb.DescribeModelRequest, context: grpc.ServicerContext
     ) -> pb.DescribeModelResponse:
         """Return one model's inputs and outputs."""
-        return pb.DescribeModelResponse(model=described(self._models.named(request.name)))
+        named = self._models.awaited(request.name, timeout_s(context, _DEFAULT_S))
+        return pb.DescribeModelResponse(model=described(named))
 
     def CaptureData(self, request: pb.CaptureDataRequest, context: grpc.ServicerContext) -> pb.CaptureDataResponse:
         """Take tensors to be captured; they are stored later."""
