@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from edge_agent.deployment.watching.requests import History, Pair
 from edge_agent.deployment.watching.watches import Answers
-from edge_agent.errors import AgentError, InferenceError
+from edge_agent.errors import AgentError, InferenceError, StorageError
 from edge_agent.formats import Manifest, ModelVersion, Picture
 from edge_agent.inference import BuildReport, GoldenReport, Registry, Session, Watcher
 
@@ -87,10 +87,18 @@ class Serving:
 
     def _load(self, version: Version) -> Session | AgentError:
         try:
-            self._runtimes.build(version.directory, version.manifest, cancelled=lambda: False)
+            self._build_if_disk_allows(version)
             return self._runtimes.open(version.directory, version.manifest)
         except AgentError as exc:
             return exc
+
+    def _build_if_disk_allows(self, version: Version) -> None:
+        """Build the engine of what is committed; where the disk takes none, the model is loaded without."""
+        try:
+            self._runtimes.build(version.directory, version.manifest, cancelled=lambda: False)
+        except StorageError as exc:
+            fields = {"action": "engine_not_kept", "model": version.manifest.model, "reason": exc.message}
+            _log.warning("no engine on disk, the model is loaded without", extra=fields)
 
     def expect_build(self) -> None:
         """Get ready for a build that comes soon, while something else takes its time."""

@@ -1,10 +1,11 @@
 """Opening a session: the engine from the cache, then the version in its worker or inline."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.errors import ActivationError, Code
+from edge_agent.errors import ActivationError, Code, StorageError
 from edge_agent.formats import Manifest
 from edge_agent.inference.allocation import raise_thresholds
 from edge_agent.inference.engines.builder import build_engine, check_allowed
@@ -55,9 +56,16 @@ def open_session(
     engine = engine_file(manifest, engines.absolute(), options.providers)
     # Whether it is sound the worker finds out as it loads it; reading it twice would only take time.
     if not engine.is_there:
-        build_engine(
-            directory, manifest, options, engines=engines, timeout_s=build_timeout_s, memory_bytes=build_memory_bytes
-        )
+        # Where the disk takes no engine the model is loaded without one.
+        with suppress(StorageError):
+            build_engine(
+                directory,
+                manifest,
+                options,
+                engines=engines,
+                timeout_s=build_timeout_s,
+                memory_bytes=build_memory_bytes,
+            )
     if options.isolation == "inline":
         return InlineSession(directory, manifest, options, engine=engine)
     return IsolatedSession(directory, manifest, options, engine=engine, on_restart=on_restart, spare=spare)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -16,16 +17,19 @@ import pytest
 from edge_agent.agent.models import Runtimes
 from edge_agent.config import Deployment as Limits
 from edge_agent.config import Inference, Settings
-from edge_agent.errors import ActivationError, BundleError, CancelledError, Code
+from edge_agent.deployment.serving import Serving, Version
+from edge_agent.errors import ActivationError, BundleError, CancelledError, Code, StorageError
 from edge_agent.formats import Manifest
 from edge_agent.inference import (
     Builder,
+    Registry,
     available_runtimes,
     build_engine,
     open_session,
     prune_engines,
     sweep_engines,
 )
+from edge_agent.inference.engines import builder
 from edge_agent.inference.engines.cache import engine_file
 from edge_agent.inference.runtimes.table import RuntimeInfo
 from tests.fakes.tiny_models import image, replace_model, write_version
@@ -278,6 +282,34 @@ def test_a_model_that_is_opened_without_an_engine_is_built_within_the_devices_li
         runtimes.open(tmp_path / "v", manifest)
     assert "it may take 1048576 bytes for itself" in caught.value.message
     runtimes.close()
+
+
+def test_a_disk_too_full_for_an_engine_does_not_keep_the_model_from_answering(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    """After an upgrade of the runtime, say: its engines have other names, and the disk takes none."""
+    engine = engine_file(manifest, tmp_path / "engines")
+    engine.path.parent.mkdir()
+    full = StorageError(Code.NO_SPACE, "the disk is full")
+    registry = Registry()
+    runtimes = Runtimes(Settings(), tmp_path / "engines")
+    serving = Serving(runtimes, registry, lambda _watcher: lambda: None)
+    with pytest.MonkeyPatch.context() as patch:
+        for place in ("edge_agent.agent.models", "edge_agent.inference.opening"):
+            patch.setattr(f"{place}.build_engine", Mock(side_effect=full))
+        assert serving.load({manifest.model: Version(manifest, tmp_path / "v")}) == {}
+    assert not engine.is_there
+    session = next(iter(registry.active().values()))
+    assert session.infer(image(0), timeout_s=PATIENCE_S)["score"] == pytest.approx([-8.0])
+    registry.close()
+    runtimes.close()
+
+
+def test_a_builder_that_meets_a_full_disk_says_so_as_every_fault_of_the_disk_is_said() -> None:
+    answer = b'{"code": "NO_SPACE", "message": "No space left on device"}'
+    with pytest.raises(StorageError) as caught:
+        builder._check(0, answer, 0)
+    assert caught.value.code is Code.NO_SPACE
 
 
 def test_two_builds_at_once_leave_one_sound_engine(tmp_path: Path, manifest: Manifest) -> None:

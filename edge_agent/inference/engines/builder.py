@@ -11,12 +11,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from edge_agent.errors import ActivationError, BundleError, CancelledError, Code
+from edge_agent.errors import ActivationError, BundleError, CancelledError, Code, DeploymentError, StorageError
 from edge_agent.formats import Manifest
 from edge_agent.inference.engines.cache import EngineFile, engine_file, staged_caches
 from edge_agent.inference.runtimes.table import PACKAGE_ROOT
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from edge_agent.config import Inference
 
 _LOOK_S = 0.05
+_KINDS: Final[Mapping[Code, type[DeploymentError]]] = {
+    Code.FORMAT_FORBIDDEN: BundleError,
+    Code.NO_SPACE: StorageError,
+    Code.STORAGE_FAILED: StorageError,
+}
 
 
 class BuildReport(NamedTuple):
@@ -62,7 +67,7 @@ def build_engine(
         ActivationError: BUILD_FAILED; LOAD_FAILED where the runtime is missing.
         BundleError: FORMAT_FORBIDDEN, a file of the version is none that a runtime may be given.
         CancelledError: CANCELLED.
-        StorageError: the cache's directory cannot be made.
+        StorageError: the cache's directory cannot be made; NO_SPACE, the disk holds no engine.
     """
     started = time.monotonic()
     check_allowed(manifest, options)
@@ -190,5 +195,4 @@ def _check(status: int, answer: bytes, memory_bytes: int) -> None:
         raise ActivationError(Code.BUILD_FAILED, f"expected the builder's answer, {exc}") from exc
     if fault:
         code = Code[fault["code"]]
-        kind = BundleError if code is Code.FORMAT_FORBIDDEN else ActivationError
-        raise kind(code, fault["message"] + (limit if code is Code.BUILD_FAILED else ""))
+        raise _KINDS.get(code, ActivationError)(code, fault["message"] + (limit if code is Code.BUILD_FAILED else ""))
