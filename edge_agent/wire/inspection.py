@@ -7,6 +7,10 @@ from edge_agent._proto.edge_agent.v1 import edge_agent_pb2 as pb
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import Counts, EncodedPicture, InspectedFrame, ModelResult, Picture, RawPicture, Verdict
 
+# Frames are kept, and told as events, with their texts.
+_TEXT_LIMIT = 1024
+_APPLICATIONS_LIMIT = 255
+
 
 class SharedPicture(NamedTuple):
     """A POSIX shared-memory segment of the caller that holds packed RGB; not read yet."""
@@ -167,13 +171,14 @@ def order_from_proto(message: pb.InspectRequest) -> InspectOrder:
     """Return what is asked for.
 
     Raises:
-        InferenceError: INVALID_ARGUMENT when there is no picture, or its sizes contradict its bytes.
+        InferenceError: INVALID_ARGUMENT when there is no picture, its sizes contradict its bytes, or a text or the
+            list of applications is longer than any that means something.
     """
     return InspectOrder(
         picture=_picture(message),
         applications=_applications(message.applications),
-        source=message.source,
-        frame_name=message.frame_name,
+        source=_text("source", message.source),
+        frame_name=_text("frame_name", message.frame_name),
         with_mask=message.with_mask or message.drawing == pb.InspectRequest.MASK,
         with_heat_map=message.drawing == pb.InspectRequest.HEAT_MAP,
         frame_priority=message.priority == pb.FRAME,
@@ -209,9 +214,19 @@ def raw_picture(rgb: bytes | memoryview, width: int, height: int) -> RawPicture:
 
 
 def _applications(names: Sequence[str]) -> tuple[str, ...]:
+    if len(names) > _APPLICATIONS_LIMIT:
+        message = f"applications: expected at most {_APPLICATIONS_LIMIT} names, came {len(names)}"
+        raise InferenceError(Code.INVALID_ARGUMENT, message)
     if "" in names:
         raise InferenceError(Code.INVALID_ARGUMENT, "applications: expected names, came an empty one")
-    return tuple(dict.fromkeys(names))
+    return tuple(dict.fromkeys(_text("applications", name) for name in names))
+
+
+def _text(field: str, text: str) -> str:
+    if len(text) > _TEXT_LIMIT:
+        message = f"{field}: expected at most {_TEXT_LIMIT} characters, came {len(text)}"
+        raise InferenceError(Code.INVALID_ARGUMENT, message)
+    return text
 
 
 def counts_to_proto(counts: Counts) -> pb.Counts:

@@ -175,6 +175,10 @@ def test_event_streams_are_bounded_and_leave_room_for_other_verbs(running: Serve
         ("Inspection/Inspect", pb.InspectRequest(encoded=b"no picture"), "INVALID_ARGUMENT"),
         ("Inspection/Inspect", pb.InspectRequest(encoded=GOOD, applications=["nobody"]), "NOT_FOUND"),
         ("Inspection/Inspect", pb.InspectRequest(encoded=GOOD, applications=[""]), "INVALID_ARGUMENT"),
+        ("Inspection/Inspect", pb.InspectRequest(encoded=GOOD, applications=["x" * 1025]), "INVALID_ARGUMENT"),
+        ("Inspection/Inspect", pb.InspectRequest(encoded=GOOD, applications=["x"] * 256), "INVALID_ARGUMENT"),
+        ("Inspection/Inspect", pb.InspectRequest(encoded=GOOD, source="x" * 1025), "INVALID_ARGUMENT"),
+        ("Inspection/Inspect", pb.InspectRequest(encoded=GOOD, frame_name="x" * 1025), "INVALID_ARGUMENT"),
         ("Inspection/Inspect", pb.InspectRequest(raw=pb.RawImage(width=9, height=9, rgb=b"x")), "INVALID_ARGUMENT"),
         (
             "Inspection/Inspect",
