@@ -1,5 +1,6 @@
 """Workers, agents and models that come and go by force: nothing of them stays behind."""
 
+import errno
 import gc
 import os
 import resource
@@ -17,11 +18,12 @@ import psutil
 import pytest
 
 from edge_agent.config import Inference
-from edge_agent.errors import AgentError, InferenceError
+from edge_agent.errors import AgentError, Code, InferenceError
 from edge_agent.formats import Manifest
 from edge_agent.inference import DataPlane, Registry, open_session
 from edge_agent.inference.engines.cache import EngineFile
 from edge_agent.inference.workers.isolated import IsolatedSession
+from edge_agent.inference.workers.segments import Endpoint
 from tests.fakes.tiny_models import image, write_version
 from tests.fakes.worker_processes import worker_processes
 
@@ -198,6 +200,39 @@ def _descriptors_left(count: int) -> Iterator[None]:
         for filler in fillers:
             os.close(filler)
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_request_for_which_there_is_no_descriptor_costs_its_model_nothing(
+    tmp_path: Path, manifest: Manifest, left: int
+) -> None:
+    session = open_session(tmp_path / "v", manifest, Inference(lanes=1), engines=tmp_path / "engines")
+    before = held()
+    with _descriptors_left(left), pytest.raises(InferenceError, match="too many open files") as caught:
+        session.infer(image(1), timeout_s=PATIENCE_S)
+    assert caught.value.code is Code.RESOURCE_EXHAUSTED
+    assert held() == before
+    assert session.infer(image(1), timeout_s=PATIENCE_S)
+    assert session.restarts == 0
+    session.close()
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.ETOOMANYREFS, "too many references"), MemoryError("none left")])
+def test_a_lane_on_which_a_request_broke_off_is_not_lost(
+    tmp_path: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    session = open_session(tmp_path / "v", manifest, Inference(lanes=1), engines=tmp_path / "engines")
+
+    def broken_off(*_: object, **__: object) -> None:
+        raise fault
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Endpoint, "send_tensors", broken_off)
+        with pytest.raises(InferenceError, match="could not be asked") as caught:
+            session.infer(image(1), timeout_s=PATIENCE_S)
+    assert caught.value.code is Code.UNAVAILABLE
+    assert session.infer(image(1), timeout_s=PATIENCE_S)
+    session.close()
 
 
 def test_an_agent_that_has_no_descriptors_left_says_so_and_goes_on(tmp_path: Path, manifest: Manifest) -> None:

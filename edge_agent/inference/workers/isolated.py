@@ -232,8 +232,7 @@ class IsolatedSession(LendingSession):
                 self._forget(lane)
                 continue
             answer = self._read(lane, parcel, read, sent)
-            if not self._lanes.give(lane):
-                lane.close()
+            self._give(lane)
             if isinstance(answer, InferenceError):
                 raise answer
             return answer, sent - asked
@@ -245,21 +244,34 @@ class IsolatedSession(LendingSession):
         except TimeoutError as exc:
             raise self._late(lane, sent, deadline) from exc
         except OverflowError as exc:
-            self._lanes.give(lane)
+            self._give(lane)
             raise InferenceError(Code.INVALID_ARGUMENT, str(exc)) from exc
+        except InferenceError:
+            self._give(lane)  # nothing was sent
+            raise
         except (BrokenPipeError, ConnectionResetError):
             raise
         except ConnectionError as exc:
             self._forget(lane)
             raise InferenceError(Code.UNAVAILABLE, "the model's worker ended during the request") from exc
+        except (OSError, MemoryError) as exc:
+            # How much of the request was sent is not known: a lane kept would be out of step, one forgotten lost.
+            self._supervisor.take_in(lane, sent, f"it could not be asked, {exc}")
+            raise InferenceError(Code.UNAVAILABLE, f"the model's worker could not be asked, {exc}") from exc
 
     def _read(self, lane: Endpoint, parcel: Parcel, read: Callable[[Parcel], T], sent: float) -> T | InferenceError:
         try:
             error = parcel.message.get("error")
             return read(parcel) if error is None else InferenceError(Code[error[0]], error[1])
+        except MemoryError:
+            return InferenceError(Code.RESOURCE_EXHAUSTED, "there is no memory for the answer")
         except (KeyError, TypeError, ValueError) as exc:
             self._supervisor.take_in(lane, sent, "its answer makes no sense")
             raise InferenceError(Code.UNAVAILABLE, "the model's worker gave an answer that makes no sense") from exc
+
+    def _give(self, lane: Endpoint) -> None:
+        if not self._lanes.give(lane):
+            lane.close()
 
     def _forget(self, lane: Endpoint) -> None:
         self._lanes.drop(lane)

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.errors import Code, InferenceError
 from edge_agent.inference.tensors import Form
 from edge_agent.inference.workers.lent import Lent, LentSegment
 
@@ -56,12 +57,23 @@ class Segment:
     """Shared memory that this process owns and writes."""
 
     def __init__(self, size_bytes: int) -> None:
-        """Create it; its pages are taken when they are first written."""
+        """Create it; its pages are taken when they are first written.
+
+        Raises:
+            InferenceError: RESOURCE_EXHAUSTED: this process has no descriptors or no addresses left.
+        """
         self.size_bytes = size_bytes
-        self.descriptor = os.memfd_create("edge-agent", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(self.descriptor, size_bytes)
-        fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, _SEALS)
-        self._bytes = np.frombuffer(mmap.mmap(self.descriptor, size_bytes), np.uint8)
+        self.descriptor = -1
+        try:
+            self.descriptor = os.memfd_create("edge-agent", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            os.ftruncate(self.descriptor, size_bytes)
+            fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, _SEALS)
+            self._bytes = np.frombuffer(mmap.mmap(self.descriptor, size_bytes), np.uint8)
+        except OSError as exc:
+            if self.descriptor >= 0:
+                os.close(self.descriptor)
+            message = f"no memory can be shared with the model's worker, {os.strerror(exc.errno or 0).lower()}"
+            raise InferenceError(Code.RESOURCE_EXHAUSTED, message) from exc
 
     def write(self, offset: int, source: NDArray[np.uint8]) -> None:
         """Copy flat bytes to ``offset``."""
@@ -174,6 +186,7 @@ class Endpoint:
         Raises:
             ConnectionError: the other side is gone.
             OverflowError: the blobs are larger than a segment may be.
+            InferenceError: RESOURCE_EXHAUSTED: there is no segment for them; nothing was sent.
         """
         flat = [_flat(blob) for blob in blobs]
         places, total = _places([source.nbytes for source in flat])
@@ -196,6 +209,7 @@ class Endpoint:
         Raises:
             ConnectionError: the other side is gone.
             OverflowError: the tensors are larger than a segment may be.
+            InferenceError: RESOURCE_EXHAUSTED: there is no segment for them; nothing was sent.
         """
         letter = self._letters.get((form, quiet)) or self._compose(form, quiet=quiet)
         for place, tensor in zip(letter.places, tensors.values(), strict=True):
