@@ -87,31 +87,36 @@ class Serving:
 
     def _load(self, version: Version) -> Session | AgentError:
         try:
-            self._build_if_disk_allows(version)
+            self.build(version, lambda: False, needs_engine=False)
             return self._runtimes.open(version.directory, version.manifest)
         except AgentError as exc:
             return exc
-
-    def _build_if_disk_allows(self, version: Version) -> None:
-        """Build the engine of what is committed; where the disk takes none, the model is loaded without."""
-        try:
-            self._runtimes.build(version.directory, version.manifest, cancelled=lambda: False)
-        except StorageError as exc:
-            fields = {"action": "engine_not_kept", "model": version.manifest.model, "reason": exc.message}
-            _log.warning("no engine on disk, the model is loaded without", extra=fields)
 
     def expect_build(self) -> None:
         """Get ready for a build that comes soon, while something else takes its time."""
         self._runtimes.expect_build()
 
-    def build(self, version: Version, cancelled: Callable[[], bool]) -> BuildReport:
-        """Build the candidate's engine.
+    def build(self, version: Version, cancelled: Callable[[], bool], *, needs_engine: bool = True) -> BuildReport:
+        """Build a version's engine.
+
+        Args:
+            version: in the store.
+            cancelled: asked many times a second.
+            needs_engine: else the model is loaded without one, where the disk takes none.
 
         Raises:
             ActivationError: BUILD_FAILED.
+            StorageError: the disk takes no engine.
             CancelledError: it was given up.
         """
-        return self._runtimes.build(version.directory, version.manifest, cancelled=cancelled)
+        try:
+            return self._runtimes.build(version.directory, version.manifest, cancelled=cancelled)
+        except StorageError as exc:
+            if needs_engine:
+                raise
+            fields = {"action": "engine_not_kept", "model": version.manifest.model, "reason": exc.message}
+            _log.warning("no engine on disk, the model is loaded without", extra=fields)
+            return BuildReport(seconds=0.0, cached=False)
 
     def open(self, version: Version) -> Session:
         """Return the candidate's session, loaded once.

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -113,6 +114,19 @@ def test_a_state_that_cannot_be_written_down_is_not_begun_and_the_old_version_st
     assert "the disk is full" in record.message
     assert device.committed() == device.answering() == {"unet": "1"}
     assert [session.state for session in device.runtimes.opened if session.manifest.version == "2"] in ([], ["CLOSED"])
+
+
+def test_a_disk_too_full_for_an_engine_stops_an_install_and_no_rollback(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device.start()
+    assert device.call(install(("unet", "2"))).outcome is State.COMMITTED
+    monkeypatch.setattr(device.runtimes, "build", Mock(side_effect=FULL))
+    assert device.call(rollback("unet")).outcome is State.COMMITTED
+    assert device.committed() == device.answering() == {"unet": "1"}
+    record = device.call(install(("unet", "2")))
+    assert (record.outcome, record.code) == (State.FAILED, "NO_SPACE")
+    assert device.committed() == device.answering() == {"unet": "1"}
 
 
 def test_on_a_disk_that_stays_full_the_line_is_served_and_the_end_is_told_when_there_is_room(

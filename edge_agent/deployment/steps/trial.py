@@ -25,8 +25,10 @@ class Trial:
 
         Raises:
             ActivationError: BUILD_FAILED.
+            StorageError: the disk takes no engine; a rollback goes on without.
         """
-        reports = [self._serving.build(self._contents.installed(target), work.cancelled) for target in record.targets]
+        versions, needed = map(self._contents.installed, record.targets), record.operation == "install"
+        reports = [self._serving.build(version, work.cancelled, needs_engine=needed) for version in versions]
         return note(
             record,
             {
