@@ -1,5 +1,6 @@
 """From the agent's errors to gRPC's status: one table."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final, NoReturn
@@ -64,7 +65,10 @@ STATUS: Final[Mapping[Code, grpc.StatusCode]] = MappingProxyType(
     }
 )
 
-_DETAILS_LIMIT = 2000  # HTTP/2 peers limit the sum of all headers, often to 8 KiB
+# HTTP/2 peers limit the sum of all headers, often to 8 KiB: with more, gRPC's client reports RESOURCE_EXHAUSTED in
+# place of what it was told.
+_DETAILS_LIMIT = 2000
+_DETAILS_BYTES = 4096
 
 
 def status_of(code: Code) -> grpc.StatusCode:
@@ -76,4 +80,11 @@ def abort(context: grpc.ServicerContext, error: AgentError) -> NoReturn:
     """End the call with the error's status; its class and code go beside it for our own client."""
     context.set_trailing_metadata(((CLASS_KEY, type(error).__name__), (CODE_KEY, error.code.value)))
     stop: Callable[[grpc.StatusCode, str], NoReturn] = context.abort
-    stop(status_of(error.code), error.message[:_DETAILS_LIMIT])
+    stop(status_of(error.code), _shortened(error.message))
+
+
+def _shortened(message: str) -> str:
+    """Return as much of a message as its header may hold, where all but plain ASCII is three bytes for each of its."""
+    kept = message[:_DETAILS_LIMIT].encode("utf-8", "replace").decode()
+    sizes = (1 if " " <= character <= "~" and character != "%" else 3 * len(character.encode()) for character in kept)
+    return kept[: sum(size <= _DETAILS_BYTES for size in itertools.accumulate(sizes))]

@@ -226,6 +226,16 @@ def test_a_wrong_request_gets_a_clear_status_and_changes_nothing(
     assert running.core.installs == []
 
 
+@pytest.mark.parametrize("character", ["x", "%", "\n", "é", "検", "😀"])
+def test_a_long_message_in_any_script_arrives_shortened_with_its_own_status(running: Served, character: str) -> None:
+    with grpc.insecure_channel(f"unix:{running.runtime_dir}/control.sock") as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            answer_of(channel, "Operator/GetFrame", pb.GetFrameRequest(id=character * 3000))
+        error: Any = caught.value
+        assert error.code() is grpc.StatusCode.NOT_FOUND
+        assert character * 300 in error.details()
+
+
 def answer_of(channel: grpc.Channel, method: str, request: Any) -> bytes:
     call = channel.unary_unary(
         f"/edge_agent.v1.{method}", request_serializer=type(request).SerializeToString, response_deserializer=bytes
