@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from edge_agent.config import Batch, Inference, Settings, read_settings
 from edge_agent.errors import ActivationError, Code, ConfigError, InferenceError
 from edge_agent.formats import EncodedPicture
 from edge_agent.inference import Priority, Spare, check_processors, open_session
+from edge_agent.inference.workers import spare as spares
 from edge_agent.inference.workers.isolated import IsolatedSession
+from edge_agent.inference.workers.process import WorkerProcess
 from tests.fakes.tiny_models import GLARE, image, raw_score, write_version
 from tests.fakes.worker_processes import worker_processes
 
@@ -85,6 +87,27 @@ def test_a_processor_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ActivationError, match=rf"inference.cpus: expected some of .*, came {lacking}") as caught:
         open_one(tmp_path, Inference(cpus=(lacking,)))
     assert caught.value.code is Code.LOAD_FAILED
+
+
+@pytest.mark.parametrize("change", [Spare.expect_nothing, Spare.take])
+def test_a_spare_that_nobody_expects_any_more_when_it_has_started_is_ended(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[Spare], object]
+) -> None:
+    started: list[int | None] = []
+
+    def process(imports: Sequence[str]) -> WorkerProcess:
+        made = WorkerProcess(imports)
+        started.append(made.process_id)
+        change(spare)
+        return made
+
+    monkeypatch.setattr(spares, "WorkerProcess", process)
+    spare = Spare(keep=False, imports=())
+    spare.expect()
+    until(lambda: started, "a spare worker")
+    until(lambda: not psutil.pid_exists(started[0] or 0), "its end")
+    assert spare.process_id is None
+    spare.close()
 
 
 @pytest.fixture

@@ -109,6 +109,8 @@ class Spare:
             return
         with self._lock:
             self._process = process
+        if not self._keep and not self._hurry.is_set():
+            self._drop()  # while it was started, whoever expected it went without
 
     def _drop(self) -> None:
         with self._lock:
