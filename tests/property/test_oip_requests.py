@@ -54,6 +54,26 @@ def test_damaged_bytes_are_refused_or_read_as_protobuf_does_it(data: st.DataObje
     assert (read.around.model_name, read.around.inputs) == (expected.model_name, expected.inputs)
 
 
+@pytest.mark.parametrize("tag_bytes", range(1, 8))
+@pytest.mark.parametrize("length_bytes", range(1, 8))
+def test_numbers_in_more_bytes_than_they_need_are_read_or_refused_as_protobuf_does_it(
+    tag_bytes: int, length_bytes: int
+) -> None:
+    head = _padded(7 << 3 | 2, tag_bytes) + _padded(3, length_bytes)
+    content = head + b"raw" + _request("model", [bytes(1 << 14)], 1).SerializeToString()
+    try:
+        expected = [*pb.ModelInferRequest.FromString(content).raw_input_contents]
+    except DecodeError:
+        with pytest.raises(DecodeError):
+            read_infer(content)
+        return
+    assert [bytes(part) for part in read_infer(content).raw_input_contents] == expected
+
+
+def _padded(number: int, size: int) -> bytes:
+    return bytes([number | 0x80, *[0x80] * (size - 2), 0]) if size > 1 else bytes([number])
+
+
 def test_a_request_of_countless_small_fields_is_left_to_protobuf() -> None:
     content = _request("model", [b""] * 100_000, 1).SerializeToString()
 

@@ -17,6 +17,8 @@ _WORTHWHILE_BYTES = 1 << 14
 _FIELDS_LIMIT = 128
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _VARINT_BYTES = 10
+# Tag and length; protobuf refuses either in more than five bytes, though the number would fit into fewer.
+_HEAD_BYTES = 6
 
 
 class InferRequest(NamedTuple):
@@ -59,6 +61,8 @@ def _split(content: bytes) -> tuple[bytes, list[memoryview]] | None:
             return None
         if tag == _RAW_TAG:
             length, first = _varint(content, start)
+            if first - at > _HEAD_BYTES:
+                return None
             raw.append(view[first : first + length])
         else:
             around.append(view[at:end])
