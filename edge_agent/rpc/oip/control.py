@@ -68,16 +68,20 @@ class RepositoryService(DescriptionService):
 
 def _version(request: pb.RepositoryModelLoadRequest) -> str | None:
     """Return the version that a client names: plainly, or as Triton's override of the version policy."""
-    version: str | None = None
-    for name, parameter in request.parameters.items():
+    # A map of protobuf's comes in any order: what is wrong is told first, and two names must agree.
+    for name, parameter in sorted(request.parameters.items()):
         if name not in ("version", "config") or parameter.WhichOneof("parameter_choice") != "string_param":
             message = (
                 f"parameter {shown(name)}: only versions that the device's store holds are loaded, "
                 "expected version or config with a version_policy, as strings"
             )
             raise _bad(message)
-        version = parameter.string_param if name == "version" else _version_of_config(parameter.string_param)
-    return version
+    named = {name: parameter.string_param for name, parameter in request.parameters.items()}
+    if "config" in named:
+        named["config"] = _version_of_config(named["config"])
+    if len(set(named.values())) > 1:
+        raise _bad(f"expected one version, came {shown(named['version'])} and, in config, {shown(named['config'])}")
+    return next(iter(named.values()), None)
 
 
 def _version_of_config(text: str) -> str:
