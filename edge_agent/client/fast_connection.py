@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable, Mapping
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from edge_agent.client import faults
 from edge_agent.errors import AgentError, Code, InferenceError
 from edge_agent.wire.fast import frames, tensors
-from edge_agent.wire.fast.frames import ALIGNMENT, HEAD, REPLY_LIMIT_BYTES, SEGMENT_RETIRED, Kind
+from edge_agent.wire.fast.frames import HEAD, REPLY_LIMIT_BYTES, SEGMENT_RETIRED, Kind, aligned
 from edge_agent.wire.fast.tensors import InferAnswer, InferOrder, TensorAt
+from edge_agent.wire.memo import remember
 
 _LEAST_BYTES = 1 << 20
 _KNOWN_LIMIT = 16
@@ -27,7 +28,6 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 # Only pages that are written take memory, so there is room for any answer.
 _ROOM_BYTES = 64 << 20
 
-T = TypeVar("T")
 Form = tuple[tuple[str, "np.dtype[Any]", tuple[int, ...]], ...]
 
 
@@ -93,7 +93,7 @@ class FastConnection:
         if prepared is None:
             order = InferOrder(model, version, (), (0, 0), microseconds(timeout_s), priority)
             prepared = self._prepare(order, form)
-            _remember(self._prepared, key, prepared)
+            remember(self._prepared, key, prepared, limit=_KNOWN_LIMIT)
         for place, tensor in zip(prepared.places, inputs.values(), strict=True):
             place[...] = tensor
         reply = self._ask(Kind.INFER, prepared.body, timeout_s)
@@ -117,7 +117,7 @@ class FastConnection:
             AgentError: what the agent says.
         """
         size_bytes = len(content)
-        room_at = _aligned(size_bytes)
+        room_at = aligned(size_bytes)
         self._hold(room_at + room_bytes)
         self._bytes[:size_bytes] = np.frombuffer(content, np.uint8)
         return self._ask(Kind.INSPECT, write(room_at)[HEAD.size :], timeout_s)
@@ -140,7 +140,7 @@ class FastConnection:
                 raise InferenceError(Code.INVALID_ARGUMENT, f"input {name}: expected one of {expected}, came {dtype}")
             size_bytes = dtype.itemsize * prod(shape)
             placed.append(TensorAt(name, dtype.name, shape, at, size_bytes))
-            at = _aligned(at + size_bytes)
+            at = aligned(at + size_bytes)
         self._hold(at + _ROOM_BYTES)
         body = tensors.infer(0, order._replace(tensors=tuple(placed), room=(at, _ROOM_BYTES)))[HEAD.size :]
         return _Prepared(body, [self._view(tensor) for tensor in placed])
@@ -148,7 +148,7 @@ class FastConnection:
     def _read(self, reply: bytes) -> _Answer:
         told = tensors.read_inferred(reply)
         answer = _Answer(told, {tensor.name: self._view(tensor) for tensor in told.tensors})
-        _remember(self._answers, reply[HEAD.size :], answer)
+        remember(self._answers, reply[HEAD.size :], answer, limit=_KNOWN_LIMIT)
         return answer
 
     def _view(self, tensor: TensorAt) -> NDArray[Any]:
@@ -240,13 +240,3 @@ class FastConnection:
 def microseconds(timeout_s: float) -> int:
     """Return a time-out as messages and sockets tell it; neither knows of less than 1, which 0 would not mean."""
     return max(1, int(min(timeout_s, _LONGEST_S) * 1_000_000))
-
-
-def _aligned(size_bytes: int) -> int:
-    return -(-size_bytes // ALIGNMENT) * ALIGNMENT
-
-
-def _remember(known: dict[Any, T], key: object, value: T) -> None:
-    if len(known) >= _KNOWN_LIMIT:
-        known.clear()
-    known[key] = value

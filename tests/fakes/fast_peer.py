@@ -7,12 +7,10 @@ import socket
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-
-from typing_extensions import Self
 
 from edge_agent.wire.fast import frames
 from edge_agent.wire.fast.frames import HEAD, Fault, Kind
+from tests.fakes.closable import Closable
 
 SHRINK = fcntl.F_SEAL_SHRINK
 PATIENCE_S = 60
@@ -27,7 +25,7 @@ def memfd(size_bytes: int, seals: int = SHRINK, flags: int = 0) -> int:
     return descriptor
 
 
-class FastPeer:
+class FastPeer(Closable):
     """One connection; says hello at once unless told otherwise."""
 
     def __init__(self, path: Path, *, greet: bool = True) -> None:
@@ -65,12 +63,6 @@ class FastPeer:
 
     def close(self) -> None:
         self.socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
 
 
 def error_of(reply: bytes) -> Fault | None:

@@ -3,10 +3,9 @@
 import socket
 import struct
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 from typing import NamedTuple
 
-from typing_extensions import Self
+from tests.fakes.closable import Closable
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
@@ -48,7 +47,7 @@ def message(content: bytes) -> bytes:
     return b"\x00" + struct.pack(">I", len(content)) + content
 
 
-class Http2:
+class Http2(Closable):
     """One connection.
 
     Args:
@@ -92,12 +91,6 @@ class Http2:
     def close(self) -> None:
         """Close it without a word."""
         self.socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
 
     def _take(self, size: int) -> bytes:
         while len(self._received) < size:

@@ -1,23 +1,22 @@
 """A client as Lookout for Vision's users wrote theirs: a channel with default options, stubs, shared memory."""
 
 import time
-from types import TracebackType
 from typing import Any
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Self
 
 from edge_agent._proto.lookoutvision import edge_agent_pb2 as pb
 from edge_agent._proto.lookoutvision import edge_agent_pb2_grpc as services
+from tests.fakes.closable import Closable
 from tests.fakes.posix_memory import PosixMemory
 
 PATIENCE_S = 90.0
 RGB = NDArray[np.uint8]
 
 
-class LookoutClient:
+class LookoutClient(Closable):
     """One client of one agent."""
 
     def __init__(self, target: str) -> None:
@@ -77,12 +76,6 @@ class LookoutClient:
 
     def close(self) -> None:
         self.channel.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
 
 
 def pixels_of(mask: pb.Bitmap) -> RGB:

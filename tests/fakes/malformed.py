@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import grpc
 from google.protobuf.descriptor import FieldDescriptor
@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from tests.fakes.census import Census, census
 from tests.fakes.device import AgentDevice, eventually
+
+T = TypeVar("T")
 
 
 class Words(dict[str, st.SearchStrategy[Any]]):
@@ -165,15 +167,7 @@ def bombard(
             assert code in allowed, (code, call.path, call.content[:300])
 
         def run(examples: int) -> None:
-            profile = settings(
-                max_examples=examples,
-                deadline=None,
-                database=None,
-                derandomize=True,
-                phases=[Phase.generate],
-                suppress_health_check=list(HealthCheck),
-            )
-            profile(given(calls(service, words))(send))()
+            generated(calls(service, words), send, examples)
 
         # What is loaded and allocated once is no leak.
         good()
@@ -184,6 +178,20 @@ def bombard(
         good()
         settle(pid, before)
     return codes
+
+
+def generated(strategy: st.SearchStrategy[T], act: Callable[[T], None], examples: int) -> None:
+    """Act on so many examples, the same ones in every run."""
+    profile = settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    # Named by position: the function's own parameter may be called anything.
+    profile(given(strategy)(lambda example: act(example)))()  # noqa: PLW0108 - hypothesis reads the signature
 
 
 def settle(pid: int, before: Census) -> None:

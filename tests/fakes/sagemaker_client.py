@@ -2,23 +2,22 @@
 
 import uuid
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Self
 
 from edge_agent._proto.sagemaker_edge import agent_pb2 as pb
 from edge_agent._proto.sagemaker_edge import agent_pb2_grpc as services
+from tests.fakes.closable import Closable
 from tests.fakes.system_v import SystemV
 
 PATIENCE_S = 90.0
 _NUMPY = dict(enumerate(("uint8", "int16", "int32", "int64", "float16", "float32", "float64")))
 
 
-class SageMakerClient:
+class SageMakerClient(Closable):
     """One client of one agent."""
 
     def __init__(self, target: str) -> None:
@@ -95,9 +94,3 @@ class SageMakerClient:
 
     def close(self) -> None:
         self.channel.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()

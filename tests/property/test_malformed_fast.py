@@ -8,7 +8,6 @@ from collections import Counter
 from contextlib import suppress
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from edge_agent.client import FastPath
@@ -16,7 +15,7 @@ from edge_agent.wire.fast import frames
 from tests.fakes.census import census
 from tests.fakes.device import AgentDevice
 from tests.fakes.fast_peer import SHRINK, FastPeer, error_of, infer, memfd
-from tests.fakes.malformed import EXAMPLES, settle
+from tests.fakes.malformed import EXAMPLES, generated, settle
 from tests.fakes.tiny_models import BRIGHT, SIDE, grey_picture, image
 
 PIXELS = SIDE * SIDE * 3
@@ -215,15 +214,7 @@ def test_malformed_messages_and_memory_get_a_reply_and_change_nothing(bombarded_
         assert (model.version, outputs["score"].tolist()) == ("1", [2.0])
 
     def run(examples: int) -> None:
-        profile = settings(
-            max_examples=examples,
-            deadline=None,
-            database=None,
-            derandomize=True,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
-        profile(given(acts)(lambda act: hostile.do(*act)))()
+        generated(acts, lambda act: hostile.do(*act), examples)
 
     good()
     run(100)

@@ -139,7 +139,7 @@ class IsolatedSession(LendingSession):
         if form not in self._checked:
             self._check(form, tensors)
 
-        quiet = self._shadow_gives_way and priority is Priority.SHADOW
+        quiet = self._gives_way(priority)
 
         def send(lane: Endpoint) -> None:
             lane.send_tensors(form, tensors, quiet=quiet)
@@ -189,7 +189,7 @@ class IsolatedSession(LendingSession):
             "threshold": threshold,
             "keep_decoded": keep_decoded,
             "keep_map": keep_map,
-            "quiet": self._shadow_gives_way and priority is Priority.SHADOW,
+            "quiet": self._gives_way(priority),
         }
 
         def send(lane: Endpoint) -> None:
@@ -208,6 +208,9 @@ class IsolatedSession(LendingSession):
         self._supervisor.close()
         for lane in free:
             lane.close()
+
+    def _gives_way(self, priority: Priority) -> bool:
+        return self._shadow_gives_way and priority is Priority.SHADOW
 
     def _check(self, form: Form, tensors: Tensors) -> None:
         check_inputs(self._manifest.inputs, tensors)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import Code, InferenceError
 from edge_agent.inference.session import Priority, Times
-from edge_agent.wire.fast.frames import ALIGNMENT, SEGMENT_LIMIT_BYTES
+from edge_agent.wire.fast.frames import SEGMENT_LIMIT_BYTES, aligned
 
 _WRITE_SEALS = fcntl.F_SEAL_WRITE | 0x10  # 0x10: F_SEAL_FUTURE_WRITE, which Python has no name for
 _SUPPORTED = frozenset({"uint8", "int16", "int32", "int64", "float16", "float32", "float64"})
@@ -266,7 +266,7 @@ def write_outputs(segment: Lent, outputs: Mapping[str, NDArray[Any]], room: tupl
     at, places = begin, []
     for name, value in outputs.items():
         places.append(Place(name, value.dtype.name, value.shape, at, value.nbytes))
-        at += -(-value.nbytes // ALIGNMENT) * ALIGNMENT
+        at += aligned(value.nbytes)
     needed = places[-1].offset + places[-1].size_bytes - begin if places else 0
     if needed > size_bytes:
         raise InferenceError(Code.OUT_OF_RANGE, f"outputs: expected room for {needed} bytes, came {size_bytes}")

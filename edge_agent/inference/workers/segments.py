@@ -19,7 +19,7 @@ import struct
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,25 +27,23 @@ from numpy.typing import NDArray
 from edge_agent.errors import Code, InferenceError
 from edge_agent.inference.tensors import Form
 from edge_agent.inference.workers.lent import Lent, LentSegment
+from edge_agent.wire.fast.frames import aligned
+from edge_agent.wire.memo import remember
 
 # Beside a graph's outputs, under a name that none can have: when computing them began and ended, float64 [2].
 COMPUTED = ""
 
 Blob: TypeAlias = bytes | bytearray | memoryview | NDArray[Any]
-K = TypeVar("K")
-V = TypeVar("V")
 
 _LEAST_BYTES = 1 << 16
 _LIMIT_BYTES = 1 << 31
 _MESSAGE_BYTES = 1 << 16
-_ALIGNMENT = 64
 _SEGMENT_FOLLOWS = b"segment"
 # Clients' segments, by number: lent to the worker, and given back.
 _LENT, _GIVEN_BACK = b"lent ", b"back "
 # Before an answer that is the same each time, to the byte: two times, which are not.
 _TIMED = b"t"
 _TIMES = struct.Struct("=dd")
-# Forms of tensors that one side remembers; a caller with more of them only pays for the encoding again.
 _KNOWN_LIMIT = 64
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
@@ -294,7 +292,7 @@ class Endpoint:
         message = {"do": "infer", "quiet": quiet, "tensors": [(name, dtype.name, shape) for name, dtype, shape in form]}
         views = [own.view(offset, dtype, shape) for (offset, _), (_, dtype, shape) in zip(places, form, strict=True)]
         letter = _Letter(_encode([message, places]).encode(), views)
-        _remember(self._letters, (form, quiet), letter)
+        remember(self._letters, (form, quiet), letter, limit=_KNOWN_LIMIT)
         return letter
 
     def _open(self, content: bytes) -> Parcel:
@@ -302,7 +300,7 @@ class Endpoint:
             message, places = json.loads(content)
             parcel = Parcel(message, [self._read(offset, size) for offset, size in places])
             if "tensors" in message:
-                _remember(self._known, content, parcel)
+                remember(self._known, content, parcel, limit=_KNOWN_LIMIT)
         except (ValueError, TypeError) as exc:
             raise ConnectionError(f"expected a message, {exc}") from exc
         return parcel
@@ -312,7 +310,7 @@ class Endpoint:
         parcel = self._known.get(body)
         if parcel is None:
             parcel = self._open(body)
-            _remember(self._known, body, parcel)
+            remember(self._known, body, parcel, limit=_KNOWN_LIMIT)
         parcel.times = _TIMES.unpack_from(content, 1)
         return parcel
 
@@ -388,11 +386,5 @@ def _places(sizes: Sequence[int]) -> tuple[list[tuple[int, int]], int]:
     at = 0
     for size_bytes in sizes:
         places.append((at, size_bytes))
-        at += -(-size_bytes // _ALIGNMENT) * _ALIGNMENT
+        at += aligned(size_bytes)
     return places, at
-
-
-def _remember(known: dict[K, V], key: K, value: V) -> None:
-    if len(known) >= _KNOWN_LIMIT:
-        known.clear()
-    known[key] = value

@@ -102,23 +102,27 @@ def _build(memory_bytes: int) -> int:
         tuning = Tuning(1, manifest.runtime.precision, tuple(order["providers"]))
         write_engine(manifest.runtime.name, source._replace(caches=staged_caches(staged)), staged, tuning)
         target.seal(staged)
+        answer: dict[str, str] = {}
     except AgentError as exc:
-        print(json.dumps({"code": exc.code.value, "message": exc.message}))  # noqa: T201 - its answer
+        answer = _failure(exc.code, exc.message)
     except ImportError as exc:
-        print(json.dumps({"code": Code.BUILD_FAILED.value, "message": str(exc)[:_MESSAGE_CHARACTERS]}))  # noqa: T201
+        answer = _failure(Code.BUILD_FAILED, str(exc)[:_MESSAGE_CHARACTERS])
     except MemoryError:
-        print(json.dumps({"code": Code.BUILD_FAILED.value, "message": "memory ran out"}))  # noqa: T201
+        answer = _failure(Code.BUILD_FAILED, "memory ran out")
     except OSError as exc:
-        code = Code.NO_SPACE if exc.errno in (errno.ENOSPC, errno.EDQUOT) else Code.BUILD_FAILED
-        print(json.dumps({"code": code.value, "message": str(exc)}))  # noqa: T201
-    else:
-        print(json.dumps({}))  # noqa: T201
+        full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+        answer = _failure(Code.NO_SPACE if full else Code.BUILD_FAILED, str(exc))
     finally:
         # What cannot be deleted now is deleted at the agent's next start.
         with contextlib.suppress(OSError):
             staged.unlink(missing_ok=True)
         shutil.rmtree(staged_caches(staged), ignore_errors=True)
+    print(json.dumps(answer))  # noqa: T201 - whoever ordered it reads it there
     return 0
+
+
+def _failure(code: Code, message: str) -> dict[str, str]:
+    return {"code": code.value, "message": message}
 
 
 def _serve(control: socket.socket) -> int:

@@ -6,7 +6,7 @@ import struct
 import threading
 from array import array
 from contextlib import suppress
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from edge_agent.errors import AgentError, Code, InferenceError
 from edge_agent.formats import ModelVersion
@@ -17,6 +17,7 @@ from edge_agent.rpc.status import status_of
 from edge_agent.wire.fast import frames, inspection, tensors
 from edge_agent.wire.fast.frames import HEAD, REPLY, SEGMENT_RETIRED, Head, Kind
 from edge_agent.wire.fast.tensors import InferAnswer, InferOrder, TensorAt
+from edge_agent.wire.memo import remember
 
 _HELLO_S = 5
 _SEND_S = 5
@@ -24,9 +25,6 @@ _DESCRIPTORS = 4
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_DESCRIPTORS * array("i").itemsize)
 _KNOWN_LIMIT = 16
 _TIME = struct.Struct("@ll")
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 class _Known(NamedTuple):
@@ -152,7 +150,7 @@ class Connection:
         if known is None:
             order = tensors.read_infer(message)
             known = _Known(order, lent_request(order, segment))
-            _remember(self._known, body, known)
+            remember(self._known, body, known, limit=_KNOWN_LIMIT)
 
         def answered(model: ModelVersion, outputs: tuple[Place, ...]) -> None:
             told = self._replies.get((model, outputs)) or self._told(model, outputs)
@@ -168,7 +166,7 @@ class Connection:
     def _told(self, model: ModelVersion, outputs: tuple[Place, ...]) -> bytes:
         answer = InferAnswer(model, tuple(TensorAt(*place) for place in outputs))
         told = tensors.inferred(0, answer)[HEAD.size :]
-        _remember(self._replies, (model, outputs), told)
+        remember(self._replies, (model, outputs), told, limit=_KNOWN_LIMIT)
         return told
 
     def _inspect(self, head: Head, message: bytes) -> bytes:
@@ -224,9 +222,3 @@ def _status(error: AgentError) -> int:
 def _close(descriptors: list[int]) -> None:
     while descriptors:
         os.close(descriptors.pop())
-
-
-def _remember(known: dict[K, V], key: K, value: V) -> None:
-    if len(known) >= _KNOWN_LIMIT:
-        known.clear()
-    known[key] = value

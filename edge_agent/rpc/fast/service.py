@@ -8,7 +8,7 @@ from edge_agent.formats import EncodedPicture, InspectedFrame, ModelVersion, Pic
 from edge_agent.inference import Priority
 from edge_agent.inference.workers.lent import LentRequest, LentSegment, Place, Placed
 from edge_agent.rpc.ports import Inspector
-from edge_agent.wire.fast.frames import ALIGNMENT, READ_LIMIT_BYTES
+from edge_agent.wire.fast.frames import READ_LIMIT_BYTES, aligned
 from edge_agent.wire.fast.inspection import Drawn, PictureOrder, PngAt
 from edge_agent.wire.fast.tensors import InferOrder
 from edge_agent.wire.inspection import raw_picture
@@ -132,7 +132,7 @@ def _draw(frame: InspectedFrame, room: tuple[int, int], segment: LentSegment) ->
             places.append(_place(png, at, end))
             if png and not places[-1].left_out:
                 segment.write(at, png)
-                at += -(-len(png) // ALIGNMENT) * ALIGNMENT
+                at += aligned(len(png))
         drawn.append(Drawn(*places))
     return drawn
 

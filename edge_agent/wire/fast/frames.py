@@ -106,6 +106,11 @@ class Strings:
             raise invalid(f"expected a message of {self._at} bytes, came {len(self._message)}")
 
 
+def aligned(size_bytes: int) -> int:
+    """Return where the next thing may lie, behind one of this size."""
+    return -(-size_bytes // ALIGNMENT) * ALIGNMENT
+
+
 def invalid(message: str) -> InferenceError:
     """Return the error for a message that is not as it should be."""
     return InferenceError(Code.INVALID_ARGUMENT, message)
