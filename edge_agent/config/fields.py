@@ -1,0 +1,36 @@
+"""What rooms are made of: their base, and the values that several of them take."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+# AWS IoT: what a thing may be called.
+THING_PATTERN = r"^[a-zA-Z0-9:_-]{1,128}$"
+CREDENTIALS_PATTERN = r"^(none|aws-iot|environment|file:.+)$"
+HOUR = r"([01][0-9]|2[0-3]):[0-5][0-9]"
+MAX_PORT = 65_535
+_ADDRESS_PATTERN = r"^[^\s]+:[0-9]{1,5}$"
+_OPTIONAL_ADDRESS_PATTERN = r"^(|[^\s]+:[0-9]{1,5})$"
+
+
+class Room(BaseModel):
+    """One table of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def _none_if_empty(value: object) -> object:
+    return None if value == "" else value
+
+
+def _port_that_exists(value: str) -> str:
+    # gRPC takes a larger one without a word and listens somewhere else.
+    if value and int(value.rpartition(":")[2]) > MAX_PORT:
+        raise ValueError(f"expected a port up to {MAX_PORT}")
+    return value
+
+
+Address = Annotated[str, Field(pattern=_ADDRESS_PATTERN), AfterValidator(_port_that_exists)]
+OptionalAddress = Annotated[str, Field(pattern=_OPTIONAL_ADDRESS_PATTERN), AfterValidator(_port_that_exists)]
+OptionalPath = Annotated[Path | None, BeforeValidator(_none_if_empty)]

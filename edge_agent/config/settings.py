@@ -1,0 +1,112 @@
+"""All rooms together, and the one way in which they are read."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from edge_agent.config.delivery import Deployment, Device, Mqtt, Repository, Trust
+from edge_agent.config.fields import OptionalAddress, Room
+from edge_agent.config.line import Capture, Dashboard, Inspection, Station
+from edge_agent.config.serving import Inference, Rpc
+from edge_agent.errors import Code, ConfigError
+from edge_agent.formats import describe
+
+PREFIX = "EDGE_AGENT__"
+DEFAULT_FILE = Path("/etc/edge-agent/config.toml")
+DEFAULT_STATE_DIR = Path("/var/lib/edge-agent")
+DEFAULT_RUNTIME_DIR = Path("/run/edge-agent")
+
+
+class Telemetry(Room):
+    """Logs and metrics."""
+
+    metrics: OptionalAddress = "127.0.0.1:8002"
+    """Address of /metrics; empty: none."""
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The lowest level that is logged."""
+
+
+class Settings(BaseSettings):
+    """All rooms."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    device: Device = Device()
+    mqtt: Mqtt = Mqtt()
+    repository: Repository = Repository()
+    trust: Trust = Trust()
+    deployment: Deployment = Deployment()
+    inference: Inference = Inference()
+    rpc: Rpc = Rpc()
+    inspection: Inspection = Inspection()
+    capture: Capture = Capture()
+    station: dict[str, Station] = Field(default_factory=dict)
+    dashboard: Dashboard = Dashboard()
+    telemetry: Telemetry = Telemetry()
+
+
+def read_settings(file: Path | None, flags: Mapping[str, Any] | None = None) -> Settings:
+    """Return the settings of ``file``, the environment and ``flags``, each over the one before.
+
+    Args:
+        file: a TOML file, or None for defaults.
+        flags: nested mapping of rooms to keys to values.
+
+    Raises:
+        ConfigError: the file cannot be read, a key is unknown or a value is bad.
+    """
+
+    class Sources(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            given = (init_settings, env_settings, dotenv_settings, file_secret_settings)
+            return given if file is None else (*given, TomlConfigSettingsSource(settings_cls, file))
+
+    if file is not None and not file.is_file():
+        raise ConfigError(Code.CONFIG_INVALID, f"{file}: expected a configuration file, there is none")
+    try:
+        return Sources(**(flags or {}))
+    except ValidationError as exc:
+        hints = "".join(_nearest(fault["loc"]) for fault in exc.errors() if fault["type"] == "extra_forbidden")
+        raise ConfigError(Code.CONFIG_INVALID, f"{file or 'settings'}: {describe(exc)}{hints}") from exc
+    except (OSError, ValueError) as exc:
+        raise ConfigError(Code.CONFIG_INVALID, f"{file}: expected TOML, {exc}") from exc
+
+
+def _nearest(location: tuple[int | str, ...]) -> str:
+    *path, wrong = [str(part) for part in location]
+    near = difflib.get_close_matches(wrong, _known(path), n=1, cutoff=0.0)
+    return f"; {wrong} is nearest to {'.'.join([*path, near[0]])}" if near else ""
+
+
+def _known(path: list[str]) -> Iterable[str]:
+    model: Any = Settings
+    for part in path:
+        if model is None:
+            model = Station
+            continue
+        annotation = model.model_fields[part].annotation
+        model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    return list(model.model_fields) if model is not None else []
