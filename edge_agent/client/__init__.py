@@ -7,8 +7,9 @@ arrive as the class and the code they left the agent with; an agent that does no
 when the agent does.
 """
 
-from edge_agent.client.agent_client import AgentClient, FrameContent, FrameLayer
+from edge_agent.client.agent_client import AgentClient, FrameLayer
 from edge_agent.client.allocator import keep_large_blocks
+from edge_agent.client.calls import FrameContent
 from edge_agent.client.event_stream import EventStream
 from edge_agent.client.fast_connection import NotAskedError
 from edge_agent.client.fast_path import FastPath

@@ -5,35 +5,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple
-
-import grpc
-from typing_extensions import Self
 
 from edge_agent._proto.edge_agent.v1 import edge_agent_pb2 as pb
-from edge_agent._proto.edge_agent.v1 import edge_agent_pb2_grpc as services
-from edge_agent.client import faults
+from edge_agent.client.calls import FrameContent
+from edge_agent.client.capture_calls import CaptureCalls
 from edge_agent.client.event_stream import EventStream
 from edge_agent.client.fast_connection import NotAskedError
 from edge_agent.client.fast_path import FastPath
-from edge_agent.formats import CaptureReport, DeploymentReport, InspectedFrame, ModelVersion, Picture, Status
+from edge_agent.client.line_calls import LineCalls
+from edge_agent.formats import DeploymentReport, InspectedFrame, ModelVersion, Picture, Status
 from edge_agent.wire import reports
 from edge_agent.wire.inspection import InspectOrder, SharedPicture, answer_from_proto, order_to_proto
 
-_OPTIONS = (
-    ("grpc.max_receive_message_length", 64 << 20),
-    ("grpc.max_send_message_length", 64 << 20),
-    # A proxy of the environment is not meant for a device's own sockets.
-    ("grpc.enable_http_proxy", 0),
-    # A client's connection is its own: closing it ends it.
-    ("grpc.use_local_subchannel_pool", 1),
-    # The agent is on this machine: look for it again at once after its restart.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    # Despite its name also the time that one try to connect may take: a busy agent's first word may take long.
-    ("grpc.min_reconnect_backoff_ms", 20_000),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-)
 _LAYERS = {"picture": pb.GetFrameRequest.PICTURE, "overlay": pb.GetFrameRequest.OVERLAY}
 
 
@@ -44,14 +27,7 @@ class FrameLayer(str, Enum):
     OVERLAY = "overlay"
 
 
-class FrameContent(NamedTuple):
-    """A picture as a file's content."""
-
-    content: bytes
-    content_type: str
-
-
-class AgentClient:
+class AgentClient(LineCalls, CaptureCalls):
     """A connection to the agent, safe to share between threads.
 
     Args:
@@ -61,12 +37,8 @@ class AgentClient:
     """
 
     def __init__(self, data: str, control: str = "", *, fast: Path | None = None) -> None:
-        self._targets = {"data": data, "control": control or data}
-        self._data = grpc.insecure_channel(data, options=_OPTIONS)
-        self._control = grpc.insecure_channel(control, options=_OPTIONS) if control else self._data
+        super().__init__(data, control)
         self._fast = FastPath(fast) if fast is not None else None
-        self._inspection: Any = services.InspectionStub(self._data)
-        self._operator: Any = services.OperatorStub(self._control)
 
     @classmethod
     def at(cls, runtime_dir: Path) -> "AgentClient":
@@ -84,6 +56,7 @@ class AgentClient:
         with_mask: bool = False,
         with_heat_map: bool = False,
         frame_priority: bool = False,
+        trial: bool = False,
         timeout_s: float = 10.0,
     ) -> InspectedFrame:
         """Inspect one picture.
@@ -96,6 +69,7 @@ class AgentClient:
             with_mask: ask for masks as PNG in ``results[…].mask_png``.
             with_heat_map: ask for heat maps as PNG in ``results[…].heat_map_png``.
             frame_priority: let callers of the line go first when there is a queue.
+            trial: only looked at: neither counted nor captured, nor shown to others.
             timeout_s: the deadline of the whole call.
 
         Returns:
@@ -104,9 +78,12 @@ class AgentClient:
         Raises:
             InferenceError: the request is wrong, or the agent did not answer in time.
         """
-        order = InspectOrder(picture, tuple(applications), source, frame_name, with_mask, frame_priority, with_heat_map)
+        order = InspectOrder(
+            picture, tuple(applications), source, frame_name, with_mask, frame_priority, with_heat_map, trial
+        )
         deadline = time.monotonic() + timeout_s
-        if self._fast is not None and not isinstance(picture, SharedPicture):
+        # The fast path is the line's own: it knows no trials.
+        if self._fast is not None and not trial and not isinstance(picture, SharedPicture):
             with suppress(NotAskedError):
                 return self._fast.inspect(picture, order, timeout_s=timeout_s)
         left_s = deadline - time.monotonic()
@@ -218,28 +195,8 @@ class AgentClient:
         answer = self._call("control", self._operator.GetFrame, request, timeout_s)
         return FrameContent(answer.content, answer.content_type)
 
-    def captures(self, *, limit: int = 0, timeout_s: float = 5.0) -> list[CaptureReport]:
-        """Return captured inspections, newest first."""
-        request = pb.ListCapturesRequest(limit=limit)
-        answer = self._call("control", self._operator.ListCaptures, request, timeout_s)
-        return [reports.capture_from_proto(message) for message in answer.captures]
-
     def close(self) -> None:
         """Close the connections; calls and streams under way end."""
         if self._fast is not None:
             self._fast.close()
-        self._data.close()
-        if self._control is not self._data:
-            self._control.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
-
-    def _call(self, plane: str, method: Any, request: Any, timeout_s: float) -> Any:
-        try:
-            return method(request, timeout=timeout_s)
-        except grpc.RpcError as exc:
-            raise faults.from_call(exc, self._targets[plane]) from exc
+        super().close()

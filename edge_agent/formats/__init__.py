@@ -4,6 +4,15 @@ from edge_agent.formats.document import Document, describe, parse
 from edge_agent.formats.event import KINDS, Event, ModelsChanged, Payload
 from edge_agent.formats.inspection import Counts, InspectedFrame, ModelResult, Verdict
 from edge_agent.formats.job_document import JobDocument, JobModel, Operation
+from edge_agent.formats.line import (
+    CameraStatus,
+    GoldenCheck,
+    GoldenPart,
+    LatencyPoint,
+    LogLine,
+    ScoreHistogram,
+    Shift,
+)
 from edge_agent.formats.manifest import (
     Artefact,
     Calibration,
@@ -43,6 +52,7 @@ __all__ = [
     "Artefact",
     "AuxiliaryData",
     "Calibration",
+    "CameraStatus",
     "CaptureReport",
     "CaptureStatus",
     "CapturedTensor",
@@ -57,11 +67,15 @@ __all__ = [
     "EncodedPicture",
     "Event",
     "Golden",
+    "GoldenCheck",
+    "GoldenPart",
     "GoldenSample",
     "InspectedFrame",
     "JobDocument",
     "JobModel",
     "Kind",
+    "LatencyPoint",
+    "LogLine",
     "Manifest",
     "ModelName",
     "ModelResult",
@@ -81,7 +95,9 @@ __all__ = [
     "Requirements",
     "Role",
     "RuntimeNeed",
+    "ScoreHistogram",
     "ShadowPolicy",
+    "Shift",
     "StateReport",
     "Status",
     "TensorCapture",

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from edge_agent.formats.document import Document
 from edge_agent.formats.inspection import Counts, InspectedFrame
+from edge_agent.formats.line import CameraStatus, GoldenCheck, Shift
 from edge_agent.formats.status import AgentStatus, CaptureStatus, DeploymentReport, ModelStatus
 
 
@@ -13,7 +14,17 @@ class ModelsChanged(Document):
     models: tuple[ModelStatus, ...] = ()
 
 
-Payload = InspectedFrame | DeploymentReport | ModelsChanged | CaptureStatus | Counts | AgentStatus
+Payload = (
+    InspectedFrame
+    | DeploymentReport
+    | ModelsChanged
+    | CaptureStatus
+    | Counts
+    | AgentStatus
+    | CameraStatus
+    | Shift
+    | GoldenCheck
+)
 
 # The names in the JSON lines of ``events`` and in the protocol.
 KINDS: dict[type[Document], str] = {
@@ -23,6 +34,9 @@ KINDS: dict[type[Document], str] = {
     CaptureStatus: "captures",
     Counts: "counts",
     AgentStatus: "agent",
+    CameraStatus: "camera",
+    Shift: "shift",
+    GoldenCheck: "golden",
 }
 
 
@@ -41,7 +55,7 @@ class Event(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """Return the payload's name: frame, deployment, models, captures, counts or agent."""
+        """Return the payload's name, one of ``KINDS``."""
         return KINDS[type(self.payload)]
 
     def to_dict(self) -> dict[str, Any]:

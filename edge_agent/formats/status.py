@@ -4,6 +4,7 @@ from pydantic import Field
 
 from edge_agent.formats.document import Document
 from edge_agent.formats.inspection import Counts, InspectedFrame
+from edge_agent.formats.line import CameraStatus, GoldenCheck, Shift
 
 
 class AgentStatus(Document):
@@ -44,6 +45,10 @@ class CaptureStatus(Document):
     oldest_s: float = 0.0
     uploaded: int = 0
     message: str = ""
+    capture_paused: bool = False
+    upload_paused: bool = False
+    dropped: int = Field(0, description="not kept because there was no room, since the agent started")
+    quota_bytes: int = 0
 
 
 class ClockStatus(Document):
@@ -104,6 +109,15 @@ class CaptureReport(Document):
     verdict: str
     state: str = Field(description="PENDING, UPLOADED or FAILED")
     bytes: int = 0
+    score: float = 0.0
+    threshold: float = 0.0
+    label: str = Field("", description="what a person said: OK, NG or a class; empty: nobody did")
+    labelled_by: str = ""
+    source: str = ""
+    name: str = Field("", description="the picture's")
+    reason: str = Field("", description="which part of the policy wanted it")
+    has_picture: bool = Field(default=False, description="on this device, still")
+    has_mask: bool = False
 
 
 class Status(Document):
@@ -116,3 +130,7 @@ class Status(Document):
     clock: ClockStatus = ClockStatus()
     counts: Counts = Counts()
     last_frame: InspectedFrame | None = None
+    cameras: tuple[CameraStatus, ...] = ()
+    rule: str = Field("", description="how verdicts of models become one, as configured")
+    shift: Shift | None = Field(None, description="the running one, without distributions")
+    golden: GoldenCheck = GoldenCheck()

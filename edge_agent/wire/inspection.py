@@ -31,6 +31,7 @@ class InspectOrder(NamedTuple):
     with_mask: bool = False
     frame_priority: bool = False
     with_heat_map: bool = False
+    trial: bool = False
 
 
 def verdict_to_proto(verdict: Verdict) -> pb.Verdict:
@@ -154,6 +155,7 @@ def order_to_proto(order: InspectOrder) -> pb.InspectRequest:
         with_mask=order.with_mask,
         priority=pb.FRAME if order.frame_priority else pb.LINE,
         drawing=pb.InspectRequest.HEAT_MAP if order.with_heat_map else pb.InspectRequest.NONE,
+        trial=order.trial,
     )
     picture = order.picture
     if isinstance(picture, EncodedPicture):
@@ -182,6 +184,7 @@ def order_from_proto(message: pb.InspectRequest) -> InspectOrder:
         with_mask=message.with_mask or message.drawing == pb.InspectRequest.MASK,
         with_heat_map=message.drawing == pb.InspectRequest.HEAT_MAP,
         frame_priority=message.priority == pb.FRAME,
+        trial=message.trial,
     )
 
 

@@ -21,6 +21,14 @@ from edge_agent.wire.inspection import (
     verdict_from_proto,
     verdict_to_proto,
 )
+from edge_agent.wire.line import (
+    camera_from_proto,
+    camera_to_proto,
+    golden_from_proto,
+    golden_to_proto,
+    shift_from_proto,
+    shift_to_proto,
+)
 
 
 def agent_to_proto(agent: AgentStatus) -> pb.AgentStatus:
@@ -78,6 +86,10 @@ def captures_from_proto(message: pb.CaptureStatus) -> CaptureStatus:
         oldest_s=message.oldest_s,
         uploaded=message.uploaded,
         message=message.message,
+        capture_paused=message.capture_paused,
+        upload_paused=message.upload_paused,
+        dropped=message.dropped,
+        quota_bytes=message.quota_bytes,
     )
 
 
@@ -168,15 +180,8 @@ def deployment_from_proto(message: pb.Deployment) -> DeploymentReport:
 
 def capture_to_proto(capture: CaptureReport) -> pb.Capture:
     """Return the message; a word that is no verdict becomes NO_RESULT."""
-    return pb.Capture(
-        id=capture.id,
-        at=capture.at,
-        model=capture.model,
-        version=capture.version,
-        verdict=verdict_to_proto(Verdict(capture.verdict)) if capture.verdict in Verdict.__members__ else pb.NO_RESULT,
-        state=capture.state,
-        bytes=capture.bytes,
-    )
+    verdict = verdict_to_proto(Verdict(capture.verdict)) if capture.verdict in Verdict.__members__ else pb.NO_RESULT
+    return pb.Capture(**(capture.model_dump() | {"verdict": verdict}))
 
 
 def capture_from_proto(message: pb.Capture) -> CaptureReport:
@@ -189,6 +194,15 @@ def capture_from_proto(message: pb.Capture) -> CaptureReport:
         verdict=verdict_from_proto(message.verdict).value,
         state=message.state,
         bytes=message.bytes,
+        score=message.score,
+        threshold=message.threshold,
+        label=message.label,
+        labelled_by=message.labelled_by,
+        source=message.source,
+        name=message.name,
+        reason=message.reason,
+        has_picture=message.has_picture,
+        has_mask=message.has_mask,
     )
 
 
@@ -202,6 +216,10 @@ def status_to_proto(status: Status) -> pb.GetStatusResponse:
         clock=clock_to_proto(status.clock),
         counts=counts_to_proto(status.counts),
         last_frame=frame_to_proto(status.last_frame) if status.last_frame else None,
+        cameras=[camera_to_proto(camera) for camera in status.cameras],
+        rule=status.rule,
+        shift=shift_to_proto(status.shift) if status.shift else None,
+        golden=golden_to_proto(status.golden),
     )
 
 
@@ -215,4 +233,8 @@ def status_from_proto(message: pb.GetStatusResponse) -> Status:
         clock=clock_from_proto(message.clock),
         counts=counts_from_proto(message.counts),
         last_frame=frame_from_proto(message.last_frame) if message.HasField("last_frame") else None,
+        cameras=tuple(camera_from_proto(camera) for camera in message.cameras),
+        rule=message.rule,
+        shift=shift_from_proto(message.shift) if message.HasField("shift") else None,
+        golden=golden_from_proto(message.golden),
     )

@@ -46,7 +46,7 @@ class SharedImage(_message.Message):
     def __init__(self, name: _Optional[str] = ..., offset: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
 
 class InspectRequest(_message.Message):
-    __slots__ = ("encoded", "raw", "shared", "applications", "source", "frame_name", "with_mask", "priority", "drawing")
+    __slots__ = ("encoded", "raw", "shared", "applications", "source", "frame_name", "with_mask", "priority", "drawing", "trial")
     class Drawing(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         NONE: _ClassVar[InspectRequest.Drawing]
@@ -64,6 +64,7 @@ class InspectRequest(_message.Message):
     WITH_MASK_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     DRAWING_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_FIELD_NUMBER: _ClassVar[int]
     encoded: bytes
     raw: RawImage
     shared: SharedImage
@@ -73,7 +74,8 @@ class InspectRequest(_message.Message):
     with_mask: bool
     priority: Priority
     drawing: InspectRequest.Drawing
-    def __init__(self, encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawImage, _Mapping]] = ..., shared: _Optional[_Union[SharedImage, _Mapping]] = ..., applications: _Optional[_Iterable[str]] = ..., source: _Optional[str] = ..., frame_name: _Optional[str] = ..., with_mask: bool = ..., priority: _Optional[_Union[Priority, str]] = ..., drawing: _Optional[_Union[InspectRequest.Drawing, str]] = ...) -> None: ...
+    trial: bool
+    def __init__(self, encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawImage, _Mapping]] = ..., shared: _Optional[_Union[SharedImage, _Mapping]] = ..., applications: _Optional[_Iterable[str]] = ..., source: _Optional[str] = ..., frame_name: _Optional[str] = ..., with_mask: bool = ..., priority: _Optional[_Union[Priority, str]] = ..., drawing: _Optional[_Union[InspectRequest.Drawing, str]] = ..., trial: bool = ...) -> None: ...
 
 class ModelResult(_message.Message):
     __slots__ = ("application", "model", "version", "kind", "verdict", "score", "threshold", "label", "mask_png", "area", "milliseconds", "message", "heat_map_png", "skipped")
@@ -176,20 +178,28 @@ class ModelStatus(_message.Message):
     def __init__(self, name: _Optional[str] = ..., active: _Optional[str] = ..., previous: _Optional[str] = ..., state: _Optional[str] = ..., runtime: _Optional[str] = ..., provider: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., kind: _Optional[str] = ..., threshold: _Optional[float] = ..., applications: _Optional[_Iterable[str]] = ..., staged: _Optional[str] = ..., signed_threshold: _Optional[float] = ..., message: _Optional[str] = ...) -> None: ...
 
 class CaptureStatus(_message.Message):
-    __slots__ = ("pending", "failed", "bytes", "oldest_s", "uploaded", "message")
+    __slots__ = ("pending", "failed", "bytes", "oldest_s", "uploaded", "message", "capture_paused", "upload_paused", "dropped", "quota_bytes")
     PENDING_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
     OLDEST_S_FIELD_NUMBER: _ClassVar[int]
     UPLOADED_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    CAPTURE_PAUSED_FIELD_NUMBER: _ClassVar[int]
+    UPLOAD_PAUSED_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    QUOTA_BYTES_FIELD_NUMBER: _ClassVar[int]
     pending: int
     failed: int
     bytes: int
     oldest_s: float
     uploaded: int
     message: str
-    def __init__(self, pending: _Optional[int] = ..., failed: _Optional[int] = ..., bytes: _Optional[int] = ..., oldest_s: _Optional[float] = ..., uploaded: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+    capture_paused: bool
+    upload_paused: bool
+    dropped: int
+    quota_bytes: int
+    def __init__(self, pending: _Optional[int] = ..., failed: _Optional[int] = ..., bytes: _Optional[int] = ..., oldest_s: _Optional[float] = ..., uploaded: _Optional[int] = ..., message: _Optional[str] = ..., capture_paused: bool = ..., upload_paused: bool = ..., dropped: _Optional[int] = ..., quota_bytes: _Optional[int] = ...) -> None: ...
 
 class ClockStatus(_message.Message):
     __slots__ = ("trusted", "now", "floor")
@@ -211,8 +221,112 @@ class Counts(_message.Message):
     no_result: int
     def __init__(self, ok: _Optional[int] = ..., ng: _Optional[int] = ..., no_result: _Optional[int] = ...) -> None: ...
 
+class CameraStatus(_message.Message):
+    __slots__ = ("id", "kind", "state", "message", "since", "frames", "skipped", "failures", "rate_hz")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    RATE_HZ_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    kind: str
+    state: str
+    message: str
+    since: float
+    frames: int
+    skipped: int
+    failures: int
+    rate_hz: float
+    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., state: _Optional[str] = ..., message: _Optional[str] = ..., since: _Optional[float] = ..., frames: _Optional[int] = ..., skipped: _Optional[int] = ..., failures: _Optional[int] = ..., rate_hz: _Optional[float] = ...) -> None: ...
+
+class ReportCameraRequest(_message.Message):
+    __slots__ = ("camera",)
+    CAMERA_FIELD_NUMBER: _ClassVar[int]
+    camera: CameraStatus
+    def __init__(self, camera: _Optional[_Union[CameraStatus, _Mapping]] = ...) -> None: ...
+
+class ReportCameraResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ScoreHistogram(_message.Message):
+    __slots__ = ("application", "model", "threshold", "bins")
+    APPLICATION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    BINS_FIELD_NUMBER: _ClassVar[int]
+    application: str
+    model: str
+    threshold: float
+    bins: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, application: _Optional[str] = ..., model: _Optional[str] = ..., threshold: _Optional[float] = ..., bins: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class LatencyPoint(_message.Message):
+    __slots__ = ("at", "p50_ms", "p95_ms", "count")
+    AT_FIELD_NUMBER: _ClassVar[int]
+    P50_MS_FIELD_NUMBER: _ClassVar[int]
+    P95_MS_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    at: float
+    p50_ms: float
+    p95_ms: float
+    count: int
+    def __init__(self, at: _Optional[float] = ..., p50_ms: _Optional[float] = ..., p95_ms: _Optional[float] = ..., count: _Optional[int] = ...) -> None: ...
+
+class Shift(_message.Message):
+    __slots__ = ("name", "began", "ends", "counts", "scores", "latency", "running", "reset_by")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    BEGAN_FIELD_NUMBER: _ClassVar[int]
+    ENDS_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    RESET_BY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    began: float
+    ends: float
+    counts: Counts
+    scores: _containers.RepeatedCompositeFieldContainer[ScoreHistogram]
+    latency: _containers.RepeatedCompositeFieldContainer[LatencyPoint]
+    running: bool
+    reset_by: str
+    def __init__(self, name: _Optional[str] = ..., began: _Optional[float] = ..., ends: _Optional[float] = ..., counts: _Optional[_Union[Counts, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[ScoreHistogram, _Mapping]]] = ..., latency: _Optional[_Iterable[_Union[LatencyPoint, _Mapping]]] = ..., running: bool = ..., reset_by: _Optional[str] = ...) -> None: ...
+
+class GoldenPart(_message.Message):
+    __slots__ = ("name", "expected", "verdict", "message", "score")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    expected: Verdict
+    verdict: Verdict
+    message: str
+    score: float
+    def __init__(self, name: _Optional[str] = ..., expected: _Optional[_Union[Verdict, str]] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., message: _Optional[str] = ..., score: _Optional[float] = ...) -> None: ...
+
+class GoldenCheck(_message.Message):
+    __slots__ = ("state", "at", "message", "parts", "actor")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    state: str
+    at: float
+    message: str
+    parts: _containers.RepeatedCompositeFieldContainer[GoldenPart]
+    actor: str
+    def __init__(self, state: _Optional[str] = ..., at: _Optional[float] = ..., message: _Optional[str] = ..., parts: _Optional[_Iterable[_Union[GoldenPart, _Mapping]]] = ..., actor: _Optional[str] = ...) -> None: ...
+
 class GetStatusResponse(_message.Message):
-    __slots__ = ("agent", "models", "deployment", "captures", "clock", "counts", "last_frame")
+    __slots__ = ("agent", "models", "deployment", "captures", "clock", "counts", "last_frame", "cameras", "rule", "shift", "golden")
     AGENT_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
@@ -220,6 +334,10 @@ class GetStatusResponse(_message.Message):
     CLOCK_FIELD_NUMBER: _ClassVar[int]
     COUNTS_FIELD_NUMBER: _ClassVar[int]
     LAST_FRAME_FIELD_NUMBER: _ClassVar[int]
+    CAMERAS_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    SHIFT_FIELD_NUMBER: _ClassVar[int]
+    GOLDEN_FIELD_NUMBER: _ClassVar[int]
     agent: AgentStatus
     models: _containers.RepeatedCompositeFieldContainer[ModelStatus]
     deployment: Deployment
@@ -227,7 +345,11 @@ class GetStatusResponse(_message.Message):
     clock: ClockStatus
     counts: Counts
     last_frame: Frame
-    def __init__(self, agent: _Optional[_Union[AgentStatus, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., deployment: _Optional[_Union[Deployment, _Mapping]] = ..., captures: _Optional[_Union[CaptureStatus, _Mapping]] = ..., clock: _Optional[_Union[ClockStatus, _Mapping]] = ..., counts: _Optional[_Union[Counts, _Mapping]] = ..., last_frame: _Optional[_Union[Frame, _Mapping]] = ...) -> None: ...
+    cameras: _containers.RepeatedCompositeFieldContainer[CameraStatus]
+    rule: str
+    shift: Shift
+    golden: GoldenCheck
+    def __init__(self, agent: _Optional[_Union[AgentStatus, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., deployment: _Optional[_Union[Deployment, _Mapping]] = ..., captures: _Optional[_Union[CaptureStatus, _Mapping]] = ..., clock: _Optional[_Union[ClockStatus, _Mapping]] = ..., counts: _Optional[_Union[Counts, _Mapping]] = ..., last_frame: _Optional[_Union[Frame, _Mapping]] = ..., cameras: _Optional[_Iterable[_Union[CameraStatus, _Mapping]]] = ..., rule: _Optional[str] = ..., shift: _Optional[_Union[Shift, _Mapping]] = ..., golden: _Optional[_Union[GoldenCheck, _Mapping]] = ...) -> None: ...
 
 class DeployedModel(_message.Message):
     __slots__ = ("name", "to", "threshold")
@@ -423,14 +545,32 @@ class GetFrameResponse(_message.Message):
     content_type: str
     def __init__(self, content: _Optional[bytes] = ..., content_type: _Optional[str] = ...) -> None: ...
 
-class ListCapturesRequest(_message.Message):
+class ListFramesRequest(_message.Message):
     __slots__ = ("limit",)
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     limit: int
     def __init__(self, limit: _Optional[int] = ...) -> None: ...
 
+class ListFramesResponse(_message.Message):
+    __slots__ = ("frames",)
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    frames: _containers.RepeatedCompositeFieldContainer[Frame]
+    def __init__(self, frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ...) -> None: ...
+
+class ListCapturesRequest(_message.Message):
+    __slots__ = ("limit", "before", "verdict", "state")
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    limit: int
+    before: float
+    verdict: str
+    state: str
+    def __init__(self, limit: _Optional[int] = ..., before: _Optional[float] = ..., verdict: _Optional[str] = ..., state: _Optional[str] = ...) -> None: ...
+
 class Capture(_message.Message):
-    __slots__ = ("id", "at", "model", "version", "verdict", "state", "bytes")
+    __slots__ = ("id", "at", "model", "version", "verdict", "state", "bytes", "score", "threshold", "label", "labelled_by", "source", "name", "reason", "has_picture", "has_mask")
     ID_FIELD_NUMBER: _ClassVar[int]
     AT_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -438,6 +578,15 @@ class Capture(_message.Message):
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    LABELLED_BY_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    HAS_PICTURE_FIELD_NUMBER: _ClassVar[int]
+    HAS_MASK_FIELD_NUMBER: _ClassVar[int]
     id: str
     at: float
     model: str
@@ -445,7 +594,145 @@ class Capture(_message.Message):
     verdict: Verdict
     state: str
     bytes: int
-    def __init__(self, id: _Optional[str] = ..., at: _Optional[float] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., state: _Optional[str] = ..., bytes: _Optional[int] = ...) -> None: ...
+    score: float
+    threshold: float
+    label: str
+    labelled_by: str
+    source: str
+    name: str
+    reason: str
+    has_picture: bool
+    has_mask: bool
+    def __init__(self, id: _Optional[str] = ..., at: _Optional[float] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., state: _Optional[str] = ..., bytes: _Optional[int] = ..., score: _Optional[float] = ..., threshold: _Optional[float] = ..., label: _Optional[str] = ..., labelled_by: _Optional[str] = ..., source: _Optional[str] = ..., name: _Optional[str] = ..., reason: _Optional[str] = ..., has_picture: bool = ..., has_mask: bool = ...) -> None: ...
+
+class GetCaptureRequest(_message.Message):
+    __slots__ = ("id", "part")
+    class Part(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        PICTURE: _ClassVar[GetCaptureRequest.Part]
+        THUMBNAIL: _ClassVar[GetCaptureRequest.Part]
+        MASK: _ClassVar[GetCaptureRequest.Part]
+    PICTURE: GetCaptureRequest.Part
+    THUMBNAIL: GetCaptureRequest.Part
+    MASK: GetCaptureRequest.Part
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    part: GetCaptureRequest.Part
+    def __init__(self, id: _Optional[str] = ..., part: _Optional[_Union[GetCaptureRequest.Part, str]] = ...) -> None: ...
+
+class GetCaptureResponse(_message.Message):
+    __slots__ = ("content", "content_type")
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    content: bytes
+    content_type: str
+    def __init__(self, content: _Optional[bytes] = ..., content_type: _Optional[str] = ...) -> None: ...
+
+class LabelCaptureRequest(_message.Message):
+    __slots__ = ("id", "label", "actor")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    label: str
+    actor: str
+    def __init__(self, id: _Optional[str] = ..., label: _Optional[str] = ..., actor: _Optional[str] = ...) -> None: ...
+
+class LabelCaptureResponse(_message.Message):
+    __slots__ = ("capture",)
+    CAPTURE_FIELD_NUMBER: _ClassVar[int]
+    capture: Capture
+    def __init__(self, capture: _Optional[_Union[Capture, _Mapping]] = ...) -> None: ...
+
+class PauseCapturesRequest(_message.Message):
+    __slots__ = ("capture", "upload", "actor")
+    CAPTURE_FIELD_NUMBER: _ClassVar[int]
+    UPLOAD_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    capture: bool
+    upload: bool
+    actor: str
+    def __init__(self, capture: bool = ..., upload: bool = ..., actor: _Optional[str] = ...) -> None: ...
+
+class PauseCapturesResponse(_message.Message):
+    __slots__ = ("captures",)
+    CAPTURES_FIELD_NUMBER: _ClassVar[int]
+    captures: CaptureStatus
+    def __init__(self, captures: _Optional[_Union[CaptureStatus, _Mapping]] = ...) -> None: ...
+
+class ListShiftsRequest(_message.Message):
+    __slots__ = ("limit",)
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    limit: int
+    def __init__(self, limit: _Optional[int] = ...) -> None: ...
+
+class ListShiftsResponse(_message.Message):
+    __slots__ = ("shifts",)
+    SHIFTS_FIELD_NUMBER: _ClassVar[int]
+    shifts: _containers.RepeatedCompositeFieldContainer[Shift]
+    def __init__(self, shifts: _Optional[_Iterable[_Union[Shift, _Mapping]]] = ...) -> None: ...
+
+class ResetCountsRequest(_message.Message):
+    __slots__ = ("reason", "actor")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    actor: str
+    def __init__(self, reason: _Optional[str] = ..., actor: _Optional[str] = ...) -> None: ...
+
+class ResetCountsResponse(_message.Message):
+    __slots__ = ("shift",)
+    SHIFT_FIELD_NUMBER: _ClassVar[int]
+    shift: Shift
+    def __init__(self, shift: _Optional[_Union[Shift, _Mapping]] = ...) -> None: ...
+
+class CheckGoldenPartsRequest(_message.Message):
+    __slots__ = ("actor",)
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    actor: str
+    def __init__(self, actor: _Optional[str] = ...) -> None: ...
+
+class CheckGoldenPartsResponse(_message.Message):
+    __slots__ = ("golden",)
+    GOLDEN_FIELD_NUMBER: _ClassVar[int]
+    golden: GoldenCheck
+    def __init__(self, golden: _Optional[_Union[GoldenCheck, _Mapping]] = ...) -> None: ...
+
+class ListLogsRequest(_message.Message):
+    __slots__ = ("limit", "level")
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    limit: int
+    level: str
+    def __init__(self, limit: _Optional[int] = ..., level: _Optional[str] = ...) -> None: ...
+
+class LogLine(_message.Message):
+    __slots__ = ("at", "level", "logger", "message", "fields")
+    class FieldsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    AT_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    LOGGER_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    FIELDS_FIELD_NUMBER: _ClassVar[int]
+    at: float
+    level: str
+    logger: str
+    message: str
+    fields: _containers.ScalarMap[str, str]
+    def __init__(self, at: _Optional[float] = ..., level: _Optional[str] = ..., logger: _Optional[str] = ..., message: _Optional[str] = ..., fields: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class ListLogsResponse(_message.Message):
+    __slots__ = ("lines",)
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    lines: _containers.RepeatedCompositeFieldContainer[LogLine]
+    def __init__(self, lines: _Optional[_Iterable[_Union[LogLine, _Mapping]]] = ...) -> None: ...
 
 class ListCapturesResponse(_message.Message):
     __slots__ = ("captures",)
@@ -466,7 +753,7 @@ class ModelsChanged(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ...) -> None: ...
 
 class Event(_message.Message):
-    __slots__ = ("id", "at", "frame", "deployment", "models", "captures", "counts", "agent")
+    __slots__ = ("id", "at", "frame", "deployment", "models", "captures", "counts", "agent", "camera", "shift", "golden")
     ID_FIELD_NUMBER: _ClassVar[int]
     AT_FIELD_NUMBER: _ClassVar[int]
     FRAME_FIELD_NUMBER: _ClassVar[int]
@@ -475,6 +762,9 @@ class Event(_message.Message):
     CAPTURES_FIELD_NUMBER: _ClassVar[int]
     COUNTS_FIELD_NUMBER: _ClassVar[int]
     AGENT_FIELD_NUMBER: _ClassVar[int]
+    CAMERA_FIELD_NUMBER: _ClassVar[int]
+    SHIFT_FIELD_NUMBER: _ClassVar[int]
+    GOLDEN_FIELD_NUMBER: _ClassVar[int]
     id: int
     at: float
     frame: Frame
@@ -483,4 +773,7 @@ class Event(_message.Message):
     captures: CaptureStatus
     counts: Counts
     agent: AgentStatus
-    def __init__(self, id: _Optional[int] = ..., at: _Optional[float] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., deployment: _Optional[_Union[Deployment, _Mapping]] = ..., models: _Optional[_Union[ModelsChanged, _Mapping]] = ..., captures: _Optional[_Union[CaptureStatus, _Mapping]] = ..., counts: _Optional[_Union[Counts, _Mapping]] = ..., agent: _Optional[_Union[AgentStatus, _Mapping]] = ...) -> None: ...
+    camera: CameraStatus
+    shift: Shift
+    golden: GoldenCheck
+    def __init__(self, id: _Optional[int] = ..., at: _Optional[float] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., deployment: _Optional[_Union[Deployment, _Mapping]] = ..., models: _Optional[_Union[ModelsChanged, _Mapping]] = ..., captures: _Optional[_Union[CaptureStatus, _Mapping]] = ..., counts: _Optional[_Union[Counts, _Mapping]] = ..., agent: _Optional[_Union[AgentStatus, _Mapping]] = ..., camera: _Optional[_Union[CameraStatus, _Mapping]] = ..., shift: _Optional[_Union[Shift, _Mapping]] = ..., golden: _Optional[_Union[GoldenCheck, _Mapping]] = ...) -> None: ...

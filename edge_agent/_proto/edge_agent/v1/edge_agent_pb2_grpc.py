@@ -40,6 +40,11 @@ class InspectionStub(object):
                 request_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.InspectRequest.SerializeToString,
                 response_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.InspectResponse.FromString,
                 _registered_method=True)
+        self.ReportCamera = channel.unary_unary(
+                '/edge_agent.v1.Inspection/ReportCamera',
+                request_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.ReportCameraRequest.SerializeToString,
+                response_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.ReportCameraResponse.FromString,
+                _registered_method=True)
 
 
 class InspectionServicer(object):
@@ -53,6 +58,13 @@ class InspectionServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportCamera(self, request, context):
+        """A station tells how its camera does; the agent shows it. What is not told again for ten seconds is away.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InspectionServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +72,11 @@ def add_InspectionServicer_to_server(servicer, server):
                     servicer.Inspect,
                     request_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.InspectRequest.FromString,
                     response_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.InspectResponse.SerializeToString,
+            ),
+            'ReportCamera': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportCamera,
+                    request_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.ReportCameraRequest.FromString,
+                    response_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.ReportCameraResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +107,33 @@ class Inspection(object):
             '/edge_agent.v1.Inspection/Inspect',
             edge__agent_dot_v1_dot_edge__agent__pb2.InspectRequest.SerializeToString,
             edge__agent_dot_v1_dot_edge__agent__pb2.InspectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportCamera(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edge_agent.v1.Inspection/ReportCamera',
+            edge__agent_dot_v1_dot_edge__agent__pb2.ReportCameraRequest.SerializeToString,
+            edge__agent_dot_v1_dot_edge__agent__pb2.ReportCameraResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -151,10 +195,50 @@ class OperatorStub(object):
                 request_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.GetFrameRequest.SerializeToString,
                 response_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.GetFrameResponse.FromString,
                 _registered_method=True)
+        self.ListFrames = channel.unary_unary(
+                '/edge_agent.v1.Operator/ListFrames',
+                request_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.ListFramesRequest.SerializeToString,
+                response_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.ListFramesResponse.FromString,
+                _registered_method=True)
         self.ListCaptures = channel.unary_unary(
                 '/edge_agent.v1.Operator/ListCaptures',
                 request_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.ListCapturesRequest.SerializeToString,
                 response_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.ListCapturesResponse.FromString,
+                _registered_method=True)
+        self.GetCapture = channel.unary_unary(
+                '/edge_agent.v1.Operator/GetCapture',
+                request_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.GetCaptureRequest.SerializeToString,
+                response_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.GetCaptureResponse.FromString,
+                _registered_method=True)
+        self.LabelCapture = channel.unary_unary(
+                '/edge_agent.v1.Operator/LabelCapture',
+                request_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.LabelCaptureRequest.SerializeToString,
+                response_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.LabelCaptureResponse.FromString,
+                _registered_method=True)
+        self.PauseCaptures = channel.unary_unary(
+                '/edge_agent.v1.Operator/PauseCaptures',
+                request_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.PauseCapturesRequest.SerializeToString,
+                response_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.PauseCapturesResponse.FromString,
+                _registered_method=True)
+        self.ListShifts = channel.unary_unary(
+                '/edge_agent.v1.Operator/ListShifts',
+                request_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.ListShiftsRequest.SerializeToString,
+                response_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.ListShiftsResponse.FromString,
+                _registered_method=True)
+        self.ResetCounts = channel.unary_unary(
+                '/edge_agent.v1.Operator/ResetCounts',
+                request_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.ResetCountsRequest.SerializeToString,
+                response_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.ResetCountsResponse.FromString,
+                _registered_method=True)
+        self.CheckGoldenParts = channel.unary_unary(
+                '/edge_agent.v1.Operator/CheckGoldenParts',
+                request_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.CheckGoldenPartsRequest.SerializeToString,
+                response_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.CheckGoldenPartsResponse.FromString,
+                _registered_method=True)
+        self.ListLogs = channel.unary_unary(
+                '/edge_agent.v1.Operator/ListLogs',
+                request_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.ListLogsRequest.SerializeToString,
+                response_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.ListLogsResponse.FromString,
                 _registered_method=True)
 
 
@@ -216,8 +300,64 @@ class OperatorServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListFrames(self, request, context):
+        """The recent frames that are still in memory, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListCaptures(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCapture(self, request, context):
+        """A capture's picture, a small one of it, or its mask.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LabelCapture(self, request, context):
+        """What a person says that the part is; goes to the cloud with the capture.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseCaptures(self, request, context):
+        """Pauses capture and upload, apart; the pause survives a restart.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListShifts(self, request, context):
+        """Shifts with counts and distributions, the running one first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetCounts(self, request, context):
+        """Begins the running shift's counts anew, for a reason that is kept in the audit log.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckGoldenParts(self, request, context):
+        """Inspects the golden parts and compares with what they are known to be; answers when that is done.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLogs(self, request, context):
+        """The newest lines of the agent's log, newest last.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -265,10 +405,50 @@ def add_OperatorServicer_to_server(servicer, server):
                     request_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.GetFrameRequest.FromString,
                     response_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.GetFrameResponse.SerializeToString,
             ),
+            'ListFrames': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFrames,
+                    request_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.ListFramesRequest.FromString,
+                    response_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.ListFramesResponse.SerializeToString,
+            ),
             'ListCaptures': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCaptures,
                     request_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.ListCapturesRequest.FromString,
                     response_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.ListCapturesResponse.SerializeToString,
+            ),
+            'GetCapture': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCapture,
+                    request_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.GetCaptureRequest.FromString,
+                    response_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.GetCaptureResponse.SerializeToString,
+            ),
+            'LabelCapture': grpc.unary_unary_rpc_method_handler(
+                    servicer.LabelCapture,
+                    request_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.LabelCaptureRequest.FromString,
+                    response_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.LabelCaptureResponse.SerializeToString,
+            ),
+            'PauseCaptures': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseCaptures,
+                    request_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.PauseCapturesRequest.FromString,
+                    response_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.PauseCapturesResponse.SerializeToString,
+            ),
+            'ListShifts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListShifts,
+                    request_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.ListShiftsRequest.FromString,
+                    response_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.ListShiftsResponse.SerializeToString,
+            ),
+            'ResetCounts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetCounts,
+                    request_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.ResetCountsRequest.FromString,
+                    response_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.ResetCountsResponse.SerializeToString,
+            ),
+            'CheckGoldenParts': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckGoldenParts,
+                    request_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.CheckGoldenPartsRequest.FromString,
+                    response_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.CheckGoldenPartsResponse.SerializeToString,
+            ),
+            'ListLogs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLogs,
+                    request_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.ListLogsRequest.FromString,
+                    response_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.ListLogsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -499,6 +679,33 @@ class Operator(object):
             _registered_method=True)
 
     @staticmethod
+    def ListFrames(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edge_agent.v1.Operator/ListFrames',
+            edge__agent_dot_v1_dot_edge__agent__pb2.ListFramesRequest.SerializeToString,
+            edge__agent_dot_v1_dot_edge__agent__pb2.ListFramesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListCaptures(request,
             target,
             options=(),
@@ -515,6 +722,195 @@ class Operator(object):
             '/edge_agent.v1.Operator/ListCaptures',
             edge__agent_dot_v1_dot_edge__agent__pb2.ListCapturesRequest.SerializeToString,
             edge__agent_dot_v1_dot_edge__agent__pb2.ListCapturesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCapture(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edge_agent.v1.Operator/GetCapture',
+            edge__agent_dot_v1_dot_edge__agent__pb2.GetCaptureRequest.SerializeToString,
+            edge__agent_dot_v1_dot_edge__agent__pb2.GetCaptureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LabelCapture(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edge_agent.v1.Operator/LabelCapture',
+            edge__agent_dot_v1_dot_edge__agent__pb2.LabelCaptureRequest.SerializeToString,
+            edge__agent_dot_v1_dot_edge__agent__pb2.LabelCaptureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseCaptures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edge_agent.v1.Operator/PauseCaptures',
+            edge__agent_dot_v1_dot_edge__agent__pb2.PauseCapturesRequest.SerializeToString,
+            edge__agent_dot_v1_dot_edge__agent__pb2.PauseCapturesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListShifts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edge_agent.v1.Operator/ListShifts',
+            edge__agent_dot_v1_dot_edge__agent__pb2.ListShiftsRequest.SerializeToString,
+            edge__agent_dot_v1_dot_edge__agent__pb2.ListShiftsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetCounts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edge_agent.v1.Operator/ResetCounts',
+            edge__agent_dot_v1_dot_edge__agent__pb2.ResetCountsRequest.SerializeToString,
+            edge__agent_dot_v1_dot_edge__agent__pb2.ResetCountsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckGoldenParts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edge_agent.v1.Operator/CheckGoldenParts',
+            edge__agent_dot_v1_dot_edge__agent__pb2.CheckGoldenPartsRequest.SerializeToString,
+            edge__agent_dot_v1_dot_edge__agent__pb2.CheckGoldenPartsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLogs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edge_agent.v1.Operator/ListLogs',
+            edge__agent_dot_v1_dot_edge__agent__pb2.ListLogsRequest.SerializeToString,
+            edge__agent_dot_v1_dot_edge__agent__pb2.ListLogsResponse.FromString,
             options,
             channel_credentials,
             insecure,
