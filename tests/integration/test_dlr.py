@@ -126,12 +126,14 @@ def test_a_file_that_was_not_signed_is_never_executed(tmp_path: Path, harm: str)
     manifest = write_neo(tmp_path / "v")
     build(tmp_path / "v", manifest)
     neo = tmp_path / "v" / "neo"
-    if harm == "changed":
-        (neo / "compiled.so").write_bytes(compiled("compiled") + b"\0")
-    elif harm == "added":
-        (neo / "second.so").write_bytes(compiled("compiled"))
-    else:
-        (neo / "libdlr.so").write_bytes(compiled("libdlr", "RUN"))
+    name, content = {
+        "changed": ("compiled.so", compiled("compiled") + b"\0"),
+        "added": ("second.so", compiled("compiled")),
+        "swapped": ("libdlr.so", compiled("libdlr", "RUN")),
+    }[harm]
+    # A new file, as the store makes one: this process has the old library mapped, and what is written into it ends it.
+    (neo / name).unlink(missing_ok=True)
+    (neo / name).write_bytes(content)
     error = refused(lambda: opened(tmp_path / "v", manifest))
     assert error.code is (Code.FORMAT_FORBIDDEN if harm == "added" else Code.LOAD_FAILED)
     assert ("second.so" if harm == "added" else "expected content with SHA-256") in error.message
