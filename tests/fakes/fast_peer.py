@@ -46,6 +46,8 @@ class FastPeer(Closable):
         descriptor = memfd(size_bytes)
         try:
             reply = self.ask(frames.segment(1), [descriptor])
+            if self.memory is not None:
+                self.memory.close()
             self.memory = mmap.mmap(descriptor, size_bytes)
         finally:
             os.close(descriptor)
@@ -63,6 +65,9 @@ class FastPeer(Closable):
 
     def close(self) -> None:
         self.socket.close()
+        if self.memory is not None:
+            # Else its descriptor stays until the garbage collector happens to come by, and looks like a leak to others.
+            self.memory.close()
 
 
 def error_of(reply: bytes) -> Fault | None:
