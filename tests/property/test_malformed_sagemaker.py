@@ -31,6 +31,7 @@ CODES = frozenset(
 )
 PIXELS = SIDE * SIDE * 3
 UUIDS = [f"7c1f9c4e-0000-4000-8000-00000000000{number}" for number in range(10)]
+NAMES = [f"name-{number}" for number in range(40)]
 ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
 
@@ -91,7 +92,8 @@ def words(segment: SystemV, local_models: Path) -> Words:
         pb.PredictRequest: {"name": st.sampled_from([*MODELS, "unet-7"]), "tensors": st.tuples(tensors)},
         pb.LoadModelRequest: {
             "url": st.sampled_from([version, f"file://{version}", "/etc", "/nothing"]),
-            "name": st.sampled_from(["one", "two", "unet"]),
+            # A name that is taken is refused for that, whatever the url: many are needed that are not.
+            "name": st.sampled_from(["one", "two", "unet"]) | st.sampled_from(NAMES),
         },
         pb.CaptureDataRequest: {
             "model_name": st.sampled_from(["unet-1", "elsewhere"]),
