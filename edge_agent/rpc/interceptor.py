@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import grpc
 
 from edge_agent.errors import AgentError, Code, InferenceError
+from edge_agent.rpc.callers import note_caller
 from edge_agent.rpc.decoding import reader
 from edge_agent.rpc.limits import Receiver
 from edge_agent.rpc.status import abort, status_of
@@ -127,6 +128,7 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
 
     def _admit(self, context: grpc.ServicerContext) -> None:
         tracing.follow(context.invocation_metadata())
+        note_caller(context.peer())
         peer: Mapping[str, Iterable[bytes]] = context.auth_context()  # type: ignore[assignment]
         if b"ssl" not in peer.get("transport_security_type", ()):
             return

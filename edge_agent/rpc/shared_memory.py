@@ -2,7 +2,8 @@
 
 A POSIX segment is read and written, not mapped: its owner could shrink it, and a mapping would
 then kill the reader. A System V segment cannot shrink; it is attached read-only, measured
-while it is attached (its id cannot pass to another one then), copied and detached.
+while it is attached (its id cannot pass to another one then), copied and detached. Callers from
+the network lend none: their name would mean a segment of somebody on this machine.
 """
 
 import ctypes
@@ -17,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edge_agent.errors import Code, InferenceError
+from edge_agent.rpc.callers import check_on_this_machine
 
 LIMIT_BYTES = 64 << 20
 _POSIX = Path("/dev/shm")  # noqa: S108 - where Linux keeps POSIX shared memory
@@ -73,6 +75,7 @@ def read_system_v(memory: SharedMemory, expected: int) -> bytes:
             PERMISSION_DENIED.
     """
     what = f"shared memory segment {memory.segment_id}"
+    check_on_this_machine(what)
     if memory.size not in (0, expected):
         raise InferenceError(Code.INVALID_ARGUMENT, f"{what}: expected size {expected} or 0, came {memory.size}")
     if memory.segment_id >= 1 << 31:
@@ -186,6 +189,7 @@ def rest_of_system_v(memory: SharedMemory) -> int:
         InferenceError: INVALID_ARGUMENT (no such segment, or it ends before), PERMISSION_DENIED.
     """
     what = f"shared memory segment {memory.segment_id}"
+    check_on_this_machine(what)
     if memory.segment_id >= 1 << 31:
         raise InferenceError(Code.INVALID_ARGUMENT, f"{what}: expected the id that shmget returned")
     size = _attached_size(what, memory.segment_id)
@@ -198,6 +202,7 @@ def _what(name: str) -> str:
 
 
 def _open(name: str, access: int) -> int:
+    check_on_this_machine(_what(name))
     plain = name.removeprefix("/")
     if not plain or "/" in plain or "\0" in plain or plain in (".", "..") or len(plain.encode()) > _NAME_LIMIT:
         message = f"{_what(name)}: expected a name as shm_open takes it, like /frame"

@@ -1,7 +1,11 @@
 """TCP with certificates on both sides, and a list of who may call."""
 
+import json
+import os
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,7 @@ from tests.fakes.agent_core import Served, drawn_part, served
 from tests.fakes.certificates import Authority, Pair
 
 WAIT_S = 60
+ROOT = Path(__file__).resolve().parents[2]
 PART = drawn_part(0)
 
 
@@ -89,6 +94,16 @@ def test_a_client_whose_certificate_expired_does_not_get_in(running: Served, aut
         assert error.code() is grpc.StatusCode.UNAVAILABLE
     with connected(running, authority, authority.issue("plc-1")) as channel:
         assert inspect(channel).verdict == pb.OK
+
+
+def test_memory_of_this_machine_is_lent_by_callers_on_this_machine_only(tmp_path: Path) -> None:
+    own_user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    command = ["unshare", "--net", *own_user, sys.executable, "-m", "tests.fakes.networked", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=WAIT_S, check=True)
+    told = json.loads(done.stdout)
+    assert told["encoded"] == told["near"] == "OK"
+    assert told["shared"].startswith("FAILED_PRECONDITION: shared memory '/")
+    assert told["shared"].endswith(": expected a caller on this machine, came one from the network; send the bytes")
 
 
 @pytest.mark.parametrize(
