@@ -1,4 +1,4 @@
-"""``python -m tests.fakes.networked DIR``: an agent asked over a network of its own, by a caller that is not on loopback.
+"""``python -m tests.fakes.networked DIR``: an agent asked over a network of its own, by a caller not on loopback.
 
 Runs inside ``unshare --net``: the address belongs to that namespace's loopback device and is reached by nobody else.
 Prints one JSON object: what each request was answered, by its name.
@@ -40,7 +40,7 @@ def main(directory: Path) -> None:
     with served(directory, rpc=Rpc(tcp=f"{ADDRESS}:0", tls=tls)) as running:
         target = f"{ADDRESS}:{running.data.tcp_port}"
         with grpc.secure_channel(target, credentials, own_name) as far:
-            print(json.dumps(asked(far) | {"near": near(running.runtime_dir)}))
+            sys.stdout.write(json.dumps(asked(far) | {"near": near(running.runtime_dir)}) + "\n")
 
 
 def asked(channel: grpc.Channel) -> dict[str, str]:
