@@ -17,6 +17,7 @@ from edge_agent.errors import Code, InferenceError, StorageError
 from edge_agent.formats import EncodedPicture, Verdict
 from edge_agent.storage import durable
 from edge_agent.storage.database import Database
+from edge_agent.telemetry import metrics
 from edge_agent.vision import decode, encode_jpeg, encode_png
 from tests.fakes.captures import AT, Bucket, frame, result, tensors
 
@@ -234,7 +235,10 @@ def test_a_label_follows_its_capture_to_the_cloud_between_defects_and_the_rest(l
     line.take("ok", Verdict.OK)
     assert line.spool.label("f1", "OK", "anna").label == "OK"
     assert line.spool.status().pending == 2
+    assert b"edge_agent_labels_unsent 1.0" in metrics.exposition()
     line.send(3)
+    line.spool.status()
+    assert b"edge_agent_labels_unsent 0.0" in metrics.exposition()
     keys = [key.removeprefix(f"{FOLDER}/") for key in line.bucket.order if "raw-data" not in key]
     assert keys == ["f1.jsonl", "f1.label.json", "ok.jsonl"]
     assert line.label("f1") | {"labelledAt": 0} == {
