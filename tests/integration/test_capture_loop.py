@@ -194,7 +194,7 @@ def files(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def test_what_people_labelled_is_pulled_trained_and_packaged(
+def test_what_people_labelled_is_pulled_the_same_wherever_and_again(
     line: Line, labelled: dict[str, str], tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
@@ -220,15 +220,35 @@ def test_what_people_labelled_is_pulled_trained_and_packaged(
     assert {file: grown[file] for file in splits} == splits
     assert set(splits.values()) == {"train", "validation", "test"}
 
-    run = tmp_path / "run"
-    words = ("--depth", "4", "--size", "64", "--epochs", "1", "--threads", "1")
-    trained = line.operator.run(
-        "train", "classification", "--data", str(data), "--out", str(run), *words, "--override-gate", "a test"
-    )[-1]
-    assert trained["ok"]
-    bundle = tmp_path / "bundle"
-    line.operator.run("package", str(run), "--name", "img-classification", "--version", "9", "-o", str(bundle))
-    manifest = json.loads((bundle / "manifest.json").read_text())
+
+def test_the_commands_of_the_page_lead_from_captures_to_a_bundle(
+    line: Line, labelled: dict[str, str], tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "captures.md").read_text()
+    commands = page.split("## From the line to the next model")[1].split("```sh\n")[1].split("```")[0]
+    # A test has other names and needs no quality.
+    quick = "--depth 4 --size 64 --epochs 1 --threads 1 --override-gate 'a test needs no quality'"
+    commands = commands.replace("s3://line/captures", line.url).replace("--out run", f"--out run {quick}")
+    (tmp_path / "rt").symlink_to(line.device.runtime_dir)
+    normal = next(capture_id for capture_id, label in labelled.items() if label == "OK")
+    done = subprocess.run(
+        ["bash", "-e", "-c", commands],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            **line.environment,
+            "ID": normal,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert normal in done.stdout
+    assert "2 captures without a label were left out: --include-unlabelled" in done.stderr
+    manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
     assert (manifest["version"], manifest["labels"]) == ("9", ["normal", "anomalous"])
 
 
