@@ -6,7 +6,7 @@ from edge_agent.capture import files, records
 from edge_agent.capture.labels import Label, Labels
 from edge_agent.capture.shelf import Shelf, report
 from edge_agent.errors import Code, InferenceError, StorageError
-from edge_agent.formats import CaptureReport
+from edge_agent.formats import CaptureReport, EncodedPicture
 
 CapturePart = Literal["picture", "thumbnail", "mask"]
 _TYPES = {"jpg": "image/jpeg", "png": "image/png", "thumbnail": "image/jpeg"}
@@ -84,7 +84,7 @@ def content(shelf: Shelf, capture_id: str, part: CapturePart) -> tuple[bytes, st
 
 
 def _small(picture: bytes, capture_id: str) -> bytes:
-    small = records.thumbnail(picture)
+    small = records.thumbnail(EncodedPicture(picture))
     if not small:
         raise InferenceError(Code.NOT_FOUND, f"capture {capture_id}: its picture cannot be read")
     return small

@@ -29,6 +29,9 @@ _SCHEMA = (
     CREATE INDEX labels_unsent ON labels (labelled) WHERE sent = 0;
     """,
 )
+# More than the history tells captures of; what is older is in the cloud, and unsent ones are all kept.
+_KEPT = 20_000
+_PRUNED = 500
 
 
 class Label(NamedTuple):
@@ -78,9 +81,17 @@ class Labels:
             StorageError: NO_SPACE or STORAGE_FAILED; the former one stands.
         """
         values = (label.id, label.label, label.actor, label.labelled, label.at, json.dumps(label.models))
-        self._database.execute(
-            "INSERT OR REPLACE INTO labels (id, label, actor, labelled, at, models) VALUES (?, ?, ?, ?, ?, ?)", values
-        )
+        with self._database.transaction() as database:
+            database.execute(
+                "INSERT OR REPLACE INTO labels (id, label, actor, labelled, at, models) VALUES (?, ?, ?, ?, ?, ?)",
+                values,
+            )
+            if database.query("SELECT count(*) AS amount FROM labels")[0]["amount"] > _KEPT + _PRUNED:
+                database.execute(
+                    "DELETE FROM labels WHERE sent = 1 AND id NOT IN"
+                    " (SELECT id FROM labels ORDER BY labelled DESC LIMIT ?)",
+                    (_KEPT,),
+                )
 
     def of(self, capture_ids: Collection[str]) -> dict[str, Label]:
         """Return what was said last of these captures, by id."""
@@ -90,8 +101,8 @@ class Labels:
         return {row["id"]: _label(row) for row in rows}
 
     def unsent(self) -> list[Label]:
-        """Return what the cloud does not have, the newest first."""
-        rows = self._database.query("SELECT * FROM labels WHERE sent = 0 ORDER BY labelled DESC, id")
+        """Return what the cloud does not have, the newest first, a thousand at most."""
+        rows = self._database.query("SELECT * FROM labels WHERE sent = 0 ORDER BY labelled DESC, id LIMIT 1000")
         return [_label(row) for row in rows]
 
     def count_unsent(self) -> int:

@@ -14,6 +14,7 @@ from typing import Literal
 from urllib.parse import quote
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from edge_agent.errors import InferenceError
@@ -149,7 +150,7 @@ def from_frame(
         Event(model=model, version=version, entries=tuple(entries)) for (model, version), entries in results.items()
     )
     decided = deciding(frame)
-    small = thumbnail(content)
+    small = thumbnail(picture)
     number = parts.add(small, "thumbnail") if small else None
     capture = Capture(
         id=frame.id,
@@ -176,12 +177,18 @@ def deciding(frame: InspectedFrame) -> ModelResult:
     return next((result for result in told if result.verdict is frame.verdict), told[0])
 
 
-def thumbnail(content: bytes) -> bytes:
+def warm_up() -> None:
+    """Load the image library: that takes a while, and shall not fall into the first inspection."""
+    import edge_agent.vision  # noqa: F401, PLC0415 - whoever captures nothing needs none
+
+
+def thumbnail(picture: Picture) -> bytes:
     """Return a picture as a small JPEG, empty where it cannot be read."""
-    from edge_agent.vision import decode, small_jpeg  # noqa: PLC0415 - the agent needs no image library for files
+    from edge_agent.vision import decode, small_jpeg  # noqa: PLC0415 - whoever captures nothing needs none
 
     try:
-        return small_jpeg(decode(content), THUMBNAIL_SIDE)
+        pixels = _pixels(picture) if isinstance(picture, RawPicture) else decode(picture.content)
+        return small_jpeg(pixels, THUMBNAIL_SIDE)
     except InferenceError:
         return b""
 
@@ -210,9 +217,12 @@ def _picture(picture: Picture) -> tuple[bytes, str]:
     if isinstance(picture, RawPicture):
         from edge_agent.vision import encode_png  # noqa: PLC0415 - the agent needs no image library for files
 
-        pixels = np.frombuffer(picture.rgb, np.uint8).reshape(picture.height, picture.width, 3)
-        return encode_png(pixels), "png"
+        return encode_png(_pixels(picture)), "png"
     return picture.content, "png" if picture.content.startswith(b"\x89PNG") else "jpg"
+
+
+def _pixels(picture: RawPicture) -> NDArray[np.uint8]:
+    return np.frombuffer(picture.rgb, np.uint8).reshape(picture.height, picture.width, 3)
 
 
 def _mask(anomalies: AnomalyMap | None) -> bytes:

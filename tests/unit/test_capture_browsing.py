@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_agent.capture import CaptureSpool, Destination, Sampling, Uploader, files, history
+from edge_agent.capture import CaptureSpool, Destination, Sampling, Uploader, files, history, labels
 from edge_agent.capture.browsing import CapturePart
 from edge_agent.capture.policy import Policy
 from edge_agent.capture.records import from_frame
@@ -298,6 +298,20 @@ def test_a_label_that_can_never_be_sent_does_not_hold_up_the_rest(line: Line) ->
     line.bucket.refuses = ""
     line.send()
     assert line.label("f1")["label"] == "NG"
+
+
+def test_old_labels_are_forgotten_when_the_cloud_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labels, "_KEPT", 3)
+    monkeypatch.setattr(labels, "_PRUNED", 2)
+    said = labels.Labels(tmp_path / "labels.db")
+    given = [labels.Label(f"f{number}", "NG", "anna", number, AT, ("unet",)) for number in range(6)]
+    for number, label in enumerate(given):
+        said.set(label)
+        if number != 1:
+            said.mark_sent(label)
+    assert set(said.of([label.id for label in given])) == {"f1", "f3", "f4", "f5"}
+    assert [label.id for label in said.unsent()] == ["f1"]
+    said.close()
 
 
 def test_an_unknown_capture_gets_no_label(line: Line) -> None:
