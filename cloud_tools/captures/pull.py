@@ -74,6 +74,7 @@ def pull(
         CloudError: ALREADY_EXISTS, ``out`` holds something else; NOT_FOUND, no capture makes a sample; or as
             the source says. ``out`` is as it was.
     """
+    out = out.absolute()
     staged, former = out.with_name(f".{out.name}.pulling"), out.with_name(f".{out.name}.before")
     if former.exists() and not out.exists():
         former.rename(out)  # an interruption came between two renames

@@ -177,11 +177,6 @@ def deciding(frame: InspectedFrame) -> ModelResult:
     return next((result for result in told if result.verdict is frame.verdict), told[0])
 
 
-def warm_up() -> None:
-    """Load the image library: that takes a while, and shall not fall into the first inspection."""
-    import edge_agent.vision  # noqa: F401, PLC0415 - whoever captures nothing needs none
-
-
 def thumbnail(picture: Picture) -> bytes:
     """Return a picture as a small JPEG, empty where it cannot be read."""
     from edge_agent.vision import decode, small_jpeg  # noqa: PLC0415 - whoever captures nothing needs none

@@ -265,8 +265,6 @@ class CaptureSpool:
         return None
 
     def _work(self, thread: Watched) -> None:
-        if self._policy != "none":
-            records.warm_up()
         while not thread.stopping.is_set():
             thread.beat()
             self._expire()
