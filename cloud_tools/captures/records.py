@@ -184,7 +184,8 @@ def _event(source: Source, record: dict[str, Any]) -> tuple[Capture, bool] | Non
         picture=_content(source, inputs[0]),
         mask=_content(source, masks[0]) if masks else None,
     )
-    return capture, first["verdict"] == verdict
+    # Records of before do not tell who decided; of them any that said the same may tell.
+    return capture, first.get("decided_by", capture.model) == capture.model and first["verdict"] == verdict
 
 
 def _content(source: Source, entry: dict[str, Any]) -> Content:

@@ -244,6 +244,7 @@ def _told(frame: InspectedFrame, result: ModelResult, reason: str) -> bytes:
         "source": frame.source,
         "name": frame.name,
         "frame_verdict": frame.verdict.value,
+        "decided_by": deciding(frame).model,
         "reason": reason,
         **result.model_dump(mode="json"),
     }

@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cloud_tools.cli import build_app
+from cloud_tools.datasets import read_segmentation
 from cloud_tools.datasets.sample_line import write_dataset
 from cloud_tools.local import Endpoints, aws_environment
 from edge_agent.errors import Code, InferenceError
@@ -26,7 +27,8 @@ pytest.importorskip("torch", reason="the extra train is not installed")
 
 pytestmark = pytest.mark.timeout(600)
 THING = "loop-press"
-APPLICATION = "image-classification-app"
+CLASSIFIER, SEGMENTER = "img-classification", "unet"
+APPLICATIONS = ("image-classification-app", "image-segmentation-app")
 COUNT = 40
 LABELS = {"normal": "OK", "anomalous": "NG"}
 
@@ -81,13 +83,13 @@ def line(local_cloud: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> It
     directory = tmp_path_factory.mktemp("loop")
     operator = CloudOperator(local_cloud, tmp_path_factory.mktemp("operator"), "loop")
     config = operator.provision(THING, directory / "provisioned")
-    operator.publish(ROOT / "samples" / "bundles" / "img-classification" / "1")
+    operator.publish(*(ROOT / "samples" / "bundles" / name / "1" for name in (CLASSIFIER, SEGMENTER)))
     write_dataset(directory / "sample", count=COUNT, seed=11)
     folders = (directory / "sample" / "classification").glob("*/*.png")
     pictures = {path.name: (path.read_bytes(), path.parent.name) for path in sorted(folders)}
     device = AgentDevice(directory, {"capture": {"policy": "all"}}, provisioned=config)
     device.start()
-    assert device.install(("img-classification", "1")).state == "COMMITTED"
+    assert device.install((CLASSIFIER, "1"), (SEGMENTER, "1")).state == "COMMITTED"
     yield Line(operator, device, pictures, aws_environment(local_cloud))
     assert device.stop() == 0
 
@@ -99,12 +101,15 @@ def labelled(line: Line) -> dict[str, str]:
     assert (paused["capture_paused"], paused["upload_paused"]) == (False, True)
     with line.device.client() as client:
         for name, (content, _) in line.pictures.items():
-            client.inspect(EncodedPicture(content), applications=[APPLICATION], frame_name=name, timeout_s=60)
+            client.inspect(EncodedPicture(content), applications=APPLICATIONS, frame_name=name, timeout_s=60)
     line.device.wait_for(lambda status: status.captures.pending == COUNT)
     captures = line.captures()
     # Two are left without a word, one normal and one not.
     truth = {capture.id: LABELS[line.pictures[capture.name][1]] for capture in captures}
-    left = {next(capture_id for capture_id, label in truth.items() if label == word) for word in ("OK", "NG")}
+    classified = {capture.id for capture in captures if capture.model == CLASSIFIER}
+    left = {
+        next(name for name, label in truth.items() if label == word and name in classified) for word in ("OK", "NG")
+    }
     said = {capture_id: label for capture_id, label in truth.items() if capture_id not in left}
     by_hand, *rest = said
     told = line.edge_agent("captures", "label", by_hand, said[by_hand])
@@ -135,6 +140,11 @@ def test_captures_stay_on_the_device_for_browsing_after_their_upload(line: Line,
             assert (small.content_type, max(size_of(small.content)) <= 240) == ("image/jpeg", True)
     defective = line.edge_agent("captures", "--verdict", "NG", "--limit", "1000")
     assert {row["verdict"] for row in defective} == {"NG"}
+    masked = next(row for row in defective if row["has_mask"])
+    with line.device.client() as client:
+        mask = client.capture_content(masked["id"], "mask")
+        picture = client.capture_content(masked["id"], "picture")
+    assert (mask.content_type, size_of(mask.content)) == ("image/png", size_of(picture.content))
     oldest = line.captures()[-1]
     assert line.edge_agent("captures", "--before", repr(oldest.at)) == []
     assert {row["reason"] for row in line.edge_agent("captures")} <= {"ng", "all"}
@@ -150,7 +160,7 @@ def test_who_said_what_and_who_paused_stands_in_the_audit_log(line: Line, labell
 
 
 def test_a_label_that_is_none_is_refused_with_those_that_are(line: Line, labelled: dict[str, str]) -> None:
-    capture_id = next(iter(labelled))
+    capture_id = next(capture.id for capture in line.captures() if capture.model == CLASSIFIER)
     told = line.edge_agent("captures", "label", capture_id, "scratchy", code=2)
     assert "label: expected one of OK, NG, normal, anomalous, or nothing to take it back, came 'scratchy'" in told
     with line.device.client() as client, pytest.raises(InferenceError) as caught:
@@ -185,9 +195,10 @@ def test_the_list_in_the_cloud_is_filtered(line: Line, labelled: dict[str, str])
     assert {row["id"] for row in line.cloud("list", "--label", "OK")} == {i for i, s in labelled.items() if s == "OK"}
     assert len(line.cloud("list", "--label", "-")) == 2
     assert {row["verdict"] for row in line.cloud("list", "--verdict", "NG")} == {"NG"}
-    assert line.cloud("list", "--model", "unet") == line.cloud("list", "--thing", "press-9") == []
+    assert line.cloud("list", "--model", "anomaly") == line.cloud("list", "--thing", "press-9") == []
     assert line.cloud("list", "--since", "2100-01-01") == line.cloud("list", "--until", "2000-01-01") == []
-    assert len(line.cloud("list", "--since", "2000-01-01", "--model", "img-classification")) == COUNT
+    for model in (CLASSIFIER, SEGMENTER):
+        assert len(line.cloud("list", "--since", "2000-01-01", "--model", model)) == COUNT
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -219,6 +230,19 @@ def test_what_people_labelled_is_pulled_the_same_wherever_and_again(
         grown = {row["file"]: row["split"] for row in csv.DictReader(rows)}
     assert {file: grown[file] for file in splits} == splits
     assert set(splits.values()) == {"train", "validation", "test"}
+
+
+def test_masks_are_pulled_for_a_segmentation(line: Line, labelled: dict[str, str], tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    pulled = line.cloud("pull", "--out", str(data), "--kind", "segmentation", "--model", SEGMENTER)
+    dataset = read_segmentation(data)
+    by_name = {capture.id: capture for capture in line.captures()}
+    for sample in dataset.samples:
+        capture = by_name[sample.path.stem.removeprefix(f"{THING}-")]
+        assert sample.path.read_bytes() == line.pictures[capture.name][0]
+        assert labelled[capture.id] == "NG" or not sample.anomalous
+    assert pulled["pictures"] == len(dataset.samples) > COUNT // 4
+    assert any(sample.anomalous for sample in dataset.samples)
 
 
 def test_the_commands_of_the_page_lead_from_captures_to_a_bundle(
@@ -253,7 +277,7 @@ def test_the_commands_of_the_page_lead_from_captures_to_a_bundle(
 
 
 def test_a_label_of_today_on_a_capture_of_before_reaches_the_cloud(line: Line, labelled: dict[str, str]) -> None:
-    (silent, *_) = [row["id"] for row in line.cloud("list", "--label", "-")]
+    silent = next(row["id"] for row in line.cloud("list", "--label", "-") if row["model"] == CLASSIFIER)
     with line.device.client() as client:
         assert client.label_capture(silent, "normal", actor="ben").label == "normal"
         eventually(lambda: any(r["labelled_by"] == "ben" for r in line.cloud("list", "--label", "normal")) or None)

@@ -304,6 +304,9 @@ def test_of_two_models_the_one_that_decided_tells(cloud: Cloud) -> None:
     assert (capture.model, capture.verdict) == ("second", "NG")
     (capture,) = read_captures(Directory(cloud.root), Wanted(model="first"), cloud.said.append)
     assert (capture.model, capture.verdict) == ("first", "NG")
+    agree = (result("zebra", verdict=Verdict.OK), result("ant", verdict=Verdict.OK))
+    cloud.put("b", Verdict.OK, results=agree)
+    assert [c.model for c in read_captures(Directory(cloud.root), Wanted(verdict="OK"), print)] == ["zebra"]
 
 
 @pytest.mark.parametrize("url", ["https://host/x", "s3://", "gs://bucket"])
