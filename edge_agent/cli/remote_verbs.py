@@ -166,6 +166,8 @@ def _status_lines(answer: Status) -> Iterator[str]:
     if answer.last_frame:
         yield f"last: {_frame_line(answer.last_frame)}"
     yield f"captures: {captured.pending} pending, {captured.failed} failed, {size(captured.bytes)}"
+    if captured.message:
+        yield f"  {captured.message}"
     paused = [
         word for word, is_so in (("capture", captured.capture_paused), ("upload", captured.upload_paused)) if is_so
     ]

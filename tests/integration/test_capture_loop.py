@@ -87,7 +87,9 @@ def line(local_cloud: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> It
     write_dataset(directory / "sample", count=COUNT, seed=11)
     folders = (directory / "sample" / "classification").glob("*/*.png")
     pictures = {path.name: (path.read_bytes(), path.parent.name) for path in sorted(folders)}
-    device = AgentDevice(directory, {"capture": {"policy": "all"}}, provisioned=config)
+    device = AgentDevice(
+        directory, {"capture": {"policy": "all", "every": 2, "quota_bytes": 1 << 29}}, provisioned=config
+    )
     device.start()
     assert device.install((CLASSIFIER, "1"), (SEGMENTER, "1")).state == "COMMITTED"
     yield Line(operator, device, pictures, aws_environment(local_cloud))
@@ -147,7 +149,8 @@ def test_captures_stay_on_the_device_for_browsing_after_their_upload(line: Line,
     assert (mask.content_type, size_of(mask.content)) == ("image/png", size_of(picture.content))
     oldest = line.captures()[-1]
     assert line.edge_agent("captures", "--before", repr(oldest.at)) == []
-    assert {row["reason"] for row in line.edge_agent("captures")} <= {"ng", "all"}
+    assert {row["reason"] for row in line.edge_agent("captures", "--limit", "1000")} == {"ng", "every", "all"}
+    assert line.device.status().captures.quota_bytes == 1 << 29
     assert labelled
 
 
