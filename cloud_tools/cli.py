@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from cloud_tools import output
+from cloud_tools.captures import commands as captures
 from cloud_tools.datasets import commands as datasets
 from cloud_tools.errors import CloudError, exit_code
 from cloud_tools.local import commands as local
@@ -40,7 +41,7 @@ EXTRAS = {
     "torch": "train",
     "onnxruntime": "onnx",
 }
-ROOMS = (local, provision, datasets, training, packaging, release, rollout)
+ROOMS = (local, provision, captures, datasets, training, packaging, release, rollout)
 
 
 def build_app() -> typer.Typer:

@@ -33,7 +33,7 @@ def assign_splits(samples: Sequence[tuple[Sample, Split | None]], *, seed: int) 
     """
     splits = [split for _, split in samples]
     plain = [sample for sample, _ in samples]
-    groups = _groups(plain) if {Split.TEST, Split.VALIDATION} - set(splits) else []
+    groups = look_alikes(plain) if {Split.TEST, Split.VALIDATION} - set(splits) else []
     if Split.TEST not in splits:
         free = [i for i, split in enumerate(splits) if split is None]
         _carve(plain, groups, splits, free, Split.TEST, TEST_SHARE, seed)
@@ -72,8 +72,8 @@ def _carve(
                 splits[index] = target
 
 
-def _groups(samples: Sequence[Sample]) -> list[int]:
-    """Return a number for each sample, equal for the same part and for pictures that look the same."""
+def look_alikes(samples: Sequence[Sample]) -> list[int]:
+    """Return for each sample the index of the first of its part, or of those that look the same."""
     first: dict[str, int] = {}
     group = [first.setdefault(sample.part, index) for index, sample in enumerate(samples)]
     hashed = [(index, value) for index, sample in enumerate(samples) if (value := _hash(sample)) is not None]

@@ -1,5 +1,6 @@
 """What an operator sees and does, answered from the rooms."""
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -8,6 +9,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 from edge_agent import __version__
+from edge_agent.agent.captures import CaptureDesk, classes_of
 from edge_agent.agent.models import Mappings, describe_models
 from edge_agent.capture import CaptureSpool
 from edge_agent.config import Settings
@@ -19,7 +21,6 @@ from edge_agent.deployment.states import State
 from edge_agent.errors import Code, InferenceError, RefusedError
 from edge_agent.formats import (
     AgentStatus,
-    CaptureReport,
     ClockStatus,
     Counts,
     DeploymentReport,
@@ -31,7 +32,7 @@ from edge_agent.formats import (
     parse,
 )
 from edge_agent.inference import Registry
-from edge_agent.store import Store
+from edge_agent.store import AuditLog, Store
 
 _SCHEMA = "edge-agent/job/1"
 
@@ -67,7 +68,7 @@ class Health:
         )
 
 
-class Operator:
+class Operator(CaptureDesk):
     """The operator's verbs.
 
     Args:
@@ -78,6 +79,7 @@ class Operator:
         deployer: takes orders.
         journal: what it did.
         captures: the spool.
+        audit: told of what people say of captures, and of pauses.
         clock: against what was signed.
         counts: inspections so far.
         last_frame: the newest inspection.
@@ -93,19 +95,20 @@ class Operator:
         deployer: Deployer,
         journal: Journal,
         captures: CaptureSpool,
+        audit: AuditLog,
         *,
         clock: Callable[[], ClockStatus],
         counts: Callable[[], Counts],
         last_frame: Callable[[], InspectedFrame | None],
         new_id: Callable[[], str],
     ) -> None:
+        super().__init__(captures, audit, functools.partial(classes_of, store, registry))
         self._health = health
         self._store = store
         self._registry = registry
         self._mappings = mappings
         self._deployer = deployer
         self._journal = journal
-        self._captures = captures
         self._clock = clock
         self._counts = counts
         self._last_frame = last_frame
@@ -198,10 +201,6 @@ class Operator:
         # Durable when this returns: who got the id finds the deployment, also after a power cut.
         self._deployer.accept(order)
         return order.identity
-
-    def captures(self, limit: int) -> Sequence[CaptureReport]:
-        """Return captured inspections, newest first."""
-        return self._captures.list(limit)
 
     def _order(self, operation: str, models: list[dict[str, Any]], *, reason: str = "", actor: str) -> LocalOrder:
         content = {"schema": _SCHEMA, "operation": operation, "models": models}

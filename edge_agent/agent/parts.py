@@ -19,7 +19,7 @@ from edge_agent.agent.machine import memory_bytes
 from edge_agent.agent.models import Mappings, Runtimes
 from edge_agent.agent.operator import Health, Operator
 from edge_agent.agent.stored_versions import StoredVersions
-from edge_agent.capture import CaptureSpool, Destination, Uploader
+from edge_agent.capture import CaptureSpool, Destination, Sampling, Uploader
 from edge_agent.config import Settings, Trust
 from edge_agent.deployment.capacity import Machine
 from edge_agent.deployment.commit import Commits
@@ -130,6 +130,8 @@ class Parts:
             policy=capture.policy,
             uploads=bool(capture.url),
             now=time.time,
+            sampling=Sampling(capture.doubt, capture.band, capture.every, capture.share),
+            max_age_s=capture.max_age_days * 86_400,
         )
         self.uploader: Uploader | None = None
         if capture.url:
@@ -245,6 +247,7 @@ class Parts:
             self.deployer,
             self.journal,
             self.captures,
+            self.audit,
             clock=self.trust.clock if self.trust else ClockStatus,
             counts=self.counts.counts,
             last_frame=self.frames.last,

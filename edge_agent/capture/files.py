@@ -3,6 +3,7 @@
 One file and one rename, so that a capture is there whole or not at all.
 """
 
+import os
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,13 +13,15 @@ from edge_agent.formats import parse
 from edge_agent.storage import durable
 
 SUFFIX = ".capture"
+# One that the cloud has, and which is kept for browsing.
+KEPT_SUFFIX = ".uploaded"
 _LIMIT_HEADER_BYTES = 4 << 20
 
 
-def path_of(directory: Path, capture: Capture) -> Path:
-    """Return where a capture waits; names sort by age."""
+def path_of(directory: Path, capture_id: str, at: float, suffix: str = SUFFIX) -> Path:
+    """Return where a capture lies; names sort by age."""
     # A long id is cut; the time before it keeps names apart, and the id stands inside.
-    return directory / f"{int(capture.at * 1000):015d}-{quote(capture.id, safe='')[:150]}{SUFFIX}"
+    return directory / f"{int(at * 1000):015d}-{quote(capture_id, safe='')[:150]}{suffix}"
 
 
 def encode(capture: Capture, contents: list[bytes]) -> bytes:
@@ -57,3 +60,16 @@ def read(path: Path) -> tuple[Capture, list[bytes]]:
         file.readline(_LIMIT_HEADER_BYTES)
         contents = [file.read(part.size_bytes) for part in capture.parts]
     return capture, contents
+
+
+def read_part(path: Path, number: int) -> bytes:
+    """Return one of a capture's contents.
+
+    Raises:
+        StorageError: as ``read_header``.
+    """
+    capture = read_header(path)
+    with durable.translated(path), path.open("rb") as file:
+        file.readline(_LIMIT_HEADER_BYTES)
+        file.seek(sum(part.size_bytes for part in capture.parts[:number]), os.SEEK_CUR)
+        return file.read(capture.parts[number].size_bytes)

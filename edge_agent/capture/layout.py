@@ -1,7 +1,8 @@
 """From captures to the objects that their readers expect.
 
 ``<fleet>/<model>/YYYY/MM/DD/HH/<id>.jsonl`` in UTC and ``raw-data/`` beside it: the layout
-of SageMaker Edge Manager, so that what reads those buckets reads ours.
+of SageMaker Edge Manager, so that what reads those buckets reads ours. What a person said
+lies beside the record as ``<id>.label.json``, the last word only.
 """
 
 import base64
@@ -11,10 +12,13 @@ from datetime import datetime, timezone
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from edge_agent.capture.labels import Label
 from edge_agent.capture.records import Capture, Entry, Event, Group
 
 # SageMaker Edge Manager embeds what is not larger.
 EMBED_LIMIT_BYTES = 3072
+LABEL_SUFFIX = ".label.json"
+LABEL_SCHEMA = "edge-agent/label/1"
 
 _GROUPS: tuple[Group, ...] = (
     "deviceFleetInputs",
@@ -48,7 +52,7 @@ def objects(capture: Capture, contents: Sequence[bytes], destination: Destinatio
     raw: list[tuple[str, bytes]] = []
     records: list[tuple[str, bytes]] = []
     for event in capture.events:
-        folder = _folder(capture, event, destination)
+        folder = _folder(capture.at, event.model, destination)
         for entry in event.entries:
             part = capture.parts[entry.part]
             if part.size_bytes > EMBED_LIMIT_BYTES and entry.part not in stored:
@@ -60,6 +64,22 @@ def objects(capture: Capture, contents: Sequence[bytes], destination: Destinatio
     return raw + _merged(records)
 
 
+def label_objects(label: Label, destination: Destination) -> list[tuple[str, bytes]]:
+    """Return keys and contents of a label: one beside each record of its capture."""
+    record = {
+        "schema": LABEL_SCHEMA,
+        "eventId": label.id,
+        "deviceId": destination.thing,
+        "deviceFleetName": destination.fleet,
+        "label": label.label,
+        "labelledBy": label.actor,
+        "labelledAt": label.labelled,
+    }
+    content = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+    name = f"{quote(label.id, safe='')}{LABEL_SUFFIX}"
+    return [(f"{_folder(label.at, model, destination)}/{name}", content) for model in label.models]
+
+
 def _merged(records: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
     # Two versions of one model in one frame share a file: JSON Lines.
     files: dict[str, bytes] = {}
@@ -68,9 +88,9 @@ def _merged(records: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
     return list(files.items())
 
 
-def _folder(capture: Capture, event: Event, destination: Destination) -> str:
-    hour = datetime.fromtimestamp(capture.at, timezone.utc).strftime("%Y/%m/%d/%H")
-    return f"{quote(destination.fleet, safe='')}/{quote(event.model, safe='')}/{hour}"
+def _folder(at: float, model: str, destination: Destination) -> str:
+    hour = datetime.fromtimestamp(at, timezone.utc).strftime("%Y/%m/%d/%H")
+    return f"{quote(destination.fleet, safe='')}/{quote(model, safe='')}/{hour}"
 
 
 def _record(

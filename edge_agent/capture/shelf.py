@@ -1,6 +1,8 @@
-"""Captures on disk: those that wait, and the history of those that no longer do.
+"""Captures on disk: those that wait, those that are kept for browsing, and the history of those that no longer wait.
 
-What is on the shelf was promised: it leaves only when it is in the cloud or damaged.
+What waits was promised: it leaves only when it is in the cloud or damaged. What is in the
+cloud stays as long as there is room, and gives way to whatever comes. On a device that sends
+nothing no one waits for a capture, and all of them give way.
 Locking: decisions under the lock, disk outside it.
 """
 
@@ -9,17 +11,20 @@ import threading
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from edge_agent.capture import files
+from edge_agent.capture import files, room
 from edge_agent.capture.history import History
 from edge_agent.capture.policy import urgent
 from edge_agent.capture.records import Capture
+from edge_agent.capture.room import Kept
 from edge_agent.errors import Code, StorageError
-from edge_agent.formats import CaptureReport
+from edge_agent.formats import CaptureReport, Verdict
 from edge_agent.storage import durable
 
 log = logging.getLogger(__name__)
 
 Finish = Literal["UPLOADED", "FAILED"]
+# As many as the history tells of.
+_KEPT_AT_MOST = 10_000
 
 
 class Waiting(NamedTuple):
@@ -32,33 +37,43 @@ class Waiting(NamedTuple):
 
     @property
     def order(self) -> tuple[int, bool, float]:
-        """Return what sorts: those that failed where others did not come last, NG first, then the oldest."""
-        return self.blamed, not urgent(self.capture.verdict), self.capture.at
+        """Return what sorts: those that failed where others did not last, the newest NG first, else the oldest."""
+        defective = urgent(self.capture.verdict)
+        return self.blamed, not defective, -self.capture.at if defective else self.capture.at
+
+    def kept(self) -> Kept:
+        """Return what decides when it leaves."""
+        return Kept(self.capture.id, self.capture.at, urgent(self.capture.verdict), self.size_bytes)
 
 
 class Shelf:
-    """Captures that wait, found again after a restart. Thread-safe.
+    """Captures on disk, found again after a restart. Thread-safe.
 
     Args:
         directory: its own; made when absent.
-        quota_bytes: disk space for what waits.
+        quota_bytes: disk space for all of them.
+        uploads: something takes captures from here; else none is waited for.
+        max_age_s: what is not waited for leaves when it is older; 0: age is no reason.
 
     Raises:
         StorageError: the directory cannot be used.
     """
 
-    def __init__(self, directory: Path, quota_bytes: int) -> None:
+    def __init__(self, directory: Path, quota_bytes: int, *, uploads: bool = True, max_age_s: float = 0.0) -> None:
         durable.make_directory(directory)
         durable.sweep(directory)
         self._directory = directory
-        self._quota_bytes = quota_bytes
+        self.quota_bytes = quota_bytes
+        self._uploads = uploads
+        self._max_age_s = max_age_s
         self._lock = threading.Lock()
         self._waiting: dict[str, Waiting] = {}
+        self._kept: dict[str, Kept] = {}
         self._bytes = 0
+        self._kept_bytes = 0
         self.history = History(directory / "history.db")
-        with durable.translated(directory):
-            found = sorted(directory.glob(f"*{files.SUFFIX}"))
-        for path in found:
+        self._find_kept()
+        for path in self._files(files.SUFFIX):
             self._find(path)
 
     @property
@@ -66,30 +81,55 @@ class Shelf:
         """Return the disk space of what waits."""
         return self._bytes
 
+    @property
+    def kept_bytes(self) -> int:
+        """Return the disk space of what the cloud has."""
+        return self._kept_bytes
+
     def __contains__(self, capture_id: str) -> bool:
         """Tell whether a capture waits."""
         return capture_id in self._waiting
 
     def has_room(self, size_bytes: int) -> bool:
-        """Tell whether so many bytes more stay within the quota."""
-        return self._bytes + size_bytes <= self._quota_bytes
+        """Tell whether so many bytes more stay within the quota once all has left that may."""
+        return (self._bytes if self._uploads else 0) + size_bytes <= self.quota_bytes
 
     def waiting(self) -> list[Waiting]:
         """Return everything that waits."""
         with self._lock:
             return list(self._waiting.values())
 
+    def find(self, capture_id: str) -> Waiting | None:
+        """Return a capture that waits, None when it does not."""
+        with self._lock:
+            return self._waiting.get(capture_id)
+
+    def path_of(self, capture_id: str) -> Path | None:
+        """Return the file of a capture that waits or is kept, None where there is none any more."""
+        with self._lock:
+            waiting, kept = self._waiting.get(capture_id), self._kept.get(capture_id)
+        if waiting is not None:
+            return waiting.path
+        return self._kept_path(kept) if kept is not None else None
+
     def put(self, capture: Capture, contents: list[bytes]) -> None:
-        """Keep a capture durably.
+        """Keep a capture durably; what the cloud has gives way to it.
 
         Raises:
-            StorageError: NO_SPACE (also the quota's) or STORAGE_FAILED; nothing is kept.
+            StorageError: NO_SPACE (also the quota's) or STORAGE_FAILED; nothing of it is kept.
         """
         content = files.encode(capture, contents)
         if not self.has_room(len(content)):
             raise StorageError(Code.NO_SPACE, f"expected {len(content)} bytes within capture.quota_bytes")
-        path = files.path_of(self._directory, capture)
-        durable.write(path, content, mode=0o640)
+        self._free(self._bytes + self._kept_bytes + len(content) - self.quota_bytes)
+        path = files.path_of(self._directory, capture.id, capture.at)
+        try:
+            durable.write(path, content, mode=0o640)
+        except StorageError as exc:
+            # The disk is fuller than the quota knows of: what is only kept makes room there, too.
+            if exc.code is not Code.NO_SPACE or not self._free(len(content)):
+                raise
+            durable.write(path, content, mode=0o640)
         self._add(Waiting(path, capture, len(content)))
 
     def next(self, *, but: str = "") -> Waiting | None:
@@ -105,16 +145,36 @@ class Shelf:
                 self._waiting[capture_id] = waiting._replace(blamed=waiting.blamed + 1)
 
     def finish(self, waiting: Waiting, state: Finish) -> None:
-        """Move a capture into the history; doing it again does no harm.
+        """Move a capture into the history; doing it again does no harm. Frames that were sent stay for browsing.
 
         Raises:
             StorageError: it still waits.
         """
-        self.history.add(report(waiting.capture, state, waiting.size_bytes))
-        durable.remove(waiting.path)
+        capture = waiting.capture
+        models = [event.model for event in capture.events]
+        told = report(capture, state, waiting.size_bytes)
+        self.history.add(told, models, kept=list(self._kept))
+        kept = waiting.kept() if state == "UPLOADED" and capture.kind == "frame" else None
+        if kept is None:
+            durable.remove(waiting.path)
+        else:
+            durable.publish(waiting.path, self._kept_path(kept))
         with self._lock:
-            if self._waiting.pop(waiting.capture.id, None) is not None:
+            if self._waiting.pop(capture.id, None) is not None:
                 self._bytes -= waiting.size_bytes
+            if kept is not None:
+                self._kept[kept.id] = kept
+                self._kept_bytes += kept.size_bytes
+        if len(self._kept) > _KEPT_AT_MOST:
+            self._free(1)
+
+    def expire(self, now: float) -> None:
+        """Let what is too old leave.
+
+        Raises:
+            StorageError: it is still there.
+        """
+        self._leave(room.expired(self._leavable(), now, self._max_age_s))
 
     def close(self) -> None:
         """Close the history."""
@@ -125,30 +185,95 @@ class Shelf:
             self._waiting[waiting.capture.id] = waiting
             self._bytes += waiting.size_bytes
 
+    def _leavable(self) -> list[Kept]:
+        with self._lock:
+            waiting = [] if self._uploads else [waiting.kept() for waiting in self._waiting.values()]
+            return [*self._kept.values(), *waiting]
+
+    def _free(self, excess_bytes: int) -> bool:
+        """Free so many bytes; tell whether anything left."""
+        leaving = room.to_leave(self._leavable(), excess_bytes) if excess_bytes > 0 else []
+        self._leave(leaving)
+        return bool(leaving)
+
+    def _leave(self, leaving: list[str]) -> None:
+        for capture_id in leaving:
+            path = self.path_of(capture_id)
+            if path is not None:
+                durable.remove(path)
+            with self._lock:
+                kept = self._kept.pop(capture_id, None)
+                waiting = None if kept else self._waiting.pop(capture_id, None)
+                self._kept_bytes -= kept.size_bytes if kept else 0
+                self._bytes -= waiting.size_bytes if waiting else 0
+
+    def _kept_path(self, kept: Kept) -> Path:
+        return files.path_of(self._directory, kept.id, kept.at, files.KEPT_SUFFIX)
+
+    def _files(self, suffix: str) -> list[Path]:
+        with durable.translated(self._directory):
+            return sorted(self._directory.glob(f"*{suffix}"))
+
+    def _find_kept(self) -> None:
+        """Find what is kept: by the history, which is one question, and only else by reading files."""
+        told = {self._kept_path(kept): kept for kept in map(_kept, self.history.newest(-1, state="UPLOADED"))}
+        for path in self._files(files.KEPT_SUFFIX):
+            kept = told.get(path) or self._read_kept(path)
+            if kept is not None:
+                self._kept[kept.id] = kept
+                self._kept_bytes += kept.size_bytes
+
+    def _read_kept(self, path: Path) -> Kept | None:
+        capture = _header(path)
+        if capture is None:
+            return None
+        size_bytes = path.stat().st_size
+        self.history.add(report(capture, "UPLOADED", size_bytes), [event.model for event in capture.events])
+        return Waiting(path, capture, size_bytes).kept()
+
     def _find(self, path: Path) -> None:
-        try:
-            capture = files.read_header(path)
-        except StorageError as exc:
-            extra = {"action": "capture_failed", "capture": path.name, "reason": exc.message}
-            log.warning("capture damaged", extra=extra)
-            durable.remove(path)
+        capture = _header(path)
+        if capture is None:
             return
-        if self.history.find(capture.id) is not None:
-            # The power went after it was sent and before its file was removed.
-            durable.remove(path)
-            return
-        self._add(Waiting(path, capture, path.stat().st_size))
+        waiting = Waiting(path, capture, path.stat().st_size)
+        finished = self.history.find(capture.id)
+        self._add(waiting)
+        if finished is not None:
+            # The power went after it was sent and before its file was put aside.
+            self.finish(waiting, "UPLOADED" if finished.state == "UPLOADED" else "FAILED")
 
 
 def report(capture: Capture, state: str, size_bytes: int) -> CaptureReport:
-    """Return a capture as an operator sees it, under the first model that looked."""
+    """Return a capture as an operator sees it, under the model that decided."""
     event = capture.events[0]
     return CaptureReport(
         id=capture.id,
         at=capture.at,
-        model=event.model,
-        version=event.version,
+        model=capture.model or event.model,
+        version=capture.version or event.version,
         verdict=capture.verdict.value,
         state=state,
         bytes=size_bytes,
+        score=capture.score,
+        threshold=capture.threshold,
+        source=capture.source,
+        name=capture.name,
+        reason=capture.reason,
+        has_picture=capture.picture is not None,
+        has_mask=capture.mask is not None,
     )
+
+
+def _kept(told: CaptureReport) -> Kept:
+    return Kept(told.id, told.at, told.verdict == Verdict.NG.value, told.bytes)
+
+
+def _header(path: Path) -> Capture | None:
+    """Return what a file holds; one that is damaged is removed."""
+    try:
+        return files.read_header(path)
+    except StorageError as exc:
+        extra = {"action": "capture_failed", "capture": path.name, "reason": exc.message}
+        log.warning("capture damaged", extra=extra)
+        durable.remove(path)
+        return None

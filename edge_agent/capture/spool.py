@@ -6,7 +6,10 @@ promised.
 """
 
 import functools
+import itertools
 import logging
+import math
+import random
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -14,8 +17,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from edge_agent.capture import records
-from edge_agent.capture.policy import Policy, wanted
+from edge_agent.capture import browsing, records
+from edge_agent.capture.labels import Labels
+from edge_agent.capture.pauses import Pauses
+from edge_agent.capture.policy import Policy, Sampling, reason
 from edge_agent.capture.records import Capture
 from edge_agent.capture.shelf import Shelf, report
 from edge_agent.errors import Code, InferenceError, StorageError
@@ -36,6 +41,7 @@ log = logging.getLogger(__name__)
 State = Literal["IN_PROGRESS", "SUCCESS", "FAILURE"]
 QUEUE_BYTES = 64 << 20
 _IDLE_S = 0.2
+_EXPIRED_EVERY_S = 60.0
 _NO_MAPS: Mapping[str, AnomalyMap] = MappingProxyType({})
 
 
@@ -50,11 +56,14 @@ class CaptureSpool:
 
     Args:
         directory: its own, in the state directory.
-        quota_bytes: disk space for what waits.
+        quota_bytes: disk space for captures.
         policy: which inspections are captured.
+        sampling: which are captured beside them.
+        max_age_s: what the cloud has leaves when it is older, as does all of a device that sends nothing; 0: never.
         uploads: something takes captures from here; else a capture is done when it is on disk.
         now: epoch seconds.
         queue_bytes: memory for what is not on disk yet.
+        rng: what decides by chance.
 
     Raises:
         StorageError: the directory cannot be used.
@@ -69,9 +78,18 @@ class CaptureSpool:
         uploads: bool,
         now: Callable[[], float],
         queue_bytes: int = QUEUE_BYTES,
+        sampling: Sampling = Sampling(),  # noqa: B008 - immutable
+        max_age_s: float = 0.0,
+        rng: random.Random | None = None,
     ) -> None:
-        self.shelf = Shelf(directory, quota_bytes)
-        self._policy = policy
+        self.shelf = Shelf(directory, quota_bytes, uploads=uploads, max_age_s=max_age_s)
+        self.labels = Labels(directory / "labels.db")
+        self.pauses = Pauses(directory / "pauses.json")
+        self._policy: Policy = policy
+        self._sampling = sampling
+        self._rng = rng or random.Random()  # noqa: S311 - a sample is no secret
+        self._numbers = itertools.count(1)
+        self._expired_at = -math.inf
         self._uploads = uploads
         self._now = now
         self._queue_bytes = queue_bytes
@@ -92,6 +110,7 @@ class CaptureSpool:
         self.drain(timeout_s=5.0)
         self._writer.stop()
         self.shelf.close()
+        self.labels.close()
 
     def drain(self, timeout_s: float) -> bool:
         """Wait until nothing is queued; return whether that came true."""
@@ -112,7 +131,8 @@ class CaptureSpool:
         Raises:
             InferenceError: INVALID_ARGUMENT, raw pixels that do not fill their size.
         """
-        if not wanted(self._policy, frame):
+        why = reason(self._policy, self._sampling, frame, number=next(self._numbers), chance=self._rng.random())
+        if not why or self.pauses.now.capture:
             return False
         if isinstance(picture, RawPicture):
             if len(picture.rgb) != picture.width * picture.height * 3:
@@ -122,16 +142,18 @@ class CaptureSpool:
         size = len(picture.rgb if isinstance(picture, RawPicture) else picture.content)
         size += sum(len(result.mask_png) for result in frame.results)
         size += sum(len(anomalies.logits) for anomalies in maps.values())
-        encode = functools.partial(records.from_frame, frame, picture, maps)
+        encode = functools.partial(records.from_frame, frame, picture, maps, why)
         return self._enqueue(_Offered(frame.id, size, encode)) is None
 
     def capture_tensors(self, capture: TensorCapture) -> None:
         """Take a client's own capture; it is stored later.
 
         Raises:
-            InferenceError: ALREADY_EXISTS, OUT_OF_RANGE (a time that is none), or
-                RESOURCE_EXHAUSTED when memory or disk are full.
+            InferenceError: ALREADY_EXISTS, OUT_OF_RANGE (a time that is none), FAILED_PRECONDITION
+                (capture is paused), or RESOURCE_EXHAUSTED when memory or disk are full.
         """
+        if self.pauses.now.capture:
+            raise InferenceError(Code.FAILED_PRECONDITION, "capture is paused on this device")
         if not 0 <= capture.at <= records.LAST_TIME:
             raise InferenceError(Code.OUT_OF_RANGE, f"expected epoch seconds, came {capture.at}")
         refused: Code | None = Code.ALREADY_EXISTS
@@ -159,7 +181,9 @@ class CaptureSpool:
         """Return the spool at one glance."""
         waiting = self.shelf.waiting()
         failed = self.shelf.history.count("FAILED")
-        metrics.show_captures(len(waiting), failed, self.shelf.size_bytes)
+        metrics.show_captures(len(waiting), failed, self.shelf.size_bytes + self.shelf.kept_bytes)
+        metrics.show_unsent_labels(self.labels.count_unsent())
+        paused = self.pauses.now
         told = f"{self._dropped} captures dropped: the spool is full" if self._dropped else ""
         now = self._now()
         oldest = min((entry.capture.at for entry in waiting), default=now)
@@ -170,14 +194,47 @@ class CaptureSpool:
             oldest_s=max(0.0, now - oldest),
             uploaded=self.shelf.history.count("UPLOADED"),
             message="; ".join(filter(None, (told, self._trouble))),
+            capture_paused=paused.capture,
+            upload_paused=paused.upload,
+            dropped=self._dropped,
+            quota_bytes=self.shelf.quota_bytes,
         )
 
-    def list(self, limit: int) -> list[CaptureReport]:
-        """Return the newest captures, waiting and finished."""
-        waiting = [report(entry.capture, "PENDING", entry.size_bytes) for entry in self.shelf.waiting()]
-        # One that is just being finished may be seen in both.
-        reports = {item.id: item for item in (*waiting, *self.shelf.history.newest(max(0, limit)))}
-        return sorted(reports.values(), key=lambda item: item.at, reverse=True)[: max(0, limit)]
+    def list(self, limit: int, *, before: float = 0.0, verdict: str = "", state: str = "") -> list[CaptureReport]:
+        """Return the newest captures, waiting and finished, with what people said of them.
+
+        Args:
+            limit: how many at most.
+            before: only older ones, epoch seconds; 0: all.
+            verdict: only these; empty: all.
+            state: PENDING, UPLOADED or FAILED; empty: all.
+        """
+        return browsing.listed(self.shelf, self.labels, max(0, limit), before=before, verdict=verdict, state=state)
+
+    def find(self, capture_id: str) -> CaptureReport:
+        """Return one capture.
+
+        Raises:
+            InferenceError: NOT_FOUND.
+        """
+        return browsing.found(self.shelf, self.labels, capture_id)
+
+    def content(self, capture_id: str, part: browsing.CapturePart) -> tuple[bytes, str]:
+        """Return a capture's picture, thumbnail or mask, and its content type.
+
+        Raises:
+            InferenceError: NOT_FOUND: no such capture, it has no such part, or this device no longer has it.
+        """
+        return browsing.content(self.shelf, capture_id, part)
+
+    def label(self, capture_id: str, label: str, actor: str) -> CaptureReport:
+        """Keep what a person says that a captured part is; empty takes it back. Durable when this returns.
+
+        Raises:
+            InferenceError: NOT_FOUND.
+            StorageError: what was said before stands.
+        """
+        return browsing.label(self.shelf, self.labels, capture_id, label, actor, self._now())
 
     def tell(self, trouble: str) -> None:
         """Show in the status why nothing is sent; empty: all is well."""
@@ -210,6 +267,7 @@ class CaptureSpool:
     def _work(self, thread: Watched) -> None:
         while not thread.stopping.is_set():
             thread.beat()
+            self._expire()
             with self._changed:
                 if not self._changed.wait_for(lambda: bool(self._queue), _IDLE_S):
                     continue
@@ -219,6 +277,16 @@ class CaptureSpool:
                 self._queue.popleft()
                 self._queued_bytes -= offered.size_bytes
                 self._changed.notify_all()
+
+    def _expire(self) -> None:
+        now = self._now()
+        # A clock that was set back begins anew.
+        if not 0 <= now - self._expired_at < _EXPIRED_EVERY_S:
+            self._expired_at = now
+            try:
+                self.shelf.expire(now)
+            except StorageError as exc:
+                log.warning("old captures not removed", extra={"action": "expiry_failed", "reason": exc.message})
 
     def _store(self, offered: _Offered) -> None:
         capture, contents = offered.encode()

@@ -10,7 +10,9 @@ import random
 from typing import Protocol
 
 from edge_agent.capture import files, layout
+from edge_agent.capture.labels import Label
 from edge_agent.capture.layout import Destination
+from edge_agent.capture.policy import urgent
 from edge_agent.capture.shelf import Waiting
 from edge_agent.capture.spool import CaptureSpool
 from edge_agent.errors import Code, StorageError, TransferError
@@ -23,6 +25,9 @@ _IDLE_S = 0.5
 _BASE_S = 1.0
 # A thousand devices that come back at once spread over this.
 _CAP_S = 120.0
+# What is larger is not sent again when only the rest of its capture failed, also after a restart.
+_NOTED_BYTES = 256 << 10
+_LABEL = "label of "
 
 
 class Objects(Protocol):
@@ -49,6 +54,7 @@ class Uploader:
         self._destination = destination
         self._delays = FullJitter(rng, base_s=_BASE_S, cap_s=_CAP_S)
         self._suspect = ""
+        self._blamed: set[str] = set()
         self._thread = Watched("capture-upload", self._work)
 
     def start(self) -> None:
@@ -60,35 +66,61 @@ class Uploader:
         self._thread.stop()
 
     def send_next(self) -> float:
-        """Try to send one capture.
+        """Try to send one capture or label; nothing while a person has paused it.
 
         Returns:
             Seconds to wait before the next try.
         """
+        if self._spool.pauses.now.upload:
+            return _IDLE_S
         suspect, self._suspect = self._suspect, ""
-        waiting = self._shelf.next(but=suspect) or self._shelf.next()
-        if waiting is None:
+        due = self._due(but=suspect) or self._due()
+        if due is None:
             return _IDLE_S
         try:
-            self._send(waiting)
+            self._send(due)
         except (TransferError, StorageError) as exc:
             # Two that fail in a row tell of the connection, one alone of itself.
-            self._suspect = "" if suspect else waiting.capture.id
-            return self._postpone(waiting, exc)
-        if suspect and suspect != waiting.capture.id:
-            self._shelf.blame(suspect)
+            self._suspect = "" if suspect else _id(due)
+            return self._postpone(due, exc)
+        if suspect and suspect != _id(due):
+            self._blame(suspect)
         self._spool.tell("")
         self._delays.reset()
         return 0.0
 
-    def _postpone(self, waiting: Waiting, error: TransferError | StorageError) -> float:
+    def _due(self, *, but: str = "") -> Waiting | Label | None:
+        capture = self._shelf.next(but=but)
+        if capture is not None and urgent(capture.capture.verdict) and not capture.blamed:
+            return capture
+        # A label follows its capture: nobody finds one that stands alone.
+        labels = [label for label in self._spool.labels.unsent() if label.id not in self._shelf and _id(label) != but]
+        sound = [label for label in labels if _id(label) not in self._blamed]
+        return next(iter(sound), None) or capture or next(iter(labels), None)
+
+    def _blame(self, suspect: str) -> None:
+        if suspect.startswith(_LABEL):
+            self._blamed.add(suspect)
+        else:
+            self._shelf.blame(suspect)
+
+    def _postpone(self, due: Waiting | Label, error: TransferError | StorageError) -> float:
         self._spool.tell(error.message)
         delay = self._delays.next_s()
-        extra = {"action": "capture_postponed", "capture": waiting.capture.id, "code": str(error.code), "wait_s": delay}
+        extra = {"action": "capture_postponed", "capture": _id(due), "code": str(error.code), "wait_s": delay}
         log.info("capture not sent", extra=extra)
         return delay
 
-    def _send(self, waiting: Waiting) -> None:
+    def _send(self, due: Waiting | Label) -> None:
+        if isinstance(due, Waiting):
+            self._send_capture(due)
+            return
+        for key, content in layout.label_objects(due, self._destination):
+            self._objects.put(key, content)
+        self._spool.labels.mark_sent(due)
+        self._blamed.discard(_id(due))
+
+    def _send_capture(self, waiting: Waiting) -> None:
         try:
             capture, contents = files.read(waiting.path)
         except StorageError as exc:
@@ -98,10 +130,19 @@ class Uploader:
             log.warning("capture damaged", extra=extra)
             self._shelf.finish(waiting, "FAILED")
             return
+        sent = self._shelf.history.sent(capture.id)
         for key, content in layout.objects(capture, contents, self._destination):
+            if key in sent:
+                continue
             self._objects.put(key, content)
+            if len(content) >= _NOTED_BYTES:
+                self._shelf.history.note_sent(capture.id, key)
         self._shelf.finish(waiting, "UPLOADED")
 
     def _work(self, thread: Watched) -> None:
         while not thread.stopping.is_set():
             thread.wait(self.send_next())
+
+
+def _id(due: Waiting | Label) -> str:
+    return due.capture.id if isinstance(due, Waiting) else f"{_LABEL}{due.id}"

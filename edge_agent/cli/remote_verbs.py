@@ -1,4 +1,4 @@
-"""Verbs that ask the running agent: status, models, deployments, events, rollback, captures."""
+"""Verbs that ask the running agent: status, models, deployments, events, rollback."""
 
 import getpass
 from collections.abc import Iterator
@@ -18,20 +18,20 @@ Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many, 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
-    for verb in (status, models, deployments, events, rollback, configure, remove, captures):
+    for verb in (status, models, deployments, events, rollback, configure, remove):
         app.command(verb.__name__)(verb)
 
 
 def status(context: typer.Context, as_json: AsJson = False) -> None:
     """Show everything at one glance."""
-    with _agent(context) as client:
+    with agent(context) as client:
         answer = client.status()
     show_json(answer) if as_json else show_lines(_status_lines(answer))
 
 
 def models(context: typer.Context, as_json: AsJson = False) -> None:
     """List the models and which version of each answers."""
-    with _agent(context) as client:
+    with agent(context) as client:
         found = client.status().models
     if as_json:
         show_json(list(found))
@@ -46,7 +46,7 @@ def deployments(
     as_json: AsJson = False,
 ) -> None:
     """List deployments, newest first, or tell one in full."""
-    with _agent(context) as client:
+    with agent(context) as client:
         found = client.deployments(deployment_id, limit=limit)
     if as_json:
         show_json(found)
@@ -65,7 +65,7 @@ def events(
     """Tell what happens, as it happens."""
     if not follow:
         raise typer.BadParameter("expected --follow: events are told as they happen", param_hint="'--follow'")
-    with _agent(context) as client, client.events(after) as stream:
+    with agent(context) as client, client.events(after) as stream:
         try:
             for event in stream:
                 show_json(event.to_dict()) if as_json else show_lines([_event_line(event)])
@@ -80,8 +80,8 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Take a model back to its previous version; ends when that is durable."""
-    with _agent(context) as client:
-        report = client.roll_back(model, reason, actor=_actor())
+    with agent(context) as client:
+        report = client.roll_back(model, reason, actor=actor())
     show_json(report) if as_json else show_lines(deployment_words.lines(report))
 
 
@@ -98,8 +98,8 @@ def configure(
     """Set a model's threshold; every part from then on is judged by it, until another version answers."""
     if (threshold is None) != as_signed:
         raise typer.BadParameter("expected either --threshold X or --as-signed", param_hint="'--threshold'")
-    with _agent(context) as client:
-        report = client.configure(model, threshold, reason, actor=_actor())
+    with agent(context) as client:
+        report = client.configure(model, threshold, reason, actor=actor())
     show_json(report) if as_json else show_lines(deployment_words.lines(report))
 
 
@@ -110,30 +110,20 @@ def remove(
     as_json: AsJson = False,
 ) -> None:
     """Take a model off this device; refused while an application is mapped to it."""
-    with _agent(context) as client:
-        report = client.remove(model, reason, actor=_actor())
+    with agent(context) as client:
+        report = client.remove(model, reason, actor=actor())
     show_json(report) if as_json else show_lines(deployment_words.lines(report))
 
 
-def captures(context: typer.Context, limit: Limit = 20, as_json: AsJson = False) -> None:
-    """List captured inspections, newest first."""
-    with _agent(context) as client:
-        found = client.captures(limit=limit)
-    if as_json:
-        show_json(found)
-        return
-    heads = ("ID", "AT", "MODEL", "VERDICT", "STATE", "SIZE")
-    rows = ((c.id, moment(c.at), f"{c.model} {c.version}", c.verdict, c.state, size(c.bytes)) for c in found)
-    show_table(heads, rows, empty="no captures yet")
-
-
 @contextmanager
-def _agent(context: typer.Context) -> Iterator[AgentClient]:
+def agent(context: typer.Context) -> Iterator[AgentClient]:
+    """Yield a connection to the running agent."""
     with AgentClient.at(places(context).runtime_dir) as client:
         yield client
 
 
-def _actor() -> str:
+def actor() -> str:
+    """Return who acts, for the record."""
     try:
         return f"cli:{getpass.getuser()}"
     except (KeyError, OSError):  # a container's user may have no name
@@ -176,6 +166,13 @@ def _status_lines(answer: Status) -> Iterator[str]:
     if answer.last_frame:
         yield f"last: {_frame_line(answer.last_frame)}"
     yield f"captures: {captured.pending} pending, {captured.failed} failed, {size(captured.bytes)}"
+    if captured.message:
+        yield f"  {captured.message}"
+    paused = [
+        word for word, is_so in (("capture", captured.capture_paused), ("upload", captured.upload_paused)) if is_so
+    ]
+    if paused:
+        yield f"  paused: {' and '.join(paused)}"
     if not answer.clock.trusted:
         yield "clock: not trusted; installs wait for it"
 

@@ -32,10 +32,20 @@ class Inspection(Room):
 class Capture(Room):
     """What is kept of the line's pictures and sent to the cloud."""
 
-    policy: Literal["none", "ng", "all"] = "ng"
-    """Which inspections are captured."""
+    policy: Literal["none", "ng", "all", "chosen"] = "ng"
+    """Which inspections are captured: none whatever follows, NG, all, or only what the next four choose."""
+    doubt: bool = False
+    """Also those without a result."""
+    band: float = Field(0.0, ge=0, le=1)
+    """Also those with a score at most this far from its threshold, on either side; 0: none."""
+    every: int = Field(0, ge=0)
+    """Also one inspection of so many; 0: none."""
+    share: float = Field(0.0, ge=0, le=1)
+    """Also this share of all inspections, by chance."""
     quota_bytes: int = Field(1 << 30, ge=0)
-    """Disk space for captures that wait; when full, new ones are dropped and counted."""
+    """Disk space for captures; sent ones give way, and where all of it waits new ones are dropped and counted."""
+    max_age_days: float = Field(0.0, ge=0, le=36_500)
+    """Days that a sent capture stays (without url: any capture); 0: until room is needed."""
     url: str = ""
     """Where captures go: s3://bucket/prefix or file://; empty: they stay here."""
     credentials: str = Field("", pattern=r"^(|none|aws-iot|environment|file:.+)$")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edge_agent.formats import (
     AnomalyMap,
     CaptureReport,
+    CaptureStatus,
     DeploymentReport,
     Event,
     InspectedFrame,
@@ -25,6 +26,7 @@ from edge_agent.formats import (
 
 CaptureState = Literal["IN_PROGRESS", "SUCCESS", "FAILURE"]
 Layer = Literal["picture", "overlay"]
+CapturePart = Literal["picture", "thumbnail", "mask"]
 
 
 class DataPlane(Protocol):
@@ -120,7 +122,33 @@ class Inspector(Protocol):
         """
 
 
-class Operator(Protocol):
+class CaptureVerbs(Protocol):
+    """What an operator sees of captures, and does with them."""
+
+    def captures(
+        self, limit: int, *, before: float = 0.0, verdict: str = "", state: str = ""
+    ) -> Sequence[CaptureReport]:
+        """Return captured inspections, newest first: older than ``before`` and of these words, where given."""
+
+    def capture_content(self, capture_id: str, part: CapturePart) -> tuple[bytes, str]:
+        """Return a part of a capture and its content type.
+
+        Raises:
+            InferenceError: NOT_FOUND.
+        """
+
+    def label_capture(self, capture_id: str, label: str, actor: str) -> CaptureReport:
+        """Keep what a person says that the part is, empty takes it back; return when that is durable.
+
+        Raises:
+            InferenceError: NOT_FOUND, or INVALID_ARGUMENT: no such label.
+        """
+
+    def pause_captures(self, capture: bool | None, upload: bool | None, actor: str) -> CaptureStatus:
+        """Pause capture or upload, or let them go on, None leaves it; return when that is durable."""
+
+
+class Operator(CaptureVerbs, Protocol):
     """What an operator sees and does."""
 
     def status(self) -> Status:
@@ -146,9 +174,6 @@ class Operator(Protocol):
 
     def install(self, models: Sequence[ModelVersion]) -> str:
         """Order versions from the repository; return the deployment's id once it is accepted."""
-
-    def captures(self, limit: int) -> Sequence[CaptureReport]:
-        """Return captured inspections, newest first."""
 
 
 class Subscription(Protocol):

@@ -199,6 +199,7 @@ _MENDED = _counter("mended_versions", "Stored versions that were mended out of t
 _CAPTURES = _gauge("captures", "Captures in the spool by state", ("state",))
 _CAPTURE_BYTES = _gauge("capture_bytes", "Disk space that the spool takes")
 _DROPPED = _counter("captures_dropped", "Captures that were not kept because the spool was full")
+_UNSENT = _gauge("labels_unsent", "Labels of captures that the cloud does not have yet")
 _EVENTS = _counter("events_dropped", "Events that a slow reader missed")
 _RECENT = _Recent()
 
@@ -341,6 +342,11 @@ def show_captures(pending: int, failed: int, size_bytes: int) -> None:
     _CAPTURES.labels("pending").set(pending)
     _CAPTURES.labels("failed").set(failed)
     _CAPTURE_BYTES.set(size_bytes)
+
+
+def show_unsent_labels(amount: int) -> None:
+    """Show how many labels wait for the cloud."""
+    _UNSENT.set(amount)
 
 
 def count_dropped_capture() -> None:

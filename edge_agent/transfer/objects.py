@@ -106,7 +106,8 @@ class ObjectStore:
     def put(self, key: str, content: bytes | Path, *, check: Callable[[], None] = nothing) -> None:
         """Store an object, replacing one of that name; others see all of it or nothing.
 
-        A file of more than 8 MiB goes in parts, so that memory stays bounded.
+        More than 8 MiB go in parts: of a file memory holds only those under way, and over a slow
+        connection no single request has to carry all of it in its time.
         """
         large = stores.is_large(content)
         self._call(key, lambda store: stores.send(store, key, content, large=large), check)

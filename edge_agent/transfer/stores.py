@@ -127,8 +127,9 @@ async def look(store: Any, key: str) -> Head:
 
 
 def is_large(content: bytes | Path) -> bool:
-    """Tell whether this goes in parts, so that memory stays bounded."""
-    return isinstance(content, Path) and content.stat().st_size > _MULTIPART_BYTES
+    """Tell whether this goes in parts: memory stays bounded, and each part has a request's whole time."""
+    size_bytes = content.stat().st_size if isinstance(content, Path) else len(content)
+    return size_bytes > _MULTIPART_BYTES
 
 
 async def send(store: Any, key: str, content: bytes | Path, *, large: bool) -> None:

@@ -8,7 +8,7 @@ Not done here: executing the model.
 
 from edge_agent.vision.anomaly_map import heat_map, map_mask
 from edge_agent.vision.decode import MAX_PIXELS, RGB, decode, from_raw, size_of
-from edge_agent.vision.draw import encode_jpeg, encode_png, heat_colours, overlay
+from edge_agent.vision.draw import encode_jpeg, encode_png, heat_colours, overlay, small_jpeg
 from edge_agent.vision.outcome import Outcome, anomaly_map, form_outcome, mask_from_logits, picture_logits
 from edge_agent.vision.preprocess import Placement, place, prepare
 from edge_agent.vision.scoring import calibrate, logit, sigmoid, softmax
@@ -36,5 +36,6 @@ __all__ = [
     "prepare",
     "sigmoid",
     "size_of",
+    "small_jpeg",
     "softmax",
 ]

@@ -30,6 +30,21 @@ def encode_jpeg(image: RGB, quality: int = 90) -> bytes:
     return _encode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
 
 
+def small_jpeg(image: RGB, side: int, quality: int = 80) -> bytes:
+    """Return a picture [h, w, 3] as a JPEG whose longer side has at most ``side`` pixels; quality 1..100.
+
+    Raises:
+        InferenceError: INTERNAL: it has another shape or type.
+    """
+    _check(image, _NDIMS)
+    height, width = image.shape[:2]
+    share = side / max(height, width)
+    if share < 1:
+        size = (max(1, round(width * share)), max(1, round(height * share)))
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return encode_jpeg(image, quality)
+
+
 def overlay(mask: NDArray[np.uint8], colour: tuple[int, int, int] = _RED) -> bytes:
     """Return a see-through PNG: ``colour`` where the mask is set, outlined, nothing elsewhere.
 

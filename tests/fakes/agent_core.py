@@ -53,7 +53,7 @@ from edge_agent.rpc.edge_agent_v1.inspection import InspectionService
 from edge_agent.rpc.edge_agent_v1.operator import OperatorService
 from edge_agent.rpc.lookout.components import Components
 from edge_agent.rpc.lookout.service import LookoutService
-from edge_agent.rpc.ports import CaptureState, Layer
+from edge_agent.rpc.ports import CapturePart, CaptureState, Layer
 from edge_agent.rpc.sagemaker.models import ClientModels, LoadRules
 from edge_agent.rpc.sagemaker.service import SageMakerService
 from edge_agent.rpc.server import RpcServer, control_server, data_server
@@ -126,6 +126,7 @@ class FakeCore:
         self.installs: list[list[ModelVersion]] = []
         self.tensor_captures: dict[str, TensorCapture] = {}
         self.capture_reports: list[CaptureReport] = []
+        self.paused: dict[str, bool] = {}
         self.frames: OrderedDict[str, _Recent] = OrderedDict()
         self.last_frame: InspectedFrame | None = None
         self.counts = Counts()
@@ -243,7 +244,9 @@ class FakeCore:
             ),
             models=self.model_statuses(),
             deployment=self.running,
-            captures=CaptureStatus(pending=len(self.capture_reports), bytes=4096 * len(self.capture_reports)),
+            captures=CaptureStatus(
+                pending=len(self.capture_reports), bytes=4096 * len(self.capture_reports), **self.paused
+            ),
             clock=ClockStatus(now=self.now(), floor=1_700_000_000.0),
             counts=self.counts,
             last_frame=self.last_frame,
@@ -274,8 +277,32 @@ class FakeCore:
         threading.Thread(target=self._finish, args=(report,), daemon=True).start()
         return report.id
 
-    def captures(self, limit: int) -> list[CaptureReport]:
-        return self.capture_reports[::-1][:limit]
+    def captures(self, limit: int, *, before: float = 0.0, verdict: str = "", state: str = "") -> list[CaptureReport]:
+        found = (
+            report
+            for report in reversed(self.capture_reports)
+            if (not before or report.at < before) and verdict in ("", report.verdict) and state in ("", report.state)
+        )
+        return list(found)[:limit]
+
+    def capture_content(self, capture_id: str, part: CapturePart) -> tuple[bytes, str]:
+        if part == "mask":
+            raise InferenceError(Code.NOT_FOUND, f"capture {capture_id}: expected a mask, it was captured without one")
+        return self.frame(capture_id, "picture", "")
+
+    def label_capture(self, capture_id: str, label: str, actor: str) -> CaptureReport:
+        with self._lock:
+            for number, report in enumerate(self.capture_reports):
+                if report.id == capture_id:
+                    said = {"label": label, "labelled_by": actor if label else ""}
+                    self.capture_reports[number] = report.model_copy(update=said)
+                    return self.capture_reports[number]
+        raise InferenceError(Code.NOT_FOUND, f"there is no capture {capture_id}")
+
+    def pause_captures(self, capture: bool | None, upload: bool | None, actor: str) -> CaptureStatus:
+        asked = {"capture_paused": capture, "upload_paused": upload}
+        self.paused = {**self.paused, **{name: value for name, value in asked.items() if value is not None}}
+        return self.status().captures
 
     # TensorCaptures
 

@@ -1,13 +1,20 @@
-"""Whatever a power cut leaves of the spool: what was on disk still waits, whole, and nothing half is sent."""
+"""Whatever a power cut or a kill leaves of the spool: what was on disk still waits, whole, and nothing half is sent.
+
+So do a person's acts: a pause and a label that were acknowledged hold.
+"""
 
 import random
 import shutil
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from edge_agent.capture import files
+from edge_agent.capture.labels import Labels
+from edge_agent.capture.pauses import Paused, Pauses
 from edge_agent.capture.records import from_frame
 from edge_agent.capture.shelf import Shelf
 from edge_agent.formats import EncodedPicture
@@ -61,11 +68,67 @@ def test_power_cut_at_any_moment_loses_no_capture_that_was_on_disk(tmp_path: Pat
         promised = {name for name, at in put_at.items() if at <= moment}
         if moment >= finishing:
             promised.discard("f1")
+            # Sent or not, its file is here: it waits or is kept.
+            assert len(list((after / "captures").glob("*-f1.*"))) == 1
         assert promised <= found <= set(NAMES)
         assert "f1" not in found or moment < finished
         shutil.rmtree(after)
         count += 1
     assert count > 20
+
+
+def test_power_cut_at_any_moment_leaves_the_pause_that_was_acknowledged(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    disk = PowerCut(state)
+    acknowledged: list[tuple[int, Paused]] = [(-1, Paused())]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edge_agent.storage.steps.os", disk)
+        pauses = Pauses(state / "pauses.json")
+        for capture, upload in ((True, None), (None, True), (False, None), (False, False)):
+            asked = pauses.set(capture=capture, upload=upload)
+            acknowledged.append((disk.clock, asked))
+    count = 0
+    for moment, left in disk.states(random.Random(5)):
+        after = tmp_path / "after"
+        disk.write_out(left, after)
+        found = Pauses(after / "pauses.json").now
+        number = max(index for index, (at, _) in enumerate(acknowledged) if at <= moment)
+        # What was acknowledged last, or what was being written.
+        assert found in [paused for _, paused in acknowledged[number : number + 2]]
+        shutil.rmtree(after)
+        count += 1
+    assert count > 10
+
+
+LABELLER = """
+import sys
+from pathlib import Path
+from edge_agent.capture.labels import Label, Labels
+labels = Labels(Path(sys.argv[1]))
+for number in range(100_000):
+    labels.set(Label(f"f{number}", "NG", "anna", number, 0.0, ("unet",)))
+    print(number, flush=True)
+"""
+
+
+@pytest.mark.parametrize("acknowledgements", [1, 7, 40])
+def test_killed_while_people_label_every_label_that_was_acknowledged_is_there(
+    tmp_path: Path, acknowledgements: int
+) -> None:
+    path = tmp_path / "labels.db"
+    with subprocess.Popen([sys.executable, "-c", LABELLER, str(path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for _ in range(acknowledgements):
+            assert process.stdout.readline()
+        process.kill()
+        rest = process.stdout.read().split()
+    told = acknowledgements + len(rest)
+    labels = Labels(path)
+    found = {label.id for label in labels.unsent()}
+    labels.close()
+    assert {f"f{number}" for number in range(told)} <= found
+    assert len(found) <= told + 1
 
 
 def test_killed_at_every_change_of_a_write_it_is_there_whole_or_not_at_all(tmp_path: Path) -> None:

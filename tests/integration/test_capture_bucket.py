@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cloud_tools.aws import Aws
 from edge_agent.capture import CaptureSpool, Destination, Uploader
+from edge_agent.errors import Code, TransferError
 from edge_agent.formats import EncodedPicture
 from edge_agent.transfer import open_objects
 from tests.fakes.captures import AT, frame, tensors
@@ -51,3 +52,52 @@ def test_captures_reach_a_bucket_and_their_references_lead_to_the_picture(
     record = json.loads(objects.read("line-4/unet/2026/05/31/20/f1.jsonl", limit_bytes=10_000))
     reference = record["deviceFleetAuxiliaryInputs"][0]["data-ref"]
     assert objects.read(reference.removeprefix(f"{url}/"), limit_bytes=200_000) == PICTURE.content
+
+
+def test_a_large_capture_goes_in_parts_and_after_an_outage_only_its_rest_is_sent(
+    aws: Aws, aws_settings: dict[str, str], tmp_path: Path
+) -> None:
+    aws.call("s3", "create_bucket", Bucket="large-capture-tests")
+    url = "s3://large-capture-tests/captures"
+    objects = open_objects(url, credentials(aws_settings, tmp_path / "credentials.json"))
+    directory = tmp_path / "captures"
+    large = EncodedPicture(b"\xff\xd8" + random.Random(0).randbytes(12 << 20))
+
+    class Connection:
+        """The bucket over a connection that goes before the record."""
+
+        def __init__(self) -> None:
+            self.sent: list[str] = []
+            self.is_gone = True
+
+        def put(self, key: str, content: bytes) -> None:
+            if self.is_gone and key.endswith(".jsonl"):
+                raise TransferError(Code.TRANSFER_FAILED, f"{key}: the connection is gone")
+            objects.put(key, content)
+            self.sent.append(key)
+
+    connection = Connection()
+
+    def begun() -> tuple[CaptureSpool, Uploader]:
+        spool = CaptureSpool(directory, 1 << 26, policy="ng", uploads=True, now=lambda: AT)
+        return spool, Uploader(spool, connection, Destination(url, "line-4", "press-4"), rng=random.Random(0))
+
+    spool, uploader = begun()
+    spool.start()
+    assert spool.offer(frame("f1"), large)
+    assert spool.drain(30)
+    uploader.send_next()
+    assert spool.status().uploaded == 0
+    spool.stop()
+    key = "line-4/unet/2026/05/31/20/raw-data/f1-1.jpg"
+    stored = aws.call("s3", "head_object", Bucket="large-capture-tests", Key=f"captures/{key}")
+    assert "-" in stored["ETag"]  # as S3 marks what came in parts
+
+    connection.is_gone = False
+    spool, uploader = begun()
+    spool.start()
+    assert uploader.send_next() == 0.0
+    assert spool.status().uploaded == 1
+    spool.stop()
+    assert connection.sent == [key, "line-4/unet/2026/05/31/20/f1.jsonl"]
+    assert objects.read(key, limit_bytes=1 << 24) == large.content

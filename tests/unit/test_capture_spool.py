@@ -126,13 +126,13 @@ def test_pending_captures_are_found_again_after_a_restart(line: Line) -> None:
     assert (line.spool.status().pending, line.spool.status().uploaded) == (0, 2)
 
 
-def test_defects_are_sent_first_and_the_oldest_before_the_newer(line: Line) -> None:
+def test_defects_are_sent_first_the_newest_before_all_and_of_the_rest_the_oldest(line: Line) -> None:
     line.take("ok-old", Verdict.OK, AT)
     line.take("ng-new", Verdict.NG, AT + 3)
     line.take("ok-new", Verdict.OK, AT + 1)
     line.take("ng-old", Verdict.NG, AT + 2)
     line.send(4)
-    assert line.sent() == ["ng-old", "ng-new", "ok-old", "ok-new"]
+    assert line.sent() == ["ng-new", "ng-old", "ok-old", "ok-new"]
 
 
 def test_an_outage_delays_and_loses_nothing(line: Line) -> None:
@@ -154,7 +154,7 @@ def test_an_outage_delays_and_loses_nothing(line: Line) -> None:
 def test_one_that_can_never_be_sent_does_not_hold_up_the_rest(line: Line) -> None:
     line.take("poison", at=AT)
     for number in range(5):
-        line.take(f"f{number}", at=AT + 1 + number)
+        line.take(f"f{number}", at=AT - 1 - number)
     line.bucket.refuses = "poison"
     delays = line.send(6)
     assert line.sent() == ["f0", "f1", "f2", "f3", "f4"]
@@ -209,7 +209,7 @@ def test_pixels_in_borrowed_memory_are_copied_before_they_change(line: Line, stu
     stuck.set()
     assert line.spool.drain(30)
     (path,) = line.files()
-    _, expected = records.from_frame(frame("f1"), RawPicture(b"\x07" * 30 * 20 * 3, 30, 20))
+    _, expected = records.from_frame(frame("f1"), RawPicture(b"\x07" * 30 * 20 * 3, 30, 20), reason="ng")
     assert path.read_bytes().endswith(b"".join(expected))
 
 
@@ -264,11 +264,11 @@ def test_the_power_going_between_sent_and_forgotten_sends_nothing_twice(
 ) -> None:
     line.take("f1")
 
-    def dies(path: Path) -> None:
+    def dies(path: Path, target: Path) -> None:
         raise StorageError(Code.STORAGE_FAILED, f"{path}: input/output error")
 
     with monkeypatch.context() as patched:
-        patched.setattr(durable, "remove", dies)
+        patched.setattr(durable, "publish", dies)
         line.send()
     assert line.sent() == ["f1"]
     assert len(line.files()) == 1
@@ -303,9 +303,9 @@ def test_captures_are_listed_newest_first_with_their_state(line: Line) -> None:
     line.send()
     reports = line.spool.list(10)
     assert [(report.id, report.state) for report in reports] == [
-        ("f3", "PENDING"),
+        ("f3", "UPLOADED"),
         ("f2", "PENDING"),
-        ("f1", "UPLOADED"),
+        ("f1", "PENDING"),
     ]
     assert (reports[0].model, reports[0].version, reports[0].verdict, reports[0].at) == ("unet", "1", "NG", AT + 2)
     assert [report.id for report in line.spool.list(1)] == ["f3"]

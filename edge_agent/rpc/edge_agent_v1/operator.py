@@ -11,6 +11,7 @@ from edge_agent._proto.edge_agent.v1 import edge_agent_pb2_grpc as services
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import DeployedModel, Document, ModelName, ModelVersion, Version, parse
 from edge_agent.rpc.deadlines import timeout_s
+from edge_agent.rpc.edge_agent_v1.operator_captures import CaptureCalls
 from edge_agent.rpc.ports import EventFeed, Inspector, Layer, Operator
 from edge_agent.rpc.service import Service, service
 from edge_agent.wire import reports
@@ -30,7 +31,7 @@ class _Wanted(Document):
     version: Version
 
 
-class OperatorService(services.OperatorServicer):
+class OperatorService(CaptureCalls, services.OperatorServicer):
     """Serves ``edge_agent.v1.Operator``.
 
     Args:
@@ -39,6 +40,8 @@ class OperatorService(services.OperatorServicer):
         events: the news.
         streams: event streams at a time; each holds a thread of this server.
     """
+
+    _operator: Operator
 
     def __init__(self, operator: Operator, inspector: Inspector, events: EventFeed, *, streams: int = STREAMS) -> None:
         self._operator = operator
@@ -126,11 +129,6 @@ class OperatorService(services.OperatorServicer):
             )
         content, content_type = self._inspector.frame(request.id, layer, request.application)
         return pb.GetFrameResponse(content=content, content_type=content_type)
-
-    def ListCaptures(self, request: pb.ListCapturesRequest, context: grpc.ServicerContext) -> pb.ListCapturesResponse:
-        """Return captured inspections, newest first."""
-        found = self._operator.captures(_limit(request.limit))
-        return pb.ListCapturesResponse(captures=[reports.capture_to_proto(report) for report in found])
 
 
 def _limit(limit: int) -> int:

@@ -1,0 +1,261 @@
+"""From captures to a folder that ``train`` takes as it is.
+
+It is made beside its place and renamed into it, so that an interruption leaves what was there.
+``captures.jsonl`` in it says where each picture came from; a folder without it is not ours to replace.
+"""
+
+import csv
+import hashlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import numpy as np
+
+from cloud_tools.captures.choice import ANOMALOUS, NORMAL, assign_splits, class_of, is_normal
+from cloud_tools.captures.records import Capture, content_of
+from cloud_tools.captures.source import Source
+from cloud_tools.datasets.dataset import Sample, Split
+from cloud_tools.datasets.split import look_alikes
+from cloud_tools.errors import CloudError
+from edge_agent import vision
+from edge_agent.errors import AgentError, Code
+
+LISTED = "captures.jsonl"
+_SPLIT = "split.csv"
+
+
+class PullOptions(NamedTuple):
+    """How captures become a data set.
+
+    Attributes:
+        kind: classification (a folder for each class) or segmentation (images/ and masks/).
+        unlabelled: also what no person said anything of, by the model's verdict.
+    """
+
+    kind: str = "classification"
+    unlabelled: bool = False
+
+
+class Pulled(NamedTuple):
+    """What a pull made, and what it left out and why."""
+
+    pictures: int
+    classes: dict[str, int]
+    splits: dict[str, int]
+    left_out: dict[str, int]
+
+
+class _Item(NamedTuple):
+    capture: Capture
+    name: str
+    file: str
+    sha256: str
+
+
+def pull(
+    source: Source, captures: Sequence[Capture], out: Path, options: PullOptions, say: Callable[[str], None]
+) -> Pulled:
+    """Make the data set ``out`` of captures, in place of what was pulled there before.
+
+    Args:
+        source: where their pictures lie.
+        captures: the oldest first; of pictures with the same bytes one is taken, with the last label that a person
+            gave any of them.
+        out: new, empty, or pulled before.
+        options: how.
+        say: told of what is left out.
+
+    Raises:
+        CloudError: ALREADY_EXISTS, ``out`` holds something else; NOT_FOUND, no capture makes a sample; or as
+            the source says. ``out`` is as it was.
+    """
+    out = out.absolute()
+    staged, former = out.with_name(f".{out.name}.pulling"), out.with_name(f".{out.name}.before")
+    if former.exists() and not out.exists():
+        former.rename(out)  # an interruption came between two renames
+    known = _known(out)
+    for leftover in (staged, former):
+        shutil.rmtree(leftover, ignore_errors=True)
+    staged.mkdir(parents=True)
+    try:
+        pulled = _write(source, captures, staged, options, known, say)
+        if out.exists():
+            out.rename(former)
+        staged.rename(out)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+        shutil.rmtree(former, ignore_errors=True)
+    return pulled
+
+
+def _write(
+    source: Source,
+    captures: Sequence[Capture],
+    root: Path,
+    options: PullOptions,
+    known: dict[str, Path],
+    say: Callable[[str], None],
+) -> Pulled:
+    left_out: Counter[str] = Counter()
+    items: dict[str, _Item] = {}
+    for capture, content in _pictures(source, captures, options, known, left_out, say):
+        digest = hashlib.sha256(content).hexdigest()
+        first = items.get(digest)
+        if first is not None:
+            left_out["duplicate"] += 1
+            items[digest] = first._replace(capture=_said_last(first.capture, capture))
+            continue
+        items[digest] = _Item(capture, _stem(capture), _suffix(content), digest)
+        (root / f"{digest}.picture").write_bytes(content)
+    if not items:
+        told = ", ".join(f"{amount} {why}" for why, amount in left_out.items()) or "none was found"
+        raise CloudError(Code.NOT_FOUND, f"expected captures for a data set, left out: {told}")
+    place = _place_segmentation if options.kind == "segmentation" else _place_classification
+    placed = [
+        done for item in items.values() if (done := place(source, root, item, options, left_out, say)) is not None
+    ]
+    return _finish(root, placed, left_out)
+
+
+def _pictures(
+    source: Source,
+    captures: Sequence[Capture],
+    options: PullOptions,
+    known: dict[str, Path],
+    left_out: Counter[str],
+    say: Callable[[str], None],
+) -> Iterator[tuple[Capture, bytes]]:
+    for capture in captures:
+        if not class_of(capture, unlabelled=options.unlabelled):
+            left_out["without a class" if capture.label or options.unlabelled else "unlabelled"] += 1
+            continue
+        try:
+            content = known[_stem(capture)].read_bytes() if _stem(capture) in known else _fetched(source, capture)
+            vision.size_of(content)
+        except AgentError as exc:
+            if exc.code in (Code.UNAVAILABLE, Code.ACCESS_DENIED):
+                raise
+            left_out["unreadable"] += 1
+            say(f"{capture.id}: left out, {exc.message}")
+            continue
+        yield capture, content
+
+
+def _fetched(source: Source, capture: Capture) -> bytes:
+    return content_of(source, capture.picture)
+
+
+def _said_last(first: Capture, later: Capture) -> Capture:
+    return first._replace(label=later.label, labelled_by=later.labelled_by) if later.label else first
+
+
+def _place_classification(
+    source: Source, root: Path, item: _Item, options: PullOptions, left_out: Counter[str], say: Callable[[str], None]
+) -> tuple[_Item, Sample] | None:
+    del source, left_out, say
+    label = class_of(item.capture, unlabelled=options.unlabelled)
+    return _placed(root, item, label, label, anomalous=not is_normal(label))
+
+
+def _place_segmentation(
+    source: Source, root: Path, item: _Item, options: PullOptions, left_out: Counter[str], say: Callable[[str], None]
+) -> tuple[_Item, Sample] | None:
+    """Place a picture with its mask: an empty one where it is normal, the model's where it is not."""
+    picture = root / f"{item.sha256}.picture"
+    anomalous = not is_normal(class_of(item.capture, unlabelled=options.unlabelled))
+    try:
+        mask = _mask(source, item.capture, picture.read_bytes(), anomalous=anomalous)
+    except AgentError as exc:
+        left_out["without a mask"] += 1
+        say(f"{item.capture.id}: left out, {exc.message}")
+        picture.unlink()
+        return None
+    (root / "masks").mkdir(exist_ok=True)
+    (root / "masks" / f"{item.name}.png").write_bytes(mask)
+    return _placed(root, item, "images", ANOMALOUS if anomalous else NORMAL, anomalous=anomalous)
+
+
+def _mask(source: Source, capture: Capture, picture: bytes, *, anomalous: bool) -> bytes:
+    if not anomalous:
+        width, height = vision.size_of(picture)
+        return vision.encode_png(np.zeros((height, width), np.uint8))
+    if capture.mask is None:
+        raise CloudError(Code.NOT_FOUND, "it is defective, and no model drew a mask of it")
+    return content_of(source, capture.mask)
+
+
+def _placed(root: Path, item: _Item, folder: str, label: str, *, anomalous: bool) -> tuple[_Item, Sample]:
+    file = f"{folder}/{item.name}.{item.file}"
+    (root / folder).mkdir(exist_ok=True)
+    (root / f"{item.sha256}.picture").rename(root / file)
+    return item._replace(file=file), Sample(file, root / file, label, anomalous, item.name, Split.TRAIN)
+
+
+def _finish(root: Path, placed: Sequence[tuple[_Item, Sample]], left_out: Counter[str]) -> Pulled:
+    """Write which picture belongs to which part and split, and where each came from."""
+    samples = [sample for _, sample in placed]
+    # Pictures that look alike are one part, called as the oldest of them.
+    groups = look_alikes(samples)
+    oldest = {group: sample.part for group, sample in reversed(list(zip(groups, samples, strict=True)))}
+    parts = [oldest[group] for group in groups]
+    labels: dict[str, str] = {}
+    for part, sample in zip(parts, samples, strict=True):
+        labels.setdefault(part, sample.label)
+    splits = assign_splits(labels)
+    with (root / _SPLIT).open("w", newline="") as lines:
+        writer = csv.writer(lines)
+        writer.writerow(("file", "split", "part"))
+        writer.writerows((sample.file, splits[part].value, part) for part, sample in zip(parts, samples, strict=True))
+    with (root / LISTED).open("w") as lines:
+        for item, _ in placed:
+            lines.write(json.dumps(_listed(item)) + "\n")
+    return Pulled(
+        pictures=len(samples),
+        classes=dict(sorted(Counter(sample.label for sample in samples).items())),
+        splits=dict(sorted(Counter(splits[part].value for part in parts).items())),
+        left_out=dict(sorted(left_out.items())),
+    )
+
+
+def _listed(item: _Item) -> dict[str, Any]:
+    told = item.capture._asdict()
+    return {"file": item.file, "sha256": item.sha256} | {
+        name: value for name, value in told.items() if name not in ("picture", "mask")
+    }
+
+
+def _known(out: Path) -> dict[str, Path]:
+    """Return the pictures that were pulled before, by name.
+
+    Raises:
+        CloudError: ALREADY_EXISTS, the folder holds something that no pull wrote.
+    """
+    if not out.exists():
+        return {}
+    ours = {LISTED, _SPLIT}
+    found: dict[str, Path] = {}
+    if (out / LISTED).is_file():
+        for line in (out / LISTED).read_text().splitlines():
+            file = str(json.loads(line)["file"])
+            ours |= {file, f"masks/{Path(file).stem}.png"}
+            found[Path(file).stem] = out / file
+    foreign = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
+    foreign = [name for name in foreign if name not in ours]
+    if foreign:
+        message = f"{out}: expected a new or empty folder or one that was pulled before, it also holds {foreign[0]}"
+        raise CloudError(Code.ALREADY_EXISTS, message)
+    return {name: path for name, path in found.items() if path.is_file()}
+
+
+def _stem(capture: Capture) -> str:
+    # Two devices may give the same id.
+    return f"{quote(capture.thing, safe='')}-{quote(capture.id, safe='')}"[:200]
+
+
+def _suffix(content: bytes) -> str:
+    return "png" if content.startswith(b"\x89PNG") else "jpg"

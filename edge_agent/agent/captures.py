@@ -1,0 +1,94 @@
+"""What an operator sees of captures and does with them; what is done stands in the audit log."""
+
+import logging
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+from edge_agent.capture import CaptureSpool
+from edge_agent.errors import AgentError, Code, InferenceError, StorageError
+from edge_agent.formats import CaptureReport, CaptureStatus, ModelVersion
+from edge_agent.inference import Registry
+from edge_agent.rpc.ports import CapturePart
+from edge_agent.store import AuditLog, Store
+
+_log = logging.getLogger(__name__)
+
+VERDICT_LABELS = ("OK", "NG")
+
+
+class CaptureDesk:
+    """The operator's verbs about captures.
+
+    Args:
+        captures: the spool.
+        audit: told of labels and pauses.
+        classes: of a model's version; empty when they are not known here.
+    """
+
+    def __init__(
+        self, captures: CaptureSpool, audit: AuditLog, classes: Callable[[ModelVersion], Collection[str]]
+    ) -> None:
+        self._captures = captures
+        self._audit = audit
+        self._classes = classes
+
+    def captures(
+        self, limit: int, *, before: float = 0.0, verdict: str = "", state: str = ""
+    ) -> Sequence[CaptureReport]:
+        """Return captured inspections, newest first: older than ``before`` and of these words, where given."""
+        return self._captures.list(limit, before=before, verdict=verdict, state=state)
+
+    def capture_content(self, capture_id: str, part: CapturePart) -> tuple[bytes, str]:
+        """Return a capture's picture, a small one of it or its mask, and the content type.
+
+        Raises:
+            InferenceError: NOT_FOUND.
+        """
+        return self._captures.content(capture_id, part)
+
+    def label_capture(self, capture_id: str, label: str, actor: str) -> CaptureReport:
+        """Keep what a person says that the part is, empty takes it back; return when that is durable.
+
+        Raises:
+            InferenceError: NOT_FOUND; INVALID_ARGUMENT: neither OK, NG nor a class of the capture's model.
+            StorageError: what was said before stands.
+        """
+        former = self._captures.find(capture_id)
+        classes = self._classes(ModelVersion(former.model, former.version))
+        known = [*VERDICT_LABELS, *(name for name in classes if name not in VERDICT_LABELS)]
+        if label and label not in known:
+            message = f"label: expected one of {', '.join(known)}, or nothing to take it back, came {label!r}"
+            raise InferenceError(Code.INVALID_ARGUMENT, message)
+        report = self._captures.label(capture_id, label, actor)
+        if label != former.label:
+            self._note("capture_labelled", capture=capture_id, label=label, former=former.label, actor=actor)
+        return report
+
+    def pause_captures(self, capture: bool | None, upload: bool | None, actor: str) -> CaptureStatus:
+        """Pause capture or upload, or let them go on, None leaves it; return when that is durable.
+
+        Raises:
+            StorageError: nothing has changed.
+        """
+        before = self._captures.pauses.now
+        paused = self._captures.pauses.set(capture=capture, upload=upload)
+        if paused != before:
+            self._note("captures_paused", capture=paused.capture, upload=paused.upload, actor=actor)
+        return self._captures.status()
+
+    def _note(self, action: str, **fields: Any) -> None:
+        """Add it to the audit log; it is done, whether it can be noted or not."""
+        try:
+            self._audit.append(action, **fields)
+        except StorageError as exc:
+            extra = {"action": "audit_failed", "what": action, "why": exc.message}
+            _log.error("a person's act is not in the audit log", extra=extra)
+
+
+def classes_of(store: Store, registry: Registry, version: ModelVersion) -> tuple[str, ...]:
+    """Return a version's classes, else those of the version that answers now; empty where neither is here."""
+    try:
+        return store.manifest(version).labels
+    except AgentError:
+        active = registry.active().get(version.name)
+        return active.manifest.labels if active is not None else ()

@@ -1,0 +1,79 @@
+# ruff: noqa: ARG002, N802 - gRPC names the methods and brings the arguments
+"""The operator's calls about captures."""
+
+import math
+
+import grpc
+
+from edge_agent._proto.edge_agent.v1 import edge_agent_pb2 as pb
+from edge_agent._proto.edge_agent.v1 import edge_agent_pb2_grpc as services
+from edge_agent.errors import Code, InferenceError
+from edge_agent.formats import Verdict
+from edge_agent.rpc.ports import CapturePart, CaptureVerbs
+from edge_agent.wire import reports
+
+_LIST_DEFAULT = 100
+_LIST_LIMIT = 1000
+_TEXT_LIMIT = 1000
+_VERDICTS = ("", *Verdict.__members__)
+_STATES = ("", "PENDING", "UPLOADED", "FAILED")
+_PARTS: dict[int, CapturePart] = {
+    pb.GetCaptureRequest.PICTURE: "picture",
+    pb.GetCaptureRequest.THUMBNAIL: "thumbnail",
+    pb.GetCaptureRequest.MASK: "mask",
+}
+
+
+class CaptureCalls(services.OperatorServicer):
+    """Serves the calls of ``edge_agent.v1.Operator`` that are about captures."""
+
+    _operator: CaptureVerbs
+
+    def ListCaptures(self, request: pb.ListCapturesRequest, context: grpc.ServicerContext) -> pb.ListCapturesResponse:
+        """Return captured inspections, newest first."""
+        _check_word("verdict", request.verdict, _VERDICTS)
+        _check_word("state", request.state, _STATES)
+        if not (math.isfinite(request.before) and request.before >= 0):
+            raise InferenceError(Code.INVALID_ARGUMENT, f"before: expected epoch seconds, came {request.before}")
+        limit = min(request.limit or _LIST_DEFAULT, _LIST_LIMIT)
+        found = self._operator.captures(limit, before=request.before, verdict=request.verdict, state=request.state)
+        return pb.ListCapturesResponse(captures=[reports.capture_to_proto(report) for report in found])
+
+    def GetCapture(self, request: pb.GetCaptureRequest, context: grpc.ServicerContext) -> pb.GetCaptureResponse:
+        """Return a capture's picture, a small one of it, or its mask."""
+        part = _PARTS.get(request.part)
+        if part is None:
+            message = f"part: expected PICTURE, THUMBNAIL or MASK, came {request.part}"
+            raise InferenceError(Code.INVALID_ARGUMENT, message)
+        content, content_type = self._operator.capture_content(request.id, part)
+        return pb.GetCaptureResponse(content=content, content_type=content_type)
+
+    def LabelCapture(self, request: pb.LabelCaptureRequest, context: grpc.ServicerContext) -> pb.LabelCaptureResponse:
+        """Keep what a person says that the part is."""
+        actor = _actor(request.actor)
+        report = self._operator.label_capture(request.id, request.label.strip(), actor)
+        return pb.LabelCaptureResponse(capture=reports.capture_to_proto(report))
+
+    def PauseCaptures(
+        self, request: pb.PauseCapturesRequest, context: grpc.ServicerContext
+    ) -> pb.PauseCapturesResponse:
+        """Pause capture and upload, or let them go on."""
+        asked = {name: getattr(request, name) for name in ("capture", "upload") if request.HasField(name)}
+        if not asked:
+            raise InferenceError(Code.INVALID_ARGUMENT, "expected capture or upload, came neither")
+        status = self._operator.pause_captures(asked.get("capture"), asked.get("upload"), _actor(request.actor))
+        return pb.PauseCapturesResponse(captures=reports.captures_to_proto(status))
+
+
+def _check_word(field: str, word: str, known: tuple[str, ...]) -> None:
+    if word not in known:
+        expected = ", ".join(known[1:])
+        raise InferenceError(Code.INVALID_ARGUMENT, f"{field}: expected one of {expected} or nothing, came {word!r}")
+
+
+def _actor(text: str) -> str:
+    actor = text.strip()
+    if not actor or len(text) > _TEXT_LIMIT:
+        message = f"actor: expected 1 to {_TEXT_LIMIT} characters, came {len(actor)}"
+        raise InferenceError(Code.INVALID_ARGUMENT, message)
+    return actor

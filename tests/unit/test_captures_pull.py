@@ -1,0 +1,319 @@
+"""From a bucket of captures to a data set: what counts, what is left out, what an interruption leaves."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cloud_tools.captures import pull as pulling
+from cloud_tools.captures.choice import assign_splits
+from cloud_tools.captures.pull import Pulled, PullOptions, pull
+from cloud_tools.captures.records import Wanted, read_captures
+from cloud_tools.captures.source import Directory, open_source
+from cloud_tools.datasets import read_classification, read_segmentation
+from cloud_tools.datasets.dataset import Split
+from cloud_tools.errors import CloudError
+from edge_agent.capture import layout
+from edge_agent.capture.labels import Label
+from edge_agent.capture.layout import Destination
+from edge_agent.capture.records import from_frame
+from edge_agent.errors import Code
+from edge_agent.formats import EncodedPicture, ModelResult, Verdict
+from edge_agent.vision import encode_png
+from tests.fakes.captures import AT, frame, result
+
+SEGMENTATION = PullOptions("segmentation")
+
+
+def picture(seed: int) -> bytes:
+    return encode_png(np.random.default_rng(seed).integers(0, 255, (48, 64, 3), np.uint8))
+
+
+class Cloud:
+    """A bucket in a directory, filled as devices fill it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.said: list[str] = []
+
+    def destination(self, thing: str) -> Destination:
+        return Destination(self.root.as_uri(), "line", thing)
+
+    def put(
+        self,
+        name: str,
+        verdict: Verdict = Verdict.NG,
+        *,
+        seed: int | None = None,
+        mask: bool = False,
+        thing: str = "press",
+        at: float = AT,
+        results: tuple[ModelResult, ...] = (),
+        content: bytes = b"",
+    ) -> None:
+        drawn = encode_png(np.full((48, 64), 255, np.uint8)) if mask else b""
+        inspected = frame(name, verdict, *(results or (result(verdict=verdict, mask=drawn),)), at=at)
+        content = content or picture(int.from_bytes(name.encode(), "big") if seed is None else seed)
+        capture, contents = from_frame(inspected, EncodedPicture(content), reason="ng")
+        self._write(layout.objects(capture, contents, self.destination(thing)))
+
+    def label(self, name: str, said: str, *, thing: str = "press", at: float = AT, model: str = "unet") -> None:
+        self._write(layout.label_objects(Label(name, said, "anna", at + 60, at, (model,)), self.destination(thing)))
+
+    def _write(self, objects: list[tuple[str, bytes]]) -> None:
+        for key, content in objects:
+            path = self.root / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+    def rows(self, **wanted: Any) -> list[str]:
+        return [c.id for c in read_captures(open_source(str(self.root)), Wanted(**wanted), self.said.append)]
+
+    def pull(self, out: Path, options: PullOptions = PullOptions()) -> Pulled:  # noqa: B008 - immutable
+        source = open_source(self.root.as_uri())
+        return pull(source, read_captures(source, Wanted(), self.said.append), out, options, self.said.append)
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Cloud:
+    (tmp_path / "bucket").mkdir()
+    return Cloud(tmp_path / "bucket")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+def listed(out: Path) -> dict[str, str]:
+    """Return folders by the ids of the captures in them."""
+    rows = [json.loads(line) for line in (out / "captures.jsonl").read_text().splitlines()]
+    return {row["id"]: row["file"].partition("/")[0] for row in rows}
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def refusal(act: Callable[[], object]) -> CloudError:
+    with pytest.raises(CloudError) as caught:
+        act()
+    return caught.value
+
+
+def test_what_a_person_said_wins_and_what_nobody_labelled_is_left_out(cloud: Cloud, out: Path) -> None:
+    for name, verdict in (("a", Verdict.NG), ("b", Verdict.OK), ("c", Verdict.NG), ("d", Verdict.OK)):
+        cloud.put(name, verdict)
+    cloud.label("a", "OK")
+    cloud.label("b", "NG")
+    cloud.label("c", "scratch")
+    pulled = cloud.pull(out)
+    assert listed(out) == {"a": "normal", "b": "anomalous", "c": "scratch"}
+    assert (pulled.pictures, pulled.left_out) == (3, {"unlabelled": 1})
+    assert read_classification(out).classes == ("normal", "anomalous", "scratch")
+
+
+def test_verdicts_count_on_demand_but_a_doubt_never_does(cloud: Cloud, out: Path) -> None:
+    classified = result(verdict=Verdict.NG).model_copy(update={"label": "stain"})
+    cloud.put("a", Verdict.OK)
+    cloud.put("b", Verdict.NG)
+    cloud.put("c", Verdict.NO_RESULT)
+    cloud.put("d", Verdict.NG, results=(classified,))
+    cloud.put("e", Verdict.NG)
+    cloud.label("e", "OK")
+    pulled = cloud.pull(out, PullOptions(unlabelled=True))
+    assert listed(out) == {"a": "normal", "b": "anomalous", "d": "stain", "e": "normal"}
+    assert pulled.left_out == {"without a class": 1}
+
+
+def test_a_label_that_was_taken_back_is_none(cloud: Cloud, out: Path) -> None:
+    cloud.put("a")
+    cloud.label("a", "NG")
+    cloud.label("a", "")
+    error = refusal(lambda: cloud.pull(out))
+    assert (error.code, error.message) == (Code.NOT_FOUND, "expected captures for a data set, left out: 1 unlabelled")
+    assert not out.exists()
+
+
+def test_the_same_bytes_are_one_picture_with_the_last_word_of_a_person(cloud: Cloud, out: Path) -> None:
+    for number, said in enumerate(["OK", "NG", ""]):
+        cloud.put(f"f{number}", Verdict.OK, seed=1, at=AT + number)
+        if said:
+            cloud.label(f"f{number}", said, at=AT + number)
+    pulled = cloud.pull(out, PullOptions(unlabelled=True))
+    assert (listed(out), pulled.left_out) == ({"f0": "anomalous"}, {"duplicate": 2})
+
+
+def test_the_same_id_of_two_devices_is_two_captures(cloud: Cloud, out: Path) -> None:
+    for seed, thing in enumerate(("press-1", "press-2")):
+        cloud.put("f0", seed=seed, thing=thing, at=AT + 3600 * seed)
+        cloud.label("f0", "NG", thing=thing, at=AT + 3600 * seed)
+    cloud.pull(out)
+    assert sorted(path.name for path in out.glob("anomalous/*")) == ["press-1-f0.png", "press-2-f0.png"]
+
+
+def test_pictures_that_look_alike_are_one_part_on_one_side_of_the_split(cloud: Cloud, out: Path) -> None:
+    base = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    for number in range(6):
+        brighter = np.clip(base.astype(int) + number, 0, 255).astype(np.uint8)
+        cloud.put(f"f{number}", content=encode_png(brighter), at=AT + number)
+        cloud.label(f"f{number}", "NG", at=AT + number)
+    cloud.pull(out)
+    with (out / "split.csv").open(newline="") as rows:
+        told = {(row["part"], row["split"]) for row in csv.DictReader(rows)}
+    assert len(told) == 1
+    assert {part for part, _ in told} == {"press-f0"}
+
+
+def test_a_pull_again_is_the_same_and_reads_no_picture_twice(
+    cloud: Cloud, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(8):
+        cloud.put(f"f{number}", at=AT + number)
+        cloud.label(f"f{number}", "NG" if number % 2 else "OK", at=AT + number)
+    cloud.pull(out)
+    before, read, asked = files(out), Directory.read, []
+
+    def counted(self: Directory, key: str) -> bytes:
+        asked.append(key)
+        return read(self, key)
+
+    monkeypatch.setattr(Directory, "read", counted)
+    cloud.pull(out)
+    assert files(out) == before
+    assert asked
+    assert not any("raw-data" in key for key in asked)
+
+
+def test_new_captures_leave_the_split_of_the_others(cloud: Cloud, out: Path) -> None:
+    parts = {f"p{number}": "normal" if number % 2 else "anomalous" for number in range(60)}
+    few = dict(list(parts.items())[:40])
+    assert assign_splits(few).items() <= assign_splits(parts).items()
+    shares = [list(assign_splits(parts).values()).count(split) for split in (Split.TEST, Split.VALIDATION)]
+    assert all(5 <= share <= 25 for share in shares)
+
+
+@pytest.mark.parametrize("amount", range(3, 9))
+def test_every_class_of_three_parts_and_more_is_in_every_split(amount: int) -> None:
+    for seed in range(30):
+        splits = assign_splits({f"{seed}-{number}": "normal" for number in range(amount)})
+        assert set(splits.values()) == set(Split)
+
+
+def test_for_segmentation_a_normal_part_has_an_empty_mask_and_a_defect_the_model_s(cloud: Cloud, out: Path) -> None:
+    cloud.put("a", Verdict.NG, mask=True)
+    cloud.put("b", Verdict.NG, mask=True)
+    cloud.put("c", Verdict.OK)
+    cloud.label("a", "NG")
+    cloud.label("b", "OK")
+    cloud.label("c", "NG")
+    pulled = cloud.pull(out, SEGMENTATION)
+    assert pulled.left_out == {"without a mask": 1}
+    assert cloud.said == ["c: left out, it is defective, and no model drew a mask of it"]
+    samples = {sample.path.stem: sample for sample in read_segmentation(out).samples}
+    assert {name: sample.anomalous for name, sample in samples.items()} == {"press-a": True, "press-b": False}
+    assert samples["press-a"].truth(48, 64).all()
+
+
+def test_a_folder_that_no_pull_made_is_left_alone(cloud: Cloud, out: Path) -> None:
+    cloud.put("a")
+    cloud.label("a", "NG")
+    cloud.pull(out)
+    (out / "normal").mkdir()
+    (out / "normal" / "mine.png").write_bytes(b"mine")
+    before = files(out)
+    error = refusal(lambda: cloud.pull(out))
+    assert error.code is Code.ALREADY_EXISTS
+    assert error.message.endswith("it also holds normal/mine.png")
+    assert files(out) == before
+
+
+def test_an_interruption_leaves_what_was_there(cloud: Cloud, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud.put("a")
+    cloud.label("a", "NG")
+    cloud.pull(out)
+    before = files(out)
+    cloud.label("a", "OK")
+
+    def interrupted(*_: object) -> Pulled:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pulling, "_finish", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cloud.pull(out)
+    assert files(out) == before
+    # Between the two renames the folder has its former name.
+    out.rename(out.with_name(".data.before"))
+    cloud.pull(out)
+    assert listed(out) == {"a": "normal"}
+    assert sorted(path.name for path in out.parent.iterdir()) == ["bucket", "data"]
+
+
+def test_what_cannot_be_read_is_said_and_hides_nothing_else(cloud: Cloud, out: Path) -> None:
+    cloud.put("a")
+    cloud.put("b", content=b"\xff\xd8 no picture")
+    for name in ("a", "b"):
+        cloud.label(name, "NG")
+    folder = cloud.root / "line/unet/2026/05/31/20"
+    (folder / "c.jsonl").write_bytes(b"{")
+    (folder / "d.jsonl").write_bytes(b'{"eventMetadata": {}}')
+    (folder / "e.label.json").write_bytes(b'{"schema": "edge-agent/label/9"}')
+    pulled = cloud.pull(out)
+    assert (listed(out), pulled.left_out) == ({"a": "anomalous"}, {"unreadable": 1})
+    told = " ".join(cloud.said)
+    assert all(name in told for name in ("c.jsonl", "d.jsonl", "e.label.json", "b: left out"))
+
+
+def test_a_label_cannot_lead_out_of_the_data_set(cloud: Cloud, out: Path) -> None:
+    for name, said in (("a", "../../x"), ("b", ".hidden"), ("c", "a/b"), ("d", "fine name")):
+        cloud.put(name)
+        cloud.label(name, said)
+    pulled = cloud.pull(out)
+    assert (listed(out), pulled.left_out) == ({"d": "fine name"}, {"without a class": 3})
+
+
+def test_a_reference_that_leads_elsewhere_is_refused(cloud: Cloud) -> None:
+    cloud.put("a")
+    record = cloud.root / "line/unet/2026/05/31/20/a.jsonl"
+    record.write_text(record.read_text().replace(cloud.root.as_uri(), "file:///etc"))
+    assert cloud.rows() == []
+    assert "expected a reference below" in cloud.said[0]
+
+
+def test_captures_are_found_by_thing_model_verdict_label_and_time(cloud: Cloud) -> None:
+    cloud.put("a", at=AT)
+    cloud.put("b", Verdict.OK, at=AT + 86_400, thing="press-2")
+    cloud.put("c", at=AT + 2 * 86_400, results=(result("other"),))
+    cloud.label("a", "NG")
+    assert cloud.rows() == ["a", "b", "c"]
+    assert cloud.rows(thing="press-2") == cloud.rows(verdict="OK") == ["b"]
+    assert (cloud.rows(model="other"), cloud.rows(label="NG"), cloud.rows(label="-")) == (["c"], ["a"], ["b", "c"])
+    assert cloud.rows(since=AT + 86_400) == ["b", "c"]
+    assert cloud.rows(since=AT + 1, until=AT + 2 * 86_400) == ["b"]
+
+
+def test_of_two_models_the_one_that_decided_tells(cloud: Cloud) -> None:
+    both = (result("first", verdict=Verdict.OK), result("second", verdict=Verdict.NG))
+    cloud.put("a", Verdict.NG, results=both)
+    (capture,) = read_captures(Directory(cloud.root), Wanted(), cloud.said.append)
+    assert (capture.model, capture.verdict) == ("second", "NG")
+    (capture,) = read_captures(Directory(cloud.root), Wanted(model="first"), cloud.said.append)
+    assert (capture.model, capture.verdict) == ("first", "NG")
+    agree = (result("zebra", verdict=Verdict.OK), result("ant", verdict=Verdict.OK))
+    cloud.put("b", Verdict.OK, results=agree)
+    assert [c.model for c in read_captures(Directory(cloud.root), Wanted(verdict="OK"), print)] == ["zebra"]
+
+
+@pytest.mark.parametrize("url", ["https://host/x", "s3://", "gs://bucket"])
+def test_another_kind_of_url_is_refused(url: str) -> None:
+    assert "expected s3://bucket/prefix, file:///directory or a path" in refusal(lambda: open_source(url)).message
+
+
+def test_a_directory_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    source = open_source(str(tmp_path / "none"))
+    assert refusal(lambda: read_captures(source, Wanted(), print)).code is Code.NOT_FOUND
