@@ -104,7 +104,9 @@ a chip in memory only.
 
 ## Clients
 
-[samples/plc](../samples/plc) has a Modbus client in Python and clients of the agent's gRPC for software beside a PLC.
+[samples/plc](../samples/plc) has the PLC's side of the handshake in Python, [samples/grpc](../samples/grpc) clients of
+the agent itself for software beside a PLC, in Python, C# and C++ (those two not compiled where they were written).
+How long a trigger takes stands in [performance.md](performance.md).
 """
 _FOLDERS = {Space.COIL: "Commands", Space.HOLDING: "Commands", Space.DISCRETE: "Status", Space.INPUT: "Registers"}
 _TITLES = {
