@@ -68,7 +68,8 @@ What goes wrong is never OK:
 The picture is never older than the trigger: a camera that runs by itself gives up the picture it holds and the one
 under way, which costs up to two of its frame times; one that takes pictures on demand does not.
 
-In free-running mode triggers are ignored; each result gets a new `result_id`, and Results Valid stays.
+In free-running mode triggers are ignored; each result gets a new `result_id`, and Results Valid stays. If the loop
+hangs, the last verdict gives way to NO RESULT.
 Read `result_id` with the results, in one request. A PLC that says nothing keeps nobody waiting.
 
 ## Numbers
@@ -101,6 +102,19 @@ a chip in memory only.
 - A chip that fails is logged and shown in the unit's status, and tried again each second. The inspection goes on.
 - When the process is killed the kernel lets the lines go, and what they show then is the hardware's business: wire
   them so that no current means NO RESULT.
+
+## On a device
+
+The station's unit runs without privileges. Two things need a drop-in (`systemctl edit edge-agent-station`), if wanted:
+
+```ini
+[Service]
+# Ports below 1024, as 502; or choose another port, as 5020.
+AmbientCapabilities=CAP_NET_BIND_SERVICE
+CapabilityBoundingSet=CAP_NET_BIND_SERVICE
+# The group that /dev/gpiochip0 belongs to, for digital outputs.
+SupplementaryGroups=gpio
+```
 
 ## Clients
 

@@ -210,6 +210,15 @@ def test_a_free_running_station_mirrors_each_result_and_needs_no_plc() -> None:
         assert plc.get("error_code") == Fault.AGENT
 
 
+def test_a_free_running_station_that_hangs_does_not_leave_its_last_ok_standing() -> None:
+    free = options(deadline_s=0.2).model_copy(update={"mode": "free-running", "rate_hz": 50.0})
+    with running_station(free) as (controller, plant), Plc(controller.ports["modbus"]) as plc:
+        until(lambda: plc.get("ok"), "OK")
+        plant.may_answer.clear()
+        until(lambda: plc.get("no_result"), "NO RESULT")
+        assert (plc.get("ok"), plc.get("verdict"), plc.get("error_code")) == (False, Said.NO_RESULT, Fault.DEADLINE)
+
+
 def test_addresses_outside_the_table_are_modbus_exceptions_and_change_nothing(plc: Plc) -> None:
     client = plc.client
     for space, reader in READERS.items():

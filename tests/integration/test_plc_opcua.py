@@ -1,5 +1,6 @@
 """OPC UA with asyncua's own client: the same table, the same handshake."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,6 +124,19 @@ def test_a_subscriber_hears_the_heart_beat(plc: Plc, station: tuple[Controller, 
         subscription.subscribe_data_change(client.get_node(plc.nodes["Heartbeat"].nodeid))
         until(lambda: len(set(heard)) > 1, "two beats")
         subscription.delete()
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"GET / HTTP/1.1\r\n\r\n", b"HELF\xff\xff\xff\x7f" + b"\0" * 100, b"\xff" * 70_000]
+)
+def test_garbage_hurts_nobody_but_its_sender(plc: Plc, station: tuple[Controller, Plant], garbage: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", station[0].ports["opcua"]), PATIENCE_S) as client:
+        client.sendall(garbage)
+        station[1].verdict = Verdict.OK
+        plc.trigger(8)
+        until(lambda: plc.get("results_valid"), "Results Valid")
+        assert plc.get("ok")
+        plc.acknowledge()
 
 
 def test_enable_that_drops_in_the_middle_is_no_result(plc: Plc, station: tuple[Controller, Plant]) -> None:

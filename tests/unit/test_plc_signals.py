@@ -1,17 +1,15 @@
 """Stack light and reject gate: which output is on when, and what a failing chip changes."""
 
-from collections.abc import Mapping
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from edge_agent.config import Outputs
-from edge_agent.errors import Code, OutputError
 from edge_agent.formats import Verdict
 from edge_agent.station.plc.outputs import OutputLines
 from edge_agent.station.plc.signals import MAX_PULSES, NAMES, SAFE, Rules, Signals, hear, levels, next_change
+from tests.fakes.chip import FakeChip
 
 RULES = Rules(delay_s=1.0, pulse_s=0.2, silence_s=5.0)
 WIRED = Outputs(chip="x", ok=1, ng=2, no_result=3, reject=4, delay_ms=1000, pulse_ms=200, silence_s=5)
@@ -87,30 +85,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-class FakeChip:
-    """A chip in memory; it can fail when opened or switched."""
-
-    def __init__(self) -> None:
-        self.levels: dict[int, bool] = {}
-        self.history: list[dict[int, bool]] = []
-        self.broken = False
-        self.opened = False
-
-    def open(self, levels: Mapping[int, bool]) -> "FakeChip":
-        self.set(levels)
-        self.opened = True
-        return self
-
-    def set(self, levels: Mapping[int, bool]) -> None:
-        if self.broken:
-            raise OutputError(Code.OUTPUT_FAILED, "expected a chip, it is gone")
-        self.levels |= levels
-        self.history.append(dict(levels))
-
-    def close(self) -> None:
-        self.opened = False
 
 
 SAFE_LEVELS = {1: False, 2: False, 3: True, 4: False}

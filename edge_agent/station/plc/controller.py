@@ -18,7 +18,7 @@ from edge_agent.station.plc.triggered import SLACK_S, run_triggered
 from edge_agent.telemetry.threads import Watched, end_process
 
 _LOG = logging.getLogger(__name__)
-_RETRY_S = 5.0
+_RETRY_S = 1.0
 _SILENT_S = 10.0
 
 Wait = Callable[[float], bool]
