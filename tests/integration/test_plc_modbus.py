@@ -1,5 +1,6 @@
 """Modbus TCP with pymodbus's own client: a whole handshake, what goes wrong in it, and clients that mean no good."""
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -13,7 +14,8 @@ from edge_agent.config import Modbus, Station
 from edge_agent.errors import ConfigError
 from edge_agent.formats import Verdict
 from edge_agent.station.plc.controller import Controller
-from edge_agent.station.plc.modbus import check_modbus
+from edge_agent.station.plc.exchange import Exchange, Pulse
+from edge_agent.station.plc.modbus import ModbusServer, check_modbus
 from edge_agent.station.plc.table import BY_NAME, ROWS, Fault, Phase, Said, Space, decode, encode, size_of
 from tests.fakes.plc import AWAY, DARK, PATIENCE_S, Plant, running_station, until
 
@@ -293,6 +295,26 @@ def ends(client: socket.socket) -> bool:
 def beats_on(plc: Plc) -> None:
     before = plc.get("heartbeat")
     until(lambda: plc.get("heartbeat") != before, "a heartbeat")
+
+
+@pytest.mark.parametrize(
+    ("host", "welcome"),
+    [
+        ("192.168.0.10", True),
+        ("::ffff:192.168.0.10", True),
+        ("192.168.0.11", False),
+        ("10.1.0.7", True),
+        ("10.2.0.7", False),
+        ("fe80::1%eth0", False),
+        ("127.0.0.1", True),
+    ],
+)
+def test_only_named_addresses_and_this_machine_are_let_in(host: str, welcome: bool) -> None:
+    async def asked() -> bool:
+        named = Modbus(listen="127.0.0.1:0", clients=("192.168.0.10", "10.1.0.0/16"))
+        return ModbusServer(Exchange(1.0, Pulse(lambda: 0.0), lambda: 0.0), named).welcomes(host)
+
+    assert asyncio.run(asked()) is welcome
 
 
 def closed(client: socket.socket) -> bool:

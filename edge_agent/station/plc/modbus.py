@@ -103,7 +103,7 @@ class Board(SimCore):
 class _Client(ServerRequestHandler):
     """One connection, with its limits."""
 
-    def __init__(self, server: "_Server") -> None:
+    def __init__(self, server: "ModbusServer") -> None:
         super().__init__(server, None, None, None)  # type: ignore[no-untyped-call]
         self._owner = server
         self._idle: asyncio.TimerHandle | None = None
@@ -146,7 +146,14 @@ class _Client(ServerRequestHandler):
             self.transport.abort()  # type: ignore[attr-defined]
 
 
-class _Server(ModbusTcpServer):
+class ModbusServer(ModbusTcpServer):
+    """Listens, and lets in who is named.
+
+    Args:
+        exchange: the station.
+        options: address, allow-list and limits.
+    """
+
     def __init__(self, exchange: Exchange, options: Modbus) -> None:
         super().__init__(SimDevice(0, simdata=[SimData(0, datatype=DataType.REGISTERS)]), address=split(options.listen))
         self.context = Board(exchange)
@@ -154,6 +161,7 @@ class _Server(ModbusTcpServer):
         self._networks = [ipaddress.ip_network(client) for client in options.clients]
 
     def callback_new_connection(self) -> _Client:
+        """Return the protocol of one more connection."""
         return _Client(self)
 
     def welcomes(self, host: str) -> bool:
@@ -181,7 +189,7 @@ async def serve_modbus(
     """
     # What clients do wrong they hear themselves; a log line for each would fill the disk.
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
-    server = _Server(exchange, options)
+    server = ModbusServer(exchange, options)
     if not await server.listen():
         raise OSError(f"cannot listen on {options.listen}")
     listening(server.transport.sockets[0].getsockname()[1])  # type: ignore[attr-defined]
