@@ -81,6 +81,7 @@ class Code(str, Enum):
 
     # station
     CAMERA_FAILED = "CAMERA_FAILED", "The camera gives no picture; it is asked again with growing pauses."
+    OUTPUT_FAILED = "OUTPUT_FAILED", "The chip of the digital outputs does not switch; it is tried again each second."
 
     # inference: these words are gRPC's
     NOT_FOUND = "NOT_FOUND", "Nothing of that name is there."
@@ -169,6 +170,10 @@ class JobsError(AgentError):
 
 class CameraError(AgentError):
     """A camera is away: NO RESULT for the line, and it is asked again with growing pauses."""
+
+
+class OutputError(AgentError):
+    """A digital output does not switch: shown, and tried again."""
 
 
 class InferenceError(AgentError):

@@ -2,9 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
+from typing_extensions import Self
 
 from edge_agent.config.fields import Address, OptionalPath, Room
+from edge_agent.config.plc import Modbus, Opcua, Outputs
 
 
 def _without_cycles(chain: dict[str, str]) -> dict[str, str]:
@@ -63,6 +65,20 @@ class Station(Room):
     """An inspection that lasts longer is NO RESULT."""
     loop: bool = True
     """Begin again after the directory's last image."""
+    mode: Literal["free-running", "trigger"] = "free-running"
+    """Look rate_hz times a second, or when a PLC says so over modbus or opcua."""
+    modbus: Modbus = Modbus()
+    """Modbus TCP."""
+    opcua: Opcua = Opcua()
+    """OPC UA."""
+    outputs: Outputs = Outputs()
+    """Digital outputs."""
+
+    @model_validator(mode="after")
+    def _somebody_triggers(self) -> Self:
+        if self.mode == "trigger" and not (self.modbus.listen or self.opcua.endpoint):
+            raise ValueError("expected modbus.listen or opcua.endpoint with mode = trigger, came neither")
+        return self
 
 
 class Dashboard(Room):

@@ -62,6 +62,7 @@ STATUS: Final[Mapping[Code, grpc.StatusCode]] = MappingProxyType(
         Code.NOT_CONNECTED: _S.UNAVAILABLE,
         Code.UPDATE_REJECTED: _S.UNAVAILABLE,
         Code.CAMERA_FAILED: _S.UNAVAILABLE,
+        Code.OUTPUT_FAILED: _S.UNAVAILABLE,
     }
 )
 

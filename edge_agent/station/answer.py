@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from edge_agent.errors import Code
 from edge_agent.formats import InspectedFrame, Verdict
 
 
@@ -15,6 +16,8 @@ class Answer(NamedTuple):
         frame_id: the agent's id of the inspection; empty: it answered nothing.
         milliseconds: from the picture in hand to the answer.
         message: why there is no result.
+        code: the same as a word, where the agent itself did not answer.
+        inspected: what the agent answered.
     """
 
     station: str
@@ -23,6 +26,8 @@ class Answer(NamedTuple):
     frame_id: str = ""
     milliseconds: float = 0.0
     message: str = ""
+    code: Code | None = None
+    inspected: InspectedFrame | None = None
 
 
 def settle(inspected: InspectedFrame, elapsed_s: float, deadline_s: float) -> tuple[Verdict, str]:

@@ -43,6 +43,10 @@ class DirectoryCamera:
         self._last = name
         return Shot(self._read(self._directory / name), name)
 
+    def on_demand(self, timeout_s: float) -> Shot | None:
+        """Return the next image by name: files show nothing that has passed."""
+        return self.newest(timeout_s)
+
     def close(self) -> None:
         """Nothing is held open."""
 

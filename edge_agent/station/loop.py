@@ -10,10 +10,11 @@ from enum import Enum
 from typing import Protocol
 
 from edge_agent.config import Station
-from edge_agent.errors import AgentError, CameraError
+from edge_agent.errors import AgentError, CameraError, Code
 from edge_agent.formats import InspectedFrame, Verdict
 from edge_agent.station.answer import Answer, settle
 from edge_agent.station.camera import Camera, Shot
+from edge_agent.station.fresh import fresh
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
@@ -86,7 +87,7 @@ class Loop:
             pause = self.turn()
             # Never a burst to catch up: a part that was missed has left.
             due = max(due + 1 / self._options.rate_hz, self._clock()) + pause
-        self._camera.close()
+        self.close()
 
     def turn(self) -> float:
         """Look once; return the seconds to pause beyond the rate, 0 when all is well."""
@@ -99,9 +100,36 @@ class Loop:
             return 0.0
         return self._ask(shot)
 
-    def _ask(self, shot: Shot) -> float:
+    def look_now(self, began: float) -> Answer:
+        """Look once for somebody who asked: at a picture taken since then, with one answer whatever happens.
+
+        Args:
+            began: when it was asked for, by the clock.
+        """
+        due = began + self._options.deadline_s
+        try:
+            shot = fresh(self._camera, max(0.0, due - self._clock()), self._clock)
+        except CameraError as exc:
+            self._away(State.CAMERA_AWAY, "", exc)
+            return self.last
+        if shot is None:
+            missing = f"expected a picture within {self._options.deadline_s:g} s, came none"
+            self._away(State.CAMERA_AWAY, "", CameraError(Code.CAMERA_FAILED, missing))
+        else:
+            self._ask(shot, began)
+        return self.last
+
+    def close(self) -> None:
+        """Let the camera go."""
+        self._camera.close()
+
+    def _ask(self, shot: Shot, asked_at: float | None = None) -> float:
         began = self._clock()
-        deadline_s = self._options.deadline_s
+        # Who asked waits since then, not since the picture came.
+        deadline_s = self._options.deadline_s - (0.0 if asked_at is None else began - asked_at)
+        if deadline_s <= 0:
+            late = f"expected a picture within {self._options.deadline_s:g} s, it came later"
+            return self._away(State.CAMERA_AWAY, shot.name, CameraError(Code.DEADLINE_EXCEEDED, late))
         try:
             frame = self._inspect(shot.content, source=self.name, frame_name=shot.name, timeout_s=deadline_s)
         except AgentError as exc:
@@ -109,12 +137,13 @@ class Loop:
         elapsed_s = self._clock() - began
         verdict, message = settle(frame, elapsed_s, deadline_s)
         self.state, self._failures = State.WATCHING, 0
-        self._answer(Answer(self.name, verdict, shot.name, frame.id, elapsed_s * 1000, message))
+        code = Code.DEADLINE_EXCEEDED if elapsed_s > deadline_s else None
+        self._answer(Answer(self.name, verdict, shot.name, frame.id, elapsed_s * 1000, message, code, frame))
         return 0.0
 
     def _away(self, state: State, frame_name: str, error: AgentError) -> float:
         self.state = state
-        self._answer(Answer(self.name, Verdict.NO_RESULT, frame_name, message=str(error)))
+        self._answer(Answer(self.name, Verdict.NO_RESULT, frame_name, message=str(error), code=error.code))
         ceiling = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(self._failures, 16))
         self._failures += 1
         return ceiling * (0.5 + self._chance() / 2)

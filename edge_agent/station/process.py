@@ -4,7 +4,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from edge_agent.formats.picture import EncodedPicture
 from edge_agent.station.answer import Answer
 from edge_agent.station.camera import Camera, open_camera
 from edge_agent.station.loop import LONGEST_PAUSE_S, Loop
+from edge_agent.station.plc.controller import Controller
 from edge_agent.telemetry import logs
 from edge_agent.telemetry.notify import Notifier, watchdog
 from edge_agent.telemetry.threads import Watched
@@ -39,6 +40,7 @@ def run(settings: Settings, runtime_dir: Path) -> int:
     """
     logs.configure(settings.telemetry.level)
     cameras = open_cameras(settings.station)
+    controllers = {name: Controller(name, options) for name, options in settings.station.items()}
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -49,12 +51,13 @@ def run(settings: Settings, runtime_dir: Path) -> int:
                 camera,
                 partial(inspect, client),
                 settings.station[name],
-                tell=Teller(),
+                tell=_both(Teller(), controllers[name].hear),
                 clock=time.monotonic,
             )
             for name, camera in cameras.items()
         ]
-        _watch(loops, {name: options.deadline_s for name, options in settings.station.items()}, stop)
+        deadlines_s = {name: options.deadline_s for name, options in settings.station.items()}
+        _watch(loops, controllers, deadlines_s, stop)
     return 0
 
 
@@ -75,27 +78,43 @@ def inspect(client: AgentClient, content: bytes, *, source: str, frame_name: str
     return client.inspect(picture, source=source, frame_name=frame_name, frame_priority=True, timeout_s=timeout_s)
 
 
-def _run(loop: Loop, thread: Watched) -> None:
-    loop.run(thread.wait)
+def _both(first: Callable[[Answer], None], second: Callable[[Answer], None]) -> Callable[[Answer], None]:
+    def tell(answer: Answer) -> None:
+        first(answer)
+        second(answer)
+
+    return tell
 
 
-def _watch(loops: list[Loop], deadlines_s: Mapping[str, float], stop: threading.Event) -> None:
+def _run(loop: Loop, controller: Controller, thread: Watched) -> None:
+    controller.run(loop, thread.wait)
+
+
+def _status(loop: Loop, controller: Controller) -> str:
+    return "; ".join([f"{loop.name}: {loop.state.value} {loop.last.verdict.value}", *controller.troubles()])
+
+
+def _watch(
+    loops: list[Loop], controllers: Mapping[str, Controller], deadlines_s: Mapping[str, float], stop: threading.Event
+) -> None:
     threads = [
         Watched(
             f"station-{loop.name}",
-            partial(_run, loop),
+            partial(_run, loop, controllers[loop.name]),
             silent_s=deadlines_s[loop.name] + _SILENCE_S,
+            ended=controllers[loop.name].ended,
         )
         for loop in loops
     ]
     notifier = Notifier()
     guard = watchdog(notifier)
+    threads += [thread for controller in controllers.values() for thread in controller.threads()]
     everyone = [*threads, guard] if guard else threads
     for thread in everyone:
         thread.start()
     notifier.ready()
     while not stop.wait(_STATUS_EVERY_S):
-        notifier.status("; ".join(f"{loop.name}: {loop.state.value} {loop.last.verdict.value}" for loop in loops))
+        notifier.status("; ".join(_status(loop, controllers[loop.name]) for loop in loops))
     notifier.stopping()
     for thread in everyone:
         thread.stopping.set()
@@ -114,6 +133,7 @@ class Teller:
         fields = answer._asdict() | {"verdict": answer.verdict.value}
         # A log record has a message of its own.
         fields["reason"] = fields.pop("message")
+        del fields["inspected"]
         _LOG.debug("answered", extra={"action": "answered", **fields})
         trouble = self._kind(answer)
         if trouble and trouble != self._trouble:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from doclib import errors, metrics, schemas, settings, states
+from doclib import errors, metrics, plc, schemas, settings, states
 from doclib.markdown import replace_section
 
 
@@ -32,6 +32,7 @@ def documents(root: Path) -> dict[Path, str]:
         root / "README.md": _readme(root),
         docs / "settings.md": settings.document(),
         docs / "metrics.md": metrics.document(),
+        docs / "plc.md": plc.document(),
         **{docs / "schemas" / name: content for name, content in schemas.documents().items()},
     }
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 
@@ -53,6 +53,31 @@ class Authority:
         )
         pair.private_key.chmod(0o600)
         return pair
+
+
+def self_signed(directory: Path, name: str) -> Pair:
+    """Return an RSA certificate that signed itself, as OPC UA's applications have."""
+    directory.mkdir()
+    key = rsa.generate_private_key(public_exponent=65_537, key_size=2048)
+    now = dt.datetime.now(dt.timezone.utc)
+    names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"urn:{name}"), x509.DNSName("localhost")])
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(_name(name))
+        .issuer_name(_name(name))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(names, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pair = Pair(directory / "certificate.pem", directory / "private-key.pem")
+    pair.certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    pair.private_key.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return pair
 
 
 def _name(common: str) -> x509.Name:

@@ -1,0 +1,134 @@
+"""The one state that the station's loop and the servers share, behind a lock. Decides nothing of its own."""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from edge_agent.formats import Verdict
+from edge_agent.station.plc.handshake import Commands, Handshake, Outcome, command, finish, mirror, told
+from edge_agent.station.plc.table import Fault, Phase, Value
+
+# What the loop answers at its deadline gets through before the exchange answers in its place.
+_GRACE_S = 0.5
+_HEARTBEATS = 1 << 16
+_HANGS = Outcome(Verdict.NO_RESULT, Fault.DEADLINE, "the station's loop gives no sign of life")
+
+
+class Order(NamedTuple):
+    """An accepted trigger.
+
+    Attributes:
+        inspection_id: its number.
+        at: when it was accepted, on the monotonic clock.
+    """
+
+    inspection_id: int
+    at: float
+
+
+class Pulse:
+    """Tells whether the station's loop lives: it says beforehand how long it may be silent.
+
+    Args:
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._began = self._until = clock()
+
+    def allow(self, seconds: float) -> None:
+        """Beat; the next beat comes within so many seconds."""
+        self._until = self._clock() + seconds
+
+    def is_overdue(self) -> bool:
+        """Tell whether the next beat should have come."""
+        return self._clock() > self._until
+
+    def heartbeat(self) -> int:
+        """Return a count that grows each second, and stands still while the loop is overdue."""
+        return (1 + int(min(self._clock(), self._until) - self._began)) % _HEARTBEATS
+
+
+class Exchange:
+    """One station towards its PLC; every method may be called from any thread and returns at once.
+
+    Args:
+        deadline_s: from the trigger to the result, at most.
+        pulse: the loop's signs of life.
+        clock: seconds that only grow.
+        free_running: results come without triggers.
+    """
+
+    def __init__(
+        self, deadline_s: float, pulse: Pulse, clock: Callable[[], float], *, free_running: bool = False
+    ) -> None:
+        self.pulse = pulse
+        self._deadline_s = deadline_s
+        self._clock = clock
+        self._state = Handshake(phase=Phase.FREE_RUNNING if free_running else Phase.DISABLED)
+        self._accepted_at = 0.0
+        self._taken = 0
+        self._changed = threading.Condition()
+
+    def values(self) -> dict[str, Value]:
+        """Return the values of all rows at one moment."""
+        with self._changed:
+            self._end_overdue()
+            state = self._state
+        if state.phase is Phase.FREE_RUNNING and self.pulse.is_overdue():
+            # Parts pass that nobody looks at: the last verdict is not theirs.
+            state = state._replace(outcome=_HANGS, fault=_HANGS.fault, message=_HANGS.message)
+        return {**told(state), **state.commands._asdict(), "heartbeat": self.pulse.heartbeat()}
+
+    def write(self, written: Mapping[str, Any]) -> None:
+        """Take what the PLC wrote in one go.
+
+        Args:
+            written: values of the rows that it may write, by name; the others stay as they were.
+        """
+        with self._changed:
+            self._end_overdue()
+            before = self._state
+            self._state = command(before, before.commands._replace(**written))
+            if self._state.inspection_id != before.inspection_id:
+                self._accepted_at = self._clock()
+                self._changed.notify_all()
+
+    def next_order(self, timeout_s: float) -> Order | None:
+        """Return the next accepted trigger, once; None: none came in time."""
+        with self._changed:
+            self._changed.wait_for(self._is_waiting, timeout_s)
+            if not self._is_waiting():
+                return None
+            self._taken = self._state.inspection_id
+            return Order(self._taken, self._accepted_at)
+
+    def finish(self, order: Order, outcome: Outcome) -> bool:
+        """Give an inspection's end; return whether the PLC still waits for it."""
+        with self._changed:
+            self._end_overdue()
+            before = self._state
+            self._state = finish(before, order.inspection_id, outcome)
+            return self._state is not before
+
+    def mirror(self, outcome: Outcome) -> None:
+        """Tell one more result of a station that needs no trigger."""
+        with self._changed:
+            self._state = mirror(self._state, outcome)
+
+    def commands(self) -> Commands:
+        """Return what the PLC wrote last."""
+        with self._changed:
+            return self._state.commands
+
+    def _is_waiting(self) -> bool:
+        return self._state.phase is Phase.BUSY and self._state.inspection_id != self._taken
+
+    def _end_overdue(self) -> None:
+        # The loop answers in time by itself; this speaks for one that hangs.
+        if self._state.phase is not Phase.BUSY or self._clock() <= self._accepted_at + self._deadline_s + _GRACE_S:
+            return
+        message = f"expected a result within {self._deadline_s:g} s of the trigger, none came"
+        late = Outcome(Verdict.NO_RESULT, Fault.DEADLINE, message)
+        self._state = finish(self._state, self._state.inspection_id, late)

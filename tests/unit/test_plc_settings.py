@@ -1,0 +1,85 @@
+"""What a station's settings for PLCs refuse, and what a missing extra says."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_agent.config import Modbus, Opcua, Outputs, Station, read_settings
+from edge_agent.errors import ConfigError
+from edge_agent.formats import Verdict
+from edge_agent.station.answer import Answer
+from edge_agent.station.plc import controller as rooms
+from edge_agent.station.plc.controller import Controller
+from tests.fakes.chip import FakeChip
+
+SAFE_LEVELS = {1: False, 2: False, 3: True, 4: False}
+LEFT = "[station.left]\nsource = 'directory:/x'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("mode = 'trigger'", "expected modbus.listen or opcua.endpoint with mode = trigger, came neither"),
+        ("mode = 'sometimes'", "'free-running' or 'trigger'"),
+        ("[station.left.modbus]\nlisten = '502'", "listen"),
+        ("[station.left.modbus]\nlisten = '127.0.0.1:70000'", "expected a port up to 65535"),
+        ("[station.left.modbus]\nclients = ['plc']", "expected addresses or networks as 192.168.0.10"),
+        ("[station.left.modbus]\nclients = ['0.0.0.0/0']", r"expected the addresses of PLCs, came everybody's \(0"),
+        ("[station.left.modbus]\nclients = ['192.168.0.1/24']", "expected addresses or networks"),
+        ("[station.left.modbus]\nconnections = 0", "greater than or equal to 1"),
+        ("[station.left.modbus]\nlistn = 'x'", "listn is nearest to station.left.modbus.listen"),
+        ("[station.left.opcua]\nendpoint = 'http://x:1'", "endpoint"),
+        ("[station.left.outputs]\nchip = '/dev/gpiochip0'", "at least one of ok, ng, no_result and reject"),
+        ("[station.left.outputs]\nrejct = 1", "rejct is nearest to station.left.outputs.reject"),
+    ],
+)
+def test_a_wrong_setting_says_what_was_expected(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(f"{LEFT}{text}\n")
+    with pytest.raises(ConfigError, match=message):
+        read_settings(file)
+
+
+@pytest.mark.parametrize(
+    ("package", "options"),
+    [
+        ("pymodbus", {"modbus": Modbus(listen="127.0.0.1:0")}),
+        ("asyncua", {"opcua": Opcua(endpoint="opc.tcp://127.0.0.1:0")}),
+        ("gpiod", {"outputs": Outputs(chip="/dev/gpiochip0", ok=1)}),
+    ],
+)
+def test_without_the_extra_its_name_is_told(
+    monkeypatch: pytest.MonkeyPatch, package: str, options: dict[str, Any]
+) -> None:
+    for name in [each for each in sys.modules if each.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    for door in ("modbus", "opcua", "chip"):
+        monkeypatch.delitem(sys.modules, f"edge_agent.station.plc.{door}", raising=False)
+        monkeypatch.delattr(f"edge_agent.station.plc.{door}", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConfigError, match=r"station\.left: expected the extra plc .*edge-agent\[plc\]"):
+        Controller("left", Station(source="directory:x", **options))
+
+
+def test_a_station_without_a_plc_needs_no_extra_and_no_thread() -> None:
+    assert Controller("left", Station(source="directory:x")).threads() == []
+
+
+def test_a_loop_that_crashes_leaves_the_outputs_at_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[str] = []
+    monkeypatch.setattr(rooms, "end_process", ended.append)
+    chip = FakeChip()
+    wired = Outputs(chip="x", ok=1, ng=2, no_result=3, reject=4)
+    controller = Controller("left", Station(source="directory:x", outputs=wired), open_chip=chip.open)
+    controller.hear(Answer("left", Verdict.OK, "part.jpg"))
+    (switching,) = controller.threads()
+    switching.start()
+    try:
+        chip.saw({1: True, 2: False, 3: False, 4: False})
+        controller.ended("station-left")
+        assert (chip.levels, chip.opened, ended) == (SAFE_LEVELS, False, ["station-left"])
+    finally:
+        assert switching.stop()
+    assert chip.levels == SAFE_LEVELS
