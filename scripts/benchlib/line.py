@@ -62,12 +62,12 @@ class Line:
         process = self.device.process
         if process is None:
             raise RuntimeError("expected a running agent, it was not started")
-        links = [_link(entry) for entry in Path(f"/proc/{process.pid}/fd").iterdir()]
+        links = links_of(process.pid)
         workers = workers_of(process.pid)
         files = [path for path in self.device.state_dir.rglob("*") if path.is_file()]
         return Footprint(
-            agent_bytes=_resident(process.pid),
-            worker_bytes=sum(map(_resident, workers)),
+            agent_bytes=resident_bytes(process.pid),
+            worker_bytes=sum(map(resident_bytes, workers)),
             workers=len(workers),
             descriptors=len(links),
             segments=sum("memfd:" in link for link in links),
@@ -87,7 +87,8 @@ def expected_score(version: str, grey: int = GREY) -> float:
     return 1 / (1 + math.exp(-((grey - 128) / 16 + bias(version))))
 
 
-def _resident(pid: int) -> int:
+def resident_bytes(pid: int) -> int:
+    """Return what a process has in memory; 0: it ended."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
     except OSError:  # it ended just now
@@ -95,11 +96,25 @@ def _resident(pid: int) -> int:
     return pages * os.sysconf("SC_PAGESIZE")
 
 
+def processor_seconds(pid: int) -> float:
+    """Return what processor time a process has used so far; 0: it ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def workers_of(pid: int) -> list[int]:
     """Return the processes that an agent started."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     told = [(task / "children").read_text(encoding="ascii") for task in tasks if (task / "children").exists()]
     return [int(child) for text in told for child in text.split()]
+
+
+def links_of(pid: int) -> list[str]:
+    """Return what each descriptor of a process stands for."""
+    return [_link(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
 
 
 def _link(entry: Path) -> str:

@@ -1,4 +1,6 @@
-"""``python -m scripts.benchlib.soak [--json] [--minutes N]``: one agent, asked in every protocol, never left alone.
+"""``python -m scripts.benchlib.soak [--json] [--minutes N | --frames N]``: one agent, never left alone.
+
+With ``--frames`` it is a whole line that is soaked, as ``line_soak`` tells; otherwise an agent, in every protocol.
 
 A client of each protocol asks all the time; every 5 s another version is deployed, every 20 s the worker that
 answers is killed, and once a minute the broker goes away for a while. Answers are compared with execution in this
@@ -18,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from scripts.benchlib.chorus import Chorus, Expected, told
-from scripts.benchlib.line import BIASES, MODEL, Footprint, Line, workers_of
+from scripts.benchlib.line import BIASES, MODEL, Footprint, Line, processor_seconds, workers_of
+from scripts.benchlib.line_soak import measure_line_soak
 from scripts.benchlib.swaps import Swapper, releases_for, settled
 from tests.fakes.device import eventually
 from tests.fakes.jobs_clouds import MosquittoCloud
@@ -142,17 +145,9 @@ def _first_fault(log: Path) -> str:
 
 def _busiest(processes: list[int]) -> int:
     """Return the process that used most processor time just now: the one that answers."""
-    before = {process: _ticks(process) for process in processes}
+    before = {process: processor_seconds(process) for process in processes}
     time.sleep(_BUSY_S)
-    return max(processes, key=lambda process: _ticks(process) - before[process])
-
-
-def _ticks(process: int) -> int:
-    try:
-        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
-        return 0
-    return int(fields[11]) + int(fields[12])
+    return max(processes, key=lambda process: processor_seconds(process) - before[process])
 
 
 def _named_segments() -> int:
@@ -177,9 +172,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="bench soak", description=__doc__)
     parser.add_argument("--json", action="store_true", help="only the last line, which is JSON anyway")
-    parser.add_argument("--minutes", type=float, default=MINUTES, help="how long")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, default=MINUTES, help="how long")
+    length.add_argument("--frames", type=int, help="soak a whole line with so many parts; 28800 are a shift of 8 hours")
     asked = parser.parse_args(arguments)
-    figures = measure_soak(asked.minutes)
+    figures = measure_line_soak(asked.frames) if asked.frames else measure_soak(asked.minutes)
     if not asked.json:
         print("\n".join(f"{name:22} {value}" for name, value in figures.items()))
     print(json.dumps(figures))
