@@ -19,6 +19,7 @@ from edge_agent.deployment.states import State
 from edge_agent.errors import Code, InferenceError, RefusedError
 from edge_agent.formats import (
     AgentStatus,
+    CameraStatus,
     CaptureReport,
     ClockStatus,
     Counts,
@@ -82,6 +83,7 @@ class Operator:
         counts: inspections so far.
         last_frame: the newest inspection.
         new_id: makes deployment ids.
+        cameras: what stations tell of theirs.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Operator:
         counts: Callable[[], Counts],
         last_frame: Callable[[], InspectedFrame | None],
         new_id: Callable[[], str],
+        cameras: Callable[[], tuple[CameraStatus, ...]],
     ) -> None:
         self._health = health
         self._store = store
@@ -110,6 +113,7 @@ class Operator:
         self._counts = counts
         self._last_frame = last_frame
         self._new_id = new_id
+        self._cameras = cameras
 
     def status(self) -> Status:
         """Return everything at one glance."""
@@ -122,6 +126,7 @@ class Operator:
             clock=self._clock(),
             counts=self._counts(),
             last_frame=self._last_frame(),
+            cameras=self._cameras(),
         )
 
     def models(self) -> tuple[ModelStatus, ...]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge_agent.formats import (
     AnomalyMap,
+    CameraStatus,
     CaptureReport,
     DeploymentReport,
     Event,
@@ -117,6 +118,17 @@ class Inspector(Protocol):
 
         Raises:
             InferenceError: NOT_FOUND.
+        """
+
+
+class Cameras(Protocol):
+    """Hears how stations' cameras do."""
+
+    def report(self, camera: CameraStatus) -> None:
+        """Take what a station tells.
+
+        Raises:
+            InferenceError: INVALID_ARGUMENT, or RESOURCE_EXHAUSTED when there are too many.
         """
 
 
