@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from edge_agent.errors import CameraError, Code
 from edge_agent.station.multipart import PartReader, boundary_of
@@ -91,6 +92,24 @@ class HttpStream:
         return CameraError(Code.CAMERA_FAILED, f"{self._what}: {what}")
 
 
+class _Digest(urllib.request.HTTPDigestAuthHandler):
+    """The library's own, which leaves the refusal's connection open."""
+
+    def http_error_401(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        """Ask again with a login."""
+        fp.close()
+        return super().http_error_401(req, fp, code, msg, headers)
+
+
+class _Basic(urllib.request.HTTPBasicAuthHandler):
+    """The library's own, which leaves the refusal's connection open."""
+
+    def http_error_401(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        """Ask again with a login."""
+        fp.close()
+        return super().http_error_401(req, fp, code, msg, headers)
+
+
 def _opener(address: str, login: Login | None) -> urllib.request.OpenerDirector:
     """Return what opens http and https alone: no files, no proxy of the environment, no redirect to elsewhere."""
     opener = urllib.request.OpenerDirector()
@@ -102,8 +121,8 @@ def _opener(address: str, login: Login | None) -> urllib.request.OpenerDirector:
         urllib.request.HTTPSHandler(),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPDigestAuthHandler(passwords),
-        urllib.request.HTTPBasicAuthHandler(passwords),
+        _Digest(passwords),
+        _Basic(passwords),
     ):
         opener.add_handler(handler)
     return opener

@@ -92,7 +92,7 @@ class Loop:
     def turn(self) -> float:
         """Look once; return the seconds to pause beyond the rate, 0 when all is well."""
         try:
-            shot = self._camera.newest(1 / self._options.rate_hz)
+            shot = self._camera.newest(min(1 / self._options.rate_hz, LONGEST_PAUSE_S))
         except CameraError as exc:
             return self._away(State.CAMERA_AWAY, "", exc)
         if shot is None:

@@ -13,12 +13,15 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from edge_agent.errors import CameraError, Code
+from edge_agent.formats import RawPicture
 from edge_agent.station.shot import Shot
 from edge_agent.station.stream import Frame, PictureLostError, Rules, Stream, StreamEnded, pause_s
 from edge_agent.telemetry.threads import Watched
 
 # A reader that cannot be ended keeps a thread and its stream's memory.
 LIMIT_STUCK = 4
+# The agent takes no larger message.
+LIMIT_RAW_BYTES = 60 << 20
 # What one call into a stream may take beyond the silence that is allowed to it.
 _CALL_S = 10.0
 # An exposure that is asked for, and the way of its picture.
@@ -98,7 +101,11 @@ class StreamingCamera:
             return None
         if isinstance(taken.frame, PictureLostError):
             raise taken.frame
-        return Shot(taken.frame(), taken.name)
+        content = taken.frame()
+        if isinstance(content, RawPicture) and len(content.rgb) > LIMIT_RAW_BYTES:
+            size = f"{content.width} x {content.height}"
+            raise self._failed(f"expected a picture of at most {LIMIT_RAW_BYTES} bytes as RGB, came {size}: set a roi")
+        return Shot(content, taken.name)
 
     def close(self) -> None:
         """Leave the reader; it lets the stream go as soon as it comes out of it."""

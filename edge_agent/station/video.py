@@ -16,7 +16,7 @@ from edge_agent.station.source import shown
 from edge_agent.station.stream import Frame, StreamEnded
 
 _DEFAULT_FPS = 25.0
-_FASTEST_FPS = 240.0
+_SLOWEST_FPS, _FASTEST_FPS = 1.0, 240.0
 # Both write to stderr what is told here in words, and a URL with its password among it.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -93,7 +93,8 @@ class VideoStream:
                 size = f"{image.shape[1]}x{image.shape[0]}"
                 raise self._failed(f"expected a picture that holds roi {list(self._region)}, came {size}")
             image = image[y : y + height, x : x + width]
-        rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        grey = image.ndim == 2  # noqa: PLR2004 - rows and columns alone
+        rgb = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB if grey else cv2.COLOR_BGR2RGB)
         return RawPicture(rgb.reshape(-1).data, rgb.shape[1], rgb.shape[0])
 
     def _failed(self, what: str) -> CameraError:
@@ -131,7 +132,7 @@ class FileStream:
         self._clock = clock
         self._sleep = sleep
         fps = self._video.capture.get(cv2.CAP_PROP_FPS)
-        self._step_s = 1 / (fps if 0 < fps <= _FASTEST_FPS else _DEFAULT_FPS)
+        self._step_s = 1 / (fps if _SLOWEST_FPS <= fps <= _FASTEST_FPS else _DEFAULT_FPS)
         self._due = clock()
 
     def read(self) -> Frame:

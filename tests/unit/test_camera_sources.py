@@ -7,6 +7,7 @@ import pytest
 
 from edge_agent.config import Station
 from edge_agent.errors import CameraError, Code, ConfigError
+from edge_agent.station import genicam
 from edge_agent.station.aravis import Grabbed
 from edge_agent.station.camera import kind_of, open_camera
 from edge_agent.station.genicam import as_rgb
@@ -183,3 +184,50 @@ def test_grey_and_coloured_pixels_become_packed_rgb() -> None:
     assert bytes(grey.rgb) == bytes(value for value in range(6) for _ in range(3))
     assert bytes(as_rgb(Grabbed(b"\x01\x02\x03", 1, 1, 0x02180014)).rgb) == b"\x01\x02\x03"
     assert bytes(as_rgb(Grabbed(b"\x01\x02\x03", 1, 1, 0x02180015)).rgb) == b"\x03\x02\x01"
+
+
+class Stubborn:
+    """A GenICam camera that takes settings its own way."""
+
+    def __init__(self, _identity: str) -> None:
+        self.closed = False
+        CAMERAS.append(self)
+
+    def set_region(self, x: int, y: int, width: int, height: int) -> tuple[int, int, int, int]:
+        return x, y, width - width % 16, height
+
+    def set_exposure_us(self, exposure_us: float) -> float:
+        return min(exposure_us, 1000.0)
+
+    def set_gain(self, gain: float) -> float:
+        return round(gain)
+
+    def set_trigger(self, source: str) -> str:
+        return source and "Line0"
+
+    def start(self, _buffers: int) -> None:
+        raise AssertionError("it must not send pictures that nobody wanted so")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+CAMERAS: list[Stubborn] = []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"roi": (0, 0, 100, 64)}, r"genicam:x: expected roi \[0, 0, 100, 64\], the camera took \[0, 0, 96, 64\]"),
+        ({"exposure_us": 5000.0}, r"expected exposure_us 5000\.0, the camera took 1000\.0"),
+        ({"gain": 1.4}, r"expected gain 1\.4, the camera took 1"),
+        ({"trigger": "Line1"}, "expected trigger Line1, the camera took Line0"),
+    ],
+)
+def test_a_setting_that_a_camera_takes_otherwise_is_told_and_the_camera_let_go(
+    options: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(genicam, "AravisCamera", Stubborn)
+    with pytest.raises(CameraError, match=message):
+        genicam.GenicamStream("x", Station.model_validate({"source": "genicam:x", **options}))
+    assert CAMERAS[-1].closed

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from edge_agent.errors import CameraError, Code
+from edge_agent.formats import RawPicture
 from edge_agent.station.stream import (
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
@@ -17,14 +18,14 @@ from edge_agent.station.stream import (
     StreamEnded,
     pause_s,
 )
-from edge_agent.station.streaming import LIMIT_STUCK, StreamingCamera
+from edge_agent.station.streaming import LIMIT_RAW_BYTES, LIMIT_STUCK, StreamingCamera
 
 PATIENCE_S = 60
 RULES = Rules(stall_s=5.0, fresh_s=2.0)
 AWAY = CameraError(Code.CAMERA_FAILED, "cam: expected a stream, the plug is out")
 LOST = PictureLostError(Code.CAMERA_FAILED, "cam: expected a whole picture")
 
-Step = bytes | None | Exception
+Step = bytes | RawPicture | None | Exception
 
 
 class Clock:
@@ -94,7 +95,7 @@ class Bench:
         assert self.camera.newest(0) is None
         self.script.has(lambda: self.script.opened > 0)
 
-    def gives(self, *contents: bytes) -> None:
+    def gives(self, *contents: bytes | RawPicture) -> None:
         """Have pictures come, and be where the camera would hand them out."""
         count = self.camera._count + len(contents)
         self.script.offer(*contents)
@@ -277,6 +278,15 @@ def test_a_camera_that_waits_for_parts_is_well_as_soon_as_it_is_open_again() -> 
         bench.script.has(lambda: bench.script.opened == 2)
         bench.waits(lambda: bench.camera._fault is None)
         assert bench.camera.newest(0) is None
+
+
+def test_a_picture_that_no_agent_would_take_is_told() -> None:
+    large = RawPicture(memoryview(bytes(LIMIT_RAW_BYTES + 3)), LIMIT_RAW_BYTES // 3 + 1, 1)
+    with streaming() as bench:
+        bench.start()
+        bench.gives(large)
+        with pytest.raises(CameraError, match=f"at most {LIMIT_RAW_BYTES} bytes as RGB, came 20971521 x 1: set a roi"):
+            bench.camera.newest(0)
 
 
 def test_a_camera_that_is_closed_lets_its_stream_go() -> None:

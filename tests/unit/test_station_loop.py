@@ -153,6 +153,20 @@ def test_the_rate_is_a_limit_and_lost_time_is_never_caught_up() -> None:
     assert slow_clock.waits[1:] == pytest.approx([0, 0, 0, 0])
 
 
+def test_a_slow_loop_does_not_wait_for_its_camera_longer_than_it_may_be_silent() -> None:
+    waited: list[float] = []
+
+    class Patient(OneShot):
+        def newest(self, timeout_s: float) -> Shot | None:
+            waited.append(timeout_s)
+            return super().newest(timeout_s)
+
+    camera = Patient(PICTURE)
+    for rate_hz in (0.001, 4.0):
+        a_loop(Agent(Clock(), GOOD), camera, rate_hz=rate_hz).turn()
+    assert waited == [LONGEST_PAUSE_S, 0.25]
+
+
 def test_a_loop_that_is_stopped_lets_its_camera_go() -> None:
     clock = Clock()
     camera = OneShot(PICTURE)
