@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import select
 import time
 import urllib.error
 import urllib.request
@@ -11,6 +12,7 @@ from typing import Any
 
 from edge_agent.errors import CameraError, Code
 from edge_agent.station.multipart import PartReader, boundary_of
+from edge_agent.station.pace import BEHIND_S
 from edge_agent.station.source import Login, shown, without_login
 from edge_agent.station.stream import Frame
 
@@ -49,8 +51,12 @@ class HttpStream:
             CameraError: the camera went away, is silent or too slow, or sends something else.
         """
         self._until = self._clock() + self._stall_s
+        began = self._clock()
         try:
             content = self._parts.next()
+            # What waited while the network paused comes all at once: the last of it is of now.
+            while self._clock() - began > BEHIND_S and self._is_more_here():
+                content = self._parts.next()
         except CameraError as exc:
             raise self._failed(exc.message) from exc
         return partial(bytes, content)
@@ -75,6 +81,14 @@ class HttpStream:
         except (OSError, http.client.HTTPException, ValueError) as exc:
             raise self._failed(f"expected an answer, {type(exc).__name__}") from exc
         return answer
+
+    def _is_more_here(self) -> bool:
+        """Tell whether another part has begun to come, without waiting for one."""
+        while not self._parts.has_begun():
+            if not select.select([self._answer], [], [], 0)[0]:
+                return False
+            self._parts.feed(self._more())
+        return True
 
     def _more(self) -> bytes:
         try:

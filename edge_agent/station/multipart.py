@@ -59,6 +59,14 @@ class PartReader:
             raise _failed("expected a picture, came an empty part")
         return content
 
+    def has_begun(self) -> bool:
+        """Tell whether bytes of another part are here already; its boundary alone is none."""
+        return bool(bytes(self._buffer[:_LIMIT_BOUNDARY]).strip().removeprefix(self._boundary).strip())
+
+    def feed(self, content: bytes) -> None:
+        """Take bytes that came, before they are asked for."""
+        self._buffer += content
+
     def _length(self) -> int | None:
         """Read a part's head; return the Content-Length that it tells."""
         read, length = 0, None

@@ -4,13 +4,16 @@ import base64
 import hashlib
 import os
 import socket
+import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from edge_agent.station.multipart import LIMIT_PART_BYTES
-from tests.fakes.cameras import fault_of, looking, picture_of, web_camera
+from edge_agent.station.pace import BEHIND_S
+from tests.fakes.cameras import PATIENCE_S, fault_of, looking, picture_of, web_camera
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -62,6 +65,26 @@ def test_a_web_camera_that_stalls_is_asked_again_and_its_old_picture_is_not_show
         assert "expected a picture within 1 s" in fault_of(camera)
         assert picture_of(camera).content == jpeg("new")
         assert web.asked == 2
+
+
+@pytest.mark.parametrize("with_length", [True, False])
+def test_of_pictures_that_waited_while_the_network_paused_the_last_is_taken(with_length: bool) -> None:
+    seen = threading.Event()
+
+    def pauses(handler: BaseHTTPRequestHandler) -> None:
+        begin(handler)
+        handler.wfile.write(part(jpeg("0")) + b"--frame\r\n")
+        seen.wait(PATIENCE_S)
+        # What is tried is a pause, so there is one.
+        time.sleep(2 * BEHIND_S)
+        waited = b"".join(part(jpeg(str(number)), with_length=with_length) for number in range(1, 6))
+        handler.wfile.write(waited.removeprefix(b"--frame\r\n") + b"--frame\r\n")
+        handler.rfile.read()
+
+    with web_camera(pauses) as web, looking(web.url, stall_s=30.0) as camera:
+        assert picture_of(camera).content == jpeg("0")
+        seen.set()
+        assert picture_of(camera).content == jpeg("5")
 
 
 def test_a_web_camera_that_drips_is_too_slow() -> None:

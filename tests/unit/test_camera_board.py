@@ -43,7 +43,7 @@ def camera(identity: str = "left", **fields: Any) -> CameraStatus:
 
 
 def shown(name: str, camera: str) -> str | None:
-    prefix = f'edge_agent_{name}{{camera="{camera}"}} '
+    prefix = f'{name}{{camera="{camera}"}} '
     lines = metrics.exposition().decode().splitlines()
     return next((line.removeprefix(prefix) for line in lines if line.startswith(prefix)), None)
 
@@ -126,8 +126,8 @@ def test_there_are_so_many_cameras_and_a_new_one_takes_the_place_of_the_one_sile
     assert len(names) == LIMIT_CAMERAS
     assert {"c00", "new"} <= names
     assert "c01" not in names
-    assert shown("camera_up", "c01") is None
-    assert shown("camera_up", "new") == "1.0"
+    assert shown("edge_agent_camera_up", "c01") is None
+    assert shown("edge_agent_camera_up", "new") == "1.0"
 
 
 def test_metrics_tell_whether_a_camera_is_up_and_count_through_a_stations_restart(bench: Bench) -> None:
@@ -135,13 +135,13 @@ def test_metrics_tell_whether_a_camera_is_up_and_count_through_a_stations_restar
     ups = []
     for each in told:
         bench.board.report(each)
-        ups.append(shown("camera_up", "m"))
+        ups.append(shown("edge_agent_camera_up", "m"))
     assert ups == ["1.0", "0.0", "1.0"]
-    assert shown("camera_frames_total", "m") == "9.0"
-    assert shown("camera_failures_total", "m") == "1.0"
+    assert shown("edge_agent_camera_frames_total", "m") == "9.0"
+    assert shown("edge_agent_camera_failures_total", "m") == "1.0"
     bench.clock.now += 11
     bench.board.look()
-    assert shown("camera_up", "m") == "0.0"
+    assert shown("edge_agent_camera_up", "m") == "0.0"
 
 
 def a_loop(state: State, last: Answer) -> Loop:
