@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import CameraStatus, Status
 from tests.fakes.agent_core import drawn_part
 from tests.fakes.cameras import RtspCamera, rtsp_camera
@@ -102,6 +103,9 @@ def test_a_camera_that_is_unplugged_is_shown_as_away_and_returns_while_the_other
             payload = next(heard).payload
             if isinstance(payload, CameraStatus) and payload.id == "left":
                 states.append(payload.state)
+        with pytest.raises(InferenceError, match=r"camera\.state: expected one of .*, came DANCING") as refused:
+            client.report_camera(CameraStatus(id="left", state="DANCING"))
+        assert refused.value.code is Code.INVALID_ARGUMENT
     silent = wait_for("left", "SILENT")
     assert "told nothing for 10 s" in silent.message
     everything = log.read_text() + device.log.read_text() + told(device, "status")
