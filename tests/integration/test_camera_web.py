@@ -123,6 +123,27 @@ def redirect(handler: BaseHTTPRequestHandler) -> None:
     handler.end_headers()
 
 
+def challenges(challenge: str) -> Answer:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(401)
+        handler.send_header("WWW-Authenticate", challenge)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    return answer
+
+
+def ends_where_it_said(handler: BaseHTTPRequestHandler) -> None:
+    # Both parts come at once after a pause, and are all of the answer.
+    parts = part(jpeg("1")) + part(jpeg("2"))
+    handler.send_response(200)
+    handler.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+    handler.send_header("Content-Length", str(len(parts)))
+    handler.end_headers()
+    time.sleep(1.5 * BEHIND_S)
+    handler.wfile.write(parts)
+
+
 def gibberish(handler: BaseHTTPRequestHandler) -> None:
     handler.wfile.write(os.urandom(4096))
 
@@ -133,6 +154,10 @@ def gibberish(handler: BaseHTTPRequestHandler) -> None:
         (page, "expected Content-Type multipart/x-mixed-replace with a boundary, came text/html"),
         (redirect, "expected pictures, came HTTP status 302"),
         (gibberish, "expected an answer, BadStatusLine"),
+        (challenges("Digest realm="), "expected an answer, IndexError"),
+        (challenges("Negotiate"), "expected an answer, ValueError"),
+        (challenges('Basic realm="cam"'), "expected pictures, came HTTP status 401"),
+        (ends_where_it_said, "expected more pictures, the camera ended its answer"),
         (sends(b"\r\n" * 40_000, ends=True), "expected a boundary within 65536 bytes, came none"),
         (sends(b"--frame\r\nContent-Length: 99999999999\r\n\r\n"), "expected a Content-Length of at most"),
         (sends(ends=True), "expected more pictures, the camera ended its answer"),
@@ -178,10 +203,7 @@ def test_a_web_camera_takes_a_login_and_no_message_holds_it(challenge: str, is_r
         if is_right(handler.headers.get("Authorization", "")):
             sends(part(jpeg("1")))(handler)
             return
-        handler.send_response(401)
-        handler.send_header("WWW-Authenticate", challenge)
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
+        challenges(challenge)(handler)
 
     with web_camera(guarded) as web:
         with looking(web.url.replace("//", "//bob:s3cret@")) as camera:
