@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -162,6 +163,19 @@ def test_sigterm_ends_the_station_cleanly_even_while_the_agent_hangs(frames: Pat
         assert asked.wait(PATIENCE_S)
         assert line.end() == 0
         release.set()
+
+
+def test_a_camera_whose_library_is_stuck_stops_neither_the_other_one_nor_the_end(
+    frames: Path, runtime_dir: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        stuck = {"source": f"rtsp://127.0.0.1:{mute.getsockname()[1]}/line", "stall_s": 60}
+        with served(runtime_dir), running(runtime_dir, left=stuck, right=source(frames)) as line:
+            connection, _ = mute.accept()
+            with connection:
+                line.hears(action="answered", station="right", verdict="OK")
+                line.hears(action="answered", station="right", verdict="NG")
+                assert line.end() == 0
 
 
 @pytest.mark.parametrize(
