@@ -96,7 +96,28 @@ class StreamingCamera:
         """
         with self._news:
             self._look_after_reader()
-            taken = self._wait(timeout_s)
+            taken = self._wait(max(timeout_s, _ANSWER_S) if self._rules.asked else timeout_s)
+        return self._shot(taken)
+
+    def on_demand(self, timeout_s: float) -> Shot | None:
+        """Return a picture that was taken after this call; None: none came in time.
+
+        A camera that runs by itself may have one under way that shows what stood there before: the one after
+        it counts. One that waits for its own signal sends nothing else, so its next one does.
+
+        Args:
+            timeout_s: to wait for it.
+
+        Raises:
+            CameraError: the camera is away, or the one picture that came is damaged.
+        """
+        with self._news:
+            self._look_after_reader()
+            under_way = 0 if self._rules.asked or self._rules.quiet else 1
+            taken = self._wait(timeout_s, since=self._count + under_way)
+        return self._shot(taken)
+
+    def _shot(self, taken: _Taken | None) -> Shot | None:
         if taken is None:
             return None
         if isinstance(taken.frame, PictureLostError):
@@ -118,13 +139,13 @@ class StreamingCamera:
         if reader is not None:
             reader.join(_ANSWER_S)
 
-    def _wait(self, timeout_s: float) -> _Taken | None:
+    def _wait(self, timeout_s: float, since: int = 0) -> _Taken | None:
+        """Wait for a picture that came after so many others."""
         if self._rules.asked:
             self._ask += 1
             self._news.notify_all()
-            timeout_s = max(timeout_s, _ANSWER_S)
-        self._news.wait_for(lambda: self._is_ready() or self._fault is not None, timeout_s)
-        if self._is_ready():
+        self._news.wait_for(lambda: self._is_ready(since) or self._fault is not None, timeout_s)
+        if self._is_ready(since):
             taken, self._slot = self._slot, None
             return taken
         if self._fault is not None:
@@ -134,13 +155,13 @@ class StreamingCamera:
             raise self._failed(f"expected a picture within {timeout_s:g} s of the trigger, came none")
         return None
 
-    def _is_ready(self) -> bool:
+    def _is_ready(self, since: int) -> bool:
         """Tell whether there is a picture to hand out; one that is too old, or was asked for before, is dropped."""
         slot = self._slot
         if slot is not None and (slot.ask != self._ask or self._clock() - slot.at > self._rules.fresh_s):
             self._slot = None
             self.skipped += 1
-        return self._slot is not None
+        return self._slot is not None and self._count > since
 
     def _look_after_reader(self) -> None:
         """Leave the reader behind if it is stuck; have one that reads."""

@@ -289,6 +289,52 @@ def test_a_picture_that_no_agent_would_take_is_told() -> None:
             bench.camera.newest(0)
 
 
+def on_demand(bench: Bench, *came: bytes) -> object:
+    """Ask for a picture of now while these come, one after the other was seen."""
+    taken: list[object] = []
+
+    def ask() -> None:
+        shot = bench.camera.on_demand(PATIENCE_S)
+        taken.append(shot and shot.content)
+
+    asking = threading.Thread(target=ask)
+    with bench.camera._news:
+        asking.start()
+        # The condition is free again once the asking thread waits in it.
+        while not bench.camera._news._waiters:  # type: ignore[attr-defined]
+            bench.camera._news.wait(0.01)
+    for content in came:
+        bench.gives(content)
+    asking.join(PATIENCE_S)
+    return taken[0]
+
+
+def test_a_picture_that_was_under_way_when_one_was_asked_for_is_not_it() -> None:
+    with streaming() as bench:
+        bench.start()
+        bench.gives(b"before")
+        assert on_demand(bench, b"under way", b"after") == b"after"
+
+
+def test_the_next_picture_of_a_camera_that_waits_for_its_own_signal_is_the_one_asked_for() -> None:
+    with streaming(RULES._replace(quiet=True)) as bench:
+        bench.start()
+        bench.gives(b"before")
+        assert on_demand(bench, b"after") == b"after"
+
+
+def test_what_does_not_come_in_time_on_demand_is_none_and_a_software_trigger_is_given_once() -> None:
+    with streaming() as bench:
+        bench.start()
+        bench.gives(b"before")
+        assert bench.camera.on_demand(0) is None
+    with streaming(RULES._replace(asked=True)) as bench:
+        bench.script.offer(b"mine")
+        shot = bench.camera.on_demand(PATIENCE_S)
+        assert shot is not None
+        assert (shot.content, bench.script.triggers) == (b"mine", 1)
+
+
 def test_a_camera_that_is_closed_lets_its_stream_go() -> None:
     with streaming() as bench:
         bench.start()
