@@ -124,8 +124,9 @@ class _Process:
         _log.info("ready", extra={"action": "ready", "generation": generation.number})
 
     def wait(self) -> None:
-        """Wait until a stop is asked for; take reloads meanwhile."""
+        """Wait until a stop is asked for; take reloads meanwhile, and note stations that went silent."""
         while not self._stop_asked.wait(_LOOK_S):
+            self._parts.cameras.look()
             if self._reload_asked.is_set():
                 self._reload_asked.clear()
                 self._parts.reload_mappings()

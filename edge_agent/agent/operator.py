@@ -21,6 +21,7 @@ from edge_agent.deployment.states import State
 from edge_agent.errors import Code, InferenceError, RefusedError
 from edge_agent.formats import (
     AgentStatus,
+    CameraStatus,
     ClockStatus,
     Counts,
     DeploymentReport,
@@ -84,6 +85,7 @@ class Operator(CaptureDesk):
         counts: inspections so far.
         last_frame: the newest inspection.
         new_id: makes deployment ids.
+        cameras: what stations tell of theirs.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Operator(CaptureDesk):
         counts: Callable[[], Counts],
         last_frame: Callable[[], InspectedFrame | None],
         new_id: Callable[[], str],
+        cameras: Callable[[], tuple[CameraStatus, ...]],
     ) -> None:
         super().__init__(captures, audit, functools.partial(classes_of, store, registry))
         self._health = health
@@ -113,6 +116,7 @@ class Operator(CaptureDesk):
         self._counts = counts
         self._last_frame = last_frame
         self._new_id = new_id
+        self._cameras = cameras
 
     def status(self) -> Status:
         """Return everything at one glance."""
@@ -125,6 +129,7 @@ class Operator(CaptureDesk):
             clock=self._clock(),
             counts=self._counts(),
             last_frame=self._last_frame(),
+            cameras=self._cameras(),
         )
 
     def models(self) -> tuple[ModelStatus, ...]:

@@ -34,7 +34,7 @@ from edge_agent.deployment.steps.table import Steps
 from edge_agent.errors import Code, ConfigError, RefusedError, StorageError
 from edge_agent.formats import ClockStatus, InspectedFrame, Manifest, ModelsChanged, ModelStatus
 from edge_agent.inference import DataPlane, Registry, Statistics, available_runtimes
-from edge_agent.inspection import Inspector, RecentFrames, ResultCounter
+from edge_agent.inspection import CameraBoard, Inspector, RecentFrames, ResultCounter
 from edge_agent.jobs import JobsClient, Outbox
 from edge_agent.rpc.edge_agent_v1.inspection import InspectionService
 from edge_agent.rpc.edge_agent_v1.operator import OperatorService
@@ -239,6 +239,7 @@ class Parts:
             capture=self.captures.offer,
             events=self._inspected,
         )
+        self.cameras = CameraBoard(self.events.publish)
         self.operator = Operator(
             self.health,
             self.store,
@@ -252,6 +253,7 @@ class Parts:
             counts=self.counts.counts,
             last_frame=self.frames.last,
             new_id=new_id,
+            cameras=self.cameras.cameras,
         )
         local = LocalModels(self.runtimes, self.registry, self.store, self.machine)
         stored = StoredVersions(self.store, self.registry, local, self.check_floor)
@@ -273,7 +275,7 @@ class Parts:
             ],
         )
         protocols = (
-            InspectionService(self.inspector),
+            InspectionService(self.inspector, self.cameras),
             SageMakerService(models, self.data_plane, self.captures),
             LookoutService(Components(self.registry, self.mappings.served), self.inspector),
             InferenceService(told, self.data_plane, streams=self.settings.rpc.threads // 2),

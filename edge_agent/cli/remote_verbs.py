@@ -11,7 +11,7 @@ from edge_agent.cli import deployments as deployment_words
 from edge_agent.cli.context import places
 from edge_agent.cli.output import AsJson, moment, note, show_json, show_lines, show_table, size
 from edge_agent.client import AgentClient
-from edge_agent.formats import DeploymentReport, Event, InspectedFrame, ModelStatus, Status
+from edge_agent.formats import CameraStatus, DeploymentReport, Event, InspectedFrame, ModelStatus, Status
 
 Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many, the newest first.")]
 
@@ -165,6 +165,10 @@ def _status_lines(answer: Status) -> Iterator[str]:
     yield f"inspected: {counts.ok} OK, {counts.ng} NG, {counts.no_result} NO RESULT"
     if answer.last_frame:
         yield f"last: {_frame_line(answer.last_frame)}"
+    for camera in answer.cameras:
+        yield _camera_line(camera)
+        if camera.message:
+            yield f"  {camera.message}"
     yield f"captures: {captured.pending} pending, {captured.failed} failed, {size(captured.bytes)}"
     if captured.message:
         yield f"  {captured.message}"
@@ -175,6 +179,12 @@ def _status_lines(answer: Status) -> Iterator[str]:
         yield f"  paused: {' and '.join(paused)}"
     if not answer.clock.trusted:
         yield "clock: not trusted; installs wait for it"
+
+
+def _camera_line(camera: CameraStatus) -> str:
+    since = f" since {moment(camera.since)}" if camera.since else ""
+    figures = f"{camera.frames} inspected, {camera.skipped} skipped, {camera.failures} failures"
+    return f"camera {camera.id} ({camera.kind}): {camera.state}{since}, {camera.rate_hz:.1f} Hz, {figures}"
 
 
 def _threshold(model: ModelStatus) -> str:

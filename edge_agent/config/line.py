@@ -8,6 +8,8 @@ from typing_extensions import Self
 from edge_agent.config.fields import Address, OptionalPath, Room
 from edge_agent.config.plc import Modbus, Opcua, Outputs
 
+LIMIT_PIXELS = 65_535
+
 
 def _without_cycles(chain: dict[str, str]) -> dict[str, str]:
     for first, awaited in chain.items():
@@ -54,17 +56,34 @@ class Capture(Room):
     """As repository.credentials; empty: the same ones."""
 
 
+def _region(region: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    x, y, width, height = region
+    if min(x, y) < 0 or min(width, height) < 1 or max(region) > LIMIT_PIXELS:
+        raise ValueError(f"expected [x, y, width, height] in pixels up to {LIMIT_PIXELS}")
+    return region
+
+
 class Station(Room):
     """One camera and how often it is looked at."""
 
     source: str = ""
-    """directory:PATH for now."""
+    """directory:PATH, file:PATH, rtsp://…, http://…, v4l2:/dev/video0 or genicam:ID, as docs/cameras.md tells."""
     rate_hz: float = Field(2.0, gt=0, le=1000)
     """Frames inspected in a second, at most."""
     deadline_s: float = Field(2.0, gt=0, le=600)
     """An inspection that lasts longer is NO RESULT."""
     loop: bool = True
-    """Begin again after the directory's last image."""
+    """Begin again after the directory's last image, or the video file's."""
+    stall_s: float = Field(5.0, ge=0.2, le=60)
+    """A stream that is silent for so long is opened again."""
+    roi: Annotated[tuple[int, int, int, int], AfterValidator(_region)] | None = None
+    """[x, y, width, height] in pixels: the part that is looked at; none: all of it."""
+    exposure_us: float | None = Field(None, gt=0, le=1e8)
+    """GenICam: exposure in microseconds; none: as the camera is set."""
+    gain: float | None = Field(None, ge=-100, le=1000)
+    """GenICam: gain in the camera's unit, mostly dB; none: as the camera is set."""
+    trigger: str = Field("free", pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")
+    """GenICam: free, software (each look takes a picture), or a hardware line by its name, as Line1."""
     mode: Literal["free-running", "trigger"] = "free-running"
     """Look rate_hz times a second, or when a PLC says so over modbus or opcua."""
     modbus: Modbus = Modbus()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge_agent.formats import (
     AnomalyMap,
+    CameraStatus,
     CaptureReport,
     CaptureStatus,
     DeploymentReport,
@@ -146,6 +147,17 @@ class CaptureVerbs(Protocol):
 
     def pause_captures(self, capture: bool | None, upload: bool | None, actor: str) -> CaptureStatus:
         """Pause capture or upload, or let them go on, None leaves it; return when that is durable."""
+
+
+class Cameras(Protocol):
+    """Hears how stations' cameras do."""
+
+    def report(self, camera: CameraStatus) -> None:
+        """Take what a station tells.
+
+        Raises:
+            InferenceError: INVALID_ARGUMENT, or RESOURCE_EXHAUSTED when there are too many.
+        """
 
 
 class Operator(CaptureVerbs, Protocol):

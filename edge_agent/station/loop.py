@@ -13,8 +13,9 @@ from edge_agent.config import Station
 from edge_agent.errors import AgentError, CameraError, Code
 from edge_agent.formats import InspectedFrame, Verdict
 from edge_agent.station.answer import Answer, settle
-from edge_agent.station.camera import Camera, Shot
+from edge_agent.station.camera import Camera
 from edge_agent.station.fresh import fresh
+from edge_agent.station.shot import Content, Shot
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
@@ -23,8 +24,8 @@ LONGEST_PAUSE_S = 5.0
 class Inspect(Protocol):
     """The agent, as far as a station needs it."""
 
-    def __call__(self, content: bytes, *, source: str, frame_name: str, timeout_s: float) -> InspectedFrame:
-        """Return the inspection of a JPEG or PNG.
+    def __call__(self, content: Content, *, source: str, frame_name: str, timeout_s: float) -> InspectedFrame:
+        """Return the inspection of a JPEG or PNG, or of packed RGB.
 
         Raises:
             AgentError: the agent is away or did not answer in time.
@@ -92,7 +93,7 @@ class Loop:
     def turn(self) -> float:
         """Look once; return the seconds to pause beyond the rate, 0 when all is well."""
         try:
-            shot = self._camera.newest(1 / self._options.rate_hz)
+            shot = self._camera.newest(min(1 / self._options.rate_hz, LONGEST_PAUSE_S))
         except CameraError as exc:
             return self._away(State.CAMERA_AWAY, "", exc)
         if shot is None:

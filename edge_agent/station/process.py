@@ -4,7 +4,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +15,12 @@ from edge_agent.errors import Code, ConfigError
 from edge_agent.formats import InspectedFrame, Verdict
 from edge_agent.formats.picture import EncodedPicture
 from edge_agent.station.answer import Answer
-from edge_agent.station.camera import Camera, open_camera
+from edge_agent.station.camera import Camera, kind_of, open_camera
 from edge_agent.station.loop import LONGEST_PAUSE_S, Loop
 from edge_agent.station.plc.controller import Controller
+from edge_agent.station.reporting import Figures, Reporter
+from edge_agent.station.shot import Content
+from edge_agent.station.streaming import StreamingCamera
 from edge_agent.telemetry import logs
 from edge_agent.telemetry.notify import Notifier, watchdog
 from edge_agent.telemetry.threads import Watched
@@ -45,19 +48,24 @@ def run(settings: Settings, runtime_dir: Path) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with AgentClient.at(runtime_dir) as client:
+        figures = {name: Figures(kind_of(settings.station[name])) for name in cameras}
         loops = [
             Loop(
                 name,
                 camera,
                 partial(inspect, client),
                 settings.station[name],
-                tell=_both(Teller(), controllers[name].hear),
+                tell=partial(_tell, (Teller(), figures[name], controllers[name].hear)),
                 clock=time.monotonic,
             )
             for name, camera in cameras.items()
         ]
         deadlines_s = {name: options.deadline_s for name, options in settings.station.items()}
+        told = [(loop, figures[loop.name], partial(_skipped, cameras[loop.name])) for loop in loops]
+        reporter = Watched("reporter", lambda thread: Reporter(client.report_camera, told).run(thread.wait))
+        reporter.start()
         _watch(loops, controllers, deadlines_s, stop)
+        reporter.stop()
     return 0
 
 
@@ -72,18 +80,19 @@ def open_cameras(stations: Mapping[str, config.Station]) -> dict[str, Camera]:
     return {name: open_camera(name, options) for name, options in stations.items()}
 
 
-def inspect(client: AgentClient, content: bytes, *, source: str, frame_name: str, timeout_s: float) -> InspectedFrame:
+def inspect(client: AgentClient, content: Content, *, source: str, frame_name: str, timeout_s: float) -> InspectedFrame:
     """Ask the agent; callers of the line go first when it has much to do."""
-    picture = EncodedPicture(content)
+    picture = EncodedPicture(content) if isinstance(content, bytes) else content
     return client.inspect(picture, source=source, frame_name=frame_name, frame_priority=True, timeout_s=timeout_s)
 
 
-def _both(first: Callable[[Answer], None], second: Callable[[Answer], None]) -> Callable[[Answer], None]:
-    def tell(answer: Answer) -> None:
-        first(answer)
-        second(answer)
+def _tell(listeners: Sequence[Callable[[Answer], None]], answer: Answer) -> None:
+    for listener in listeners:
+        listener(answer)
 
-    return tell
+
+def _skipped(camera: Camera) -> int:
+    return camera.skipped if isinstance(camera, StreamingCamera) else 0
 
 
 def _run(loop: Loop, controller: Controller, thread: Watched) -> None:

@@ -2,14 +2,18 @@
 
 from typing import NamedTuple
 
+from edge_agent.formats import RawPicture
+
+Content = bytes | RawPicture
+
 
 class Shot(NamedTuple):
     """One picture as its camera gave it.
 
     Attributes:
-        content: JPEG or PNG, not looked at yet.
+        content: JPEG or PNG, not looked at yet; or packed RGB, which nobody has to decode again.
         name: file name or the camera's own count, for people.
     """
 
-    content: bytes
+    content: Content
     name: str

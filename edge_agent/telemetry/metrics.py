@@ -201,6 +201,13 @@ _CAPTURE_BYTES = _gauge("capture_bytes", "Disk space that the spool takes")
 _DROPPED = _counter("captures_dropped", "Captures that were not kept because the spool was full")
 _UNSENT = _gauge("labels_unsent", "Labels of captures that the cloud does not have yet")
 _EVENTS = _counter("events_dropped", "Events that a slow reader missed")
+_CAMERA_UP = _Labelled(
+    _gauge("camera_up", "1 where a camera gives pictures, 0 where it or its station is away", ("camera",))
+)
+_CAMERA_FRAMES = _Labelled(_counter("camera_frames", "Pictures of a camera that were inspected", ("camera",)))
+_CAMERA_FAILURES = _Labelled(
+    _counter("camera_failures", "Times that a camera, or the agent for it, was away", ("camera",))
+)
 _RECENT = _Recent()
 
 
@@ -357,6 +364,19 @@ def count_dropped_capture() -> None:
 def count_dropped_events(amount: int) -> None:
     """Count events that a reader was too slow for."""
     _EVENTS.inc(amount)
+
+
+def show_camera(camera: str, *, up: bool, frames: int, failures: int) -> None:
+    """Show whether a camera is up; count what is new of it."""
+    _CAMERA_UP.at(camera).set(up)
+    _CAMERA_FRAMES.at(camera).inc(frames)
+    _CAMERA_FAILURES.at(camera).inc(failures)
+
+
+def forget_camera(camera: str) -> None:
+    """Drop the series of a camera that is no more."""
+    for labelled in (_CAMERA_UP, _CAMERA_FRAMES, _CAMERA_FAILURES):
+        labelled.forget(camera)
 
 
 def exposition() -> bytes:

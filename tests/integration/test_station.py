@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -164,11 +165,24 @@ def test_sigterm_ends_the_station_cleanly_even_while_the_agent_hangs(frames: Pat
         release.set()
 
 
+def test_a_camera_whose_library_is_stuck_stops_neither_the_other_one_nor_the_end(
+    frames: Path, runtime_dir: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        stuck = {"source": f"rtsp://127.0.0.1:{mute.getsockname()[1]}/line", "stall_s": 60}
+        with served(runtime_dir), running(runtime_dir, left=stuck, right=source(frames)) as line:
+            connection, _ = mute.accept()
+            with connection:
+                line.hears(action="answered", station="right", verdict="OK")
+                line.hears(action="answered", station="right", verdict="NG")
+                assert line.end() == 0
+
+
 @pytest.mark.parametrize(
     ("stations", "message"),
     [
         ({}, r"at least one \[station.NAME\]"),
-        ({"left": config.Station(source="rtsp://x")}, r"directory:…, came 'rtsp://x'"),
+        ({"left": config.Station(source="webcam://x")}, r"directory:…, .* came 'webcam://x'"),
     ],
 )
 def test_a_station_without_a_usable_camera_is_a_configuration_error(

@@ -102,6 +102,14 @@ def test_agent_and_station_keep_their_devices_open() -> None:
         assert "ProtectClock" not in read(DIRECTORY / f"{name}.service")
 
 
+def test_the_station_reaches_cameras_of_the_machine_and_of_the_network() -> None:
+    keys = read(DIRECTORY / "edge-agent-station.service")
+    assert keys["SupplementaryGroups"] == ["video"]
+    assert {"AF_INET", "AF_INET6", "AF_NETLINK"} <= set(keys["RestrictAddressFamilies"][0].split())
+    # The rule gives USB3 Vision cameras to that group.
+    assert 'GROUP="video"' in (DIRECTORY / "edge-agent-cameras.rules").read_text()
+
+
 def test_only_who_operates_belongs_to_the_admin_group() -> None:
     groups = {unit.stem: read(unit) for unit in UNITS}
     assert {name: keys["Group"] for name, keys in groups.items()} == {name: ["edge-agent"] for name in groups}

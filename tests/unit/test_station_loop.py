@@ -153,6 +153,20 @@ def test_the_rate_is_a_limit_and_lost_time_is_never_caught_up() -> None:
     assert slow_clock.waits[1:] == pytest.approx([0, 0, 0, 0])
 
 
+def test_a_slow_loop_does_not_wait_for_its_camera_longer_than_it_may_be_silent() -> None:
+    waited: list[float] = []
+
+    class Patient(OneShot):
+        def newest(self, timeout_s: float) -> Shot | None:
+            waited.append(timeout_s)
+            return super().newest(timeout_s)
+
+    camera = Patient(PICTURE)
+    for rate_hz in (0.001, 4.0):
+        a_loop(Agent(Clock(), GOOD), camera, rate_hz=rate_hz).turn()
+    assert waited == [LONGEST_PAUSE_S, 0.25]
+
+
 def test_a_loop_that_is_stopped_lets_its_camera_go() -> None:
     clock = Clock()
     camera = OneShot(PICTURE)
@@ -225,11 +239,12 @@ def test_a_file_that_cannot_be_read_is_told_once_and_passed_over(tmp_path: Path)
     assert names_of(camera, 1) == ["b.jpg"]
 
 
-@pytest.mark.parametrize("source", ["", "frames", "directory:", "rtsp://camera/1", "file:/x"])
+@pytest.mark.parametrize("source", ["", "frames", "directory:", "rtsp://", "ftp://bob:secret@camera/1?key=secret"])
 def test_a_source_of_an_unknown_kind_names_the_known_ones(source: str) -> None:
-    with pytest.raises(ConfigError, match=r"station\.left\.source: expected one of directory:…, came") as caught:
+    with pytest.raises(ConfigError, match=r"left\.source: expected one of directory:…, file:…, .*came") as caught:
         open_camera("left", Station(source=source))
-    assert repr(source) in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert repr(source) in str(caught.value) or "ftp://…@camera/1?…" in str(caught.value)
 
 
 def test_a_directory_source_opens_even_while_the_directory_is_missing(tmp_path: Path) -> None:

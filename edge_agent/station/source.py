@@ -1,0 +1,38 @@
+"""A camera's source as it is written, and as a person may read it. Pure."""
+
+import re
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+_CREDENTIALS = re.compile(r"//[^\s]*@")
+_QUERY = re.compile(r"\?.*$")
+
+
+class Login(NamedTuple):
+    """Who asks a camera."""
+
+    user: str
+    password: str
+
+
+def shown(source: str) -> str:
+    """Return a source without what only its owner may know: credentials, and the query, which may hold some."""
+    if "//" not in source:
+        return source
+    return _QUERY.sub("?…", _CREDENTIALS.sub("//…@", source, count=1))
+
+
+def without_login(url: str) -> tuple[str, Login | None]:
+    """Return a URL without its credentials, and these.
+
+    Raises:
+        ValueError: it is no URL of a host.
+    """
+    parts = urlsplit(url)
+    if not parts.hostname:
+        raise ValueError("expected a host")
+    host = parts.netloc.rpartition("@")[2]
+    # Asked for its value, a port that is none raises.
+    _ = parts.port
+    login = Login(unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+    return urlunsplit(parts._replace(netloc=host)), login
