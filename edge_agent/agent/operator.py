@@ -8,6 +8,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 from edge_agent import __version__
+from edge_agent.agent.line import Line
 from edge_agent.agent.models import Mappings, describe_models
 from edge_agent.capture import CaptureSpool
 from edge_agent.config import Settings
@@ -81,6 +82,7 @@ class Operator:
         clock: against what was signed.
         counts: inspections so far.
         last_frame: the newest inspection.
+        line: rule, shift and golden parts.
         new_id: makes deployment ids.
     """
 
@@ -97,6 +99,7 @@ class Operator:
         clock: Callable[[], ClockStatus],
         counts: Callable[[], Counts],
         last_frame: Callable[[], InspectedFrame | None],
+        line: Line,
         new_id: Callable[[], str],
     ) -> None:
         self._health = health
@@ -109,6 +112,7 @@ class Operator:
         self._clock = clock
         self._counts = counts
         self._last_frame = last_frame
+        self._line = line
         self._new_id = new_id
 
     def status(self) -> Status:
@@ -122,6 +126,9 @@ class Operator:
             clock=self._clock(),
             counts=self._counts(),
             last_frame=self._last_frame(),
+            rule=self._line.rule,
+            shift=self._line.shift(),
+            golden=self._line.golden(),
         )
 
     def models(self) -> tuple[ModelStatus, ...]:

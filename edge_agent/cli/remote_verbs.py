@@ -24,14 +24,14 @@ def register(app: typer.Typer) -> None:
 
 def status(context: typer.Context, as_json: AsJson = False) -> None:
     """Show everything at one glance."""
-    with _agent(context) as client:
+    with agent_client(context) as client:
         answer = client.status()
     show_json(answer) if as_json else show_lines(_status_lines(answer))
 
 
 def models(context: typer.Context, as_json: AsJson = False) -> None:
     """List the models and which version of each answers."""
-    with _agent(context) as client:
+    with agent_client(context) as client:
         found = client.status().models
     if as_json:
         show_json(list(found))
@@ -46,7 +46,7 @@ def deployments(
     as_json: AsJson = False,
 ) -> None:
     """List deployments, newest first, or tell one in full."""
-    with _agent(context) as client:
+    with agent_client(context) as client:
         found = client.deployments(deployment_id, limit=limit)
     if as_json:
         show_json(found)
@@ -65,7 +65,7 @@ def events(
     """Tell what happens, as it happens."""
     if not follow:
         raise typer.BadParameter("expected --follow: events are told as they happen", param_hint="'--follow'")
-    with _agent(context) as client, client.events(after) as stream:
+    with agent_client(context) as client, client.events(after) as stream:
         try:
             for event in stream:
                 show_json(event.to_dict()) if as_json else show_lines([_event_line(event)])
@@ -80,8 +80,8 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Take a model back to its previous version; ends when that is durable."""
-    with _agent(context) as client:
-        report = client.roll_back(model, reason, actor=_actor())
+    with agent_client(context) as client:
+        report = client.roll_back(model, reason, actor=actor())
     show_json(report) if as_json else show_lines(deployment_words.lines(report))
 
 
@@ -98,8 +98,8 @@ def configure(
     """Set a model's threshold; every part from then on is judged by it, until another version answers."""
     if (threshold is None) != as_signed:
         raise typer.BadParameter("expected either --threshold X or --as-signed", param_hint="'--threshold'")
-    with _agent(context) as client:
-        report = client.configure(model, threshold, reason, actor=_actor())
+    with agent_client(context) as client:
+        report = client.configure(model, threshold, reason, actor=actor())
     show_json(report) if as_json else show_lines(deployment_words.lines(report))
 
 
@@ -110,14 +110,14 @@ def remove(
     as_json: AsJson = False,
 ) -> None:
     """Take a model off this device; refused while an application is mapped to it."""
-    with _agent(context) as client:
-        report = client.remove(model, reason, actor=_actor())
+    with agent_client(context) as client:
+        report = client.remove(model, reason, actor=actor())
     show_json(report) if as_json else show_lines(deployment_words.lines(report))
 
 
 def captures(context: typer.Context, limit: Limit = 20, as_json: AsJson = False) -> None:
     """List captured inspections, newest first."""
-    with _agent(context) as client:
+    with agent_client(context) as client:
         found = client.captures(limit=limit)
     if as_json:
         show_json(found)
@@ -128,12 +128,14 @@ def captures(context: typer.Context, limit: Limit = 20, as_json: AsJson = False)
 
 
 @contextmanager
-def _agent(context: typer.Context) -> Iterator[AgentClient]:
+def agent_client(context: typer.Context) -> Iterator[AgentClient]:
+    """Give a client of the agent that the flags name."""
     with AgentClient.at(places(context).runtime_dir) as client:
         yield client
 
 
-def _actor() -> str:
+def actor() -> str:
+    """Return who asks, for the record."""
     try:
         return f"cli:{getpass.getuser()}"
     except (KeyError, OSError):  # a container's user may have no name
@@ -173,11 +175,23 @@ def _status_lines(answer: Status) -> Iterator[str]:
     if answer.deployment:
         yield from deployment_words.lines(answer.deployment)
     yield f"inspected: {counts.ok} OK, {counts.ng} NG, {counts.no_result} NO RESULT"
+    yield from _line_lines(answer)
     if answer.last_frame:
         yield f"last: {_frame_line(answer.last_frame)}"
     yield f"captures: {captured.pending} pending, {captured.failed} failed, {size(captured.bytes)}"
     if not answer.clock.trusted:
         yield "clock: not trusted; installs wait for it"
+
+
+def _line_lines(answer: Status) -> Iterator[str]:
+    if answer.rule:
+        yield f"rule: {answer.rule}"
+    if answer.shift:
+        shift, counts = answer.shift, answer.shift.counts
+        figures = f"{counts.ok} OK, {counts.ng} NG, {counts.no_result} NO RESULT"
+        yield f"shift {shift.name} since {moment(shift.began)}: {figures}"
+    if answer.golden.state != "OFF":
+        yield f"golden parts: {answer.golden.state}{f', {answer.golden.message}' if answer.golden.message else ''}"
 
 
 def _threshold(model: ModelStatus) -> str:

@@ -184,6 +184,7 @@ _CALLS = _Labelled(_counter("calls", "Calls by method and gRPC status", ("method
 _CALL_SECONDS = _Labelled(_histogram("call_seconds", "Time of calls by method", ("method",)))
 _FAULTS = _counter("faults", "Calls that ended in a fault of the agent")
 _INSPECTIONS = _counter("inspections", "Inspected frames by verdict", ("verdict",))
+_GOLDEN = _gauge("golden_check", "State of the golden parts' check; 1 for the one it is in", ("state",))
 _MODELS = _gauge("model_info", "Model versions by state; 1 for the one it is in", (*_MODEL, "state"))
 _MEMORY = _gauge("worker_memory_bytes", "Resident memory of a version's worker", _MODEL)
 _FALLBACKS = _gauge(
@@ -278,6 +279,12 @@ def count_fault() -> None:
 def count_inspection(verdict: str) -> None:
     """Count one inspected frame."""
     _INSPECTIONS.labels(verdict).inc()
+
+
+def show_golden(state: str) -> None:
+    """Show in which state the golden parts' check is."""
+    _GOLDEN.clear()
+    _GOLDEN.labels(state).set(1)
 
 
 def show_models(models: Iterable[tuple[str, str, str]]) -> None:
