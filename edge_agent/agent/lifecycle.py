@@ -119,6 +119,7 @@ class _Process:
         self._deployer.start()
         self._upkeep.start()
         parts.golden.start()
+        parts.news.start()
         if parts.jobs is not None:
             parts.jobs.start()
         if self._watchdog is not None:
@@ -142,6 +143,7 @@ class _Process:
         self._upkeep.stopping.set()
         self._deployer.stopping.set()
         parts.deployer.stop()
+        parts.news.stop()
         if parts.jobs is not None:
             parts.jobs.stop()
         self._deployer.stop(timeout_s=10.0)

@@ -15,6 +15,7 @@ import edge_agent
 from edge_agent import __version__
 from edge_agent.agent.cloud import CloudReporter, catch_up, hand_over
 from edge_agent.agent.device_shadow import DeviceShadow
+from edge_agent.agent.inspection_news import NewsOfInspections
 from edge_agent.agent.line import Line, tell_golden
 from edge_agent.agent.local_models import LocalModels
 from edge_agent.agent.machine import memory_bytes
@@ -263,6 +264,13 @@ class Parts:
             is_ready=lambda: self.health.state == "READY",
             told=lambda check: tell_golden(check, self.events.publish, self._note),
         )
+        self.news = NewsOfInspections(
+            self.settings.device.thing,
+            self.settings.mqtt.inspections,
+            self.jobs,
+            self.counts.current,
+            self.counts.shifts,
+        )
         self.line = Line(rule, self.counts, self.frames, self.golden, self.audit, ring)
 
     def _note(self, what: str, trouble: str) -> None:
@@ -325,6 +333,7 @@ class Parts:
     def _inspected(self, frame: InspectedFrame, _picture: bytes) -> None:
         self.events.publish(frame)
         self.events.publish(self.counts.counts())
+        self.news.offer(frame)
 
     def _connected(self, connected: bool) -> None:
         self.health.cloud = "CONNECTED" if connected else "CONNECTING"

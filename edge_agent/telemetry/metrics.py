@@ -200,6 +200,7 @@ _MENDED = _counter("mended_versions", "Stored versions that were mended out of t
 _CAPTURES = _gauge("captures", "Captures in the spool by state", ("state",))
 _CAPTURE_BYTES = _gauge("capture_bytes", "Disk space that the spool takes")
 _DROPPED = _counter("captures_dropped", "Captures that were not kept because the spool was full")
+_NEWS = _counter("inspection_news_dropped", "Inspections that the cloud was not told, as too many waited")
 _EVENTS = _counter("events_dropped", "Events that a slow reader missed")
 _RECENT = _Recent()
 
@@ -353,6 +354,11 @@ def show_captures(pending: int, failed: int, size_bytes: int) -> None:
 def count_dropped_capture() -> None:
     """Count one capture that was not kept."""
     _DROPPED.inc()
+
+
+def count_dropped_news() -> None:
+    """Count one inspection of which the cloud is told nothing."""
+    _NEWS.inc()
 
 
 def count_dropped_events(amount: int) -> None:
