@@ -167,7 +167,7 @@ class GoldenParts:
             order = self._next_order()
             self._show()
             if order is not None:
-                order.result.set_result(self._carry_out(thread, order.actor))
+                self._answer(thread, order)
             elif self.status().state == "DUE" and self._is_ready():
                 self._carry_out(thread, "")
         self._refuse_the_rest()
@@ -178,10 +178,17 @@ class GoldenParts:
             self._shown = status
             self._told(status)
 
+    def _answer(self, thread: Watched, order: _Order) -> None:
+        found = self._carry_out(thread, order.actor)
+        if thread.stopping.is_set():
+            # Some parts were not looked at: that is no answer.
+            order.result.set_exception(_stopped())
+        else:
+            order.result.set_result(found)
+
     def _refuse_the_rest(self) -> None:
         while not self._orders.empty():
-            order = self._orders.get()
-            order.result.set_exception(InferenceError(Code.UNAVAILABLE, "the agent is being stopped"))
+            self._orders.get().result.set_exception(_stopped())
 
     def _next_order(self) -> _Order | None:
         try:
@@ -271,6 +278,10 @@ def judge(parts: Sequence[GoldenPart], *, at: float, actor: str) -> GoldenCheck:
     because = f" ({wrong[0].message})" if wrong[0].message else ""
     message = f"{len(wrong)} of {len(parts)} golden parts were misjudged: {first}{because}"
     return GoldenCheck(state="FAILED", at=at, message=message, parts=tuple(parts), actor=actor)
+
+
+def _stopped() -> InferenceError:
+    return InferenceError(Code.UNAVAILABLE, "the agent is being stopped")
 
 
 def _score(frame: InspectedFrame) -> float:

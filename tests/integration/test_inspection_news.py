@@ -15,12 +15,24 @@ import pytest
 from cloud_tools.provision import policy
 from edge_agent.agent.inspection_news import NewsOfInspections, Wanted
 from edge_agent.errors import Code, JobsError
-from edge_agent.formats import Counts, InspectedFrame, InspectionNews, ModelResult, Shift, SummaryNews, Verdict, parse
+from edge_agent.formats import (
+    Counts,
+    EncodedPicture,
+    InspectedFrame,
+    InspectionNews,
+    ModelResult,
+    Shift,
+    SummaryNews,
+    Verdict,
+    parse,
+)
 from edge_agent.jobs.happenings import Connected, Happening, Received, Subscribed
 from edge_agent.jobs.mqtt import MqttConnection
 from edge_agent.telemetry import metrics
+from tests.fakes.device import AgentDevice
 from tests.fakes.jobs_agent import Agent
 from tests.fakes.jobs_clouds import MosquittoCloud
+from tests.fakes.tiny_models import BRIGHT, grey_picture
 
 PATIENCE_S = 60.0
 
@@ -192,3 +204,20 @@ def test_a_device_may_publish_there_and_listen_nowhere_else_than_to_its_own() ->
     topic = f"arn:aws:iot:eu-west-1:1:topic/edge-agent/{thing}/inspections"
     (mine,) = [statement for statement in statements if any("inspections" in arn for arn in statement["Resource"])]
     assert (mine["Action"], mine["Resource"]) == ("iot:Publish", [topic])
+
+
+def test_a_real_agent_tells_what_the_line_asked_and_nothing_of_a_trial(broker: MosquittoCloud, tmp_path: Path) -> None:
+    thing, mqtt = broker.new_device()
+    wanted = {key: value for key, value in mqtt.model_dump(mode="json").items() if value is not None}
+    device = AgentDevice(tmp_path, {"device": {"thing": thing}, "mqtt": {**wanted, "inspections": "ng"}})
+    listener = Listener(broker, thing)
+    device.start()
+    device.wait_for(lambda status: status.agent.cloud == "CONNECTED")
+    with device.client() as client:
+        tried = client.inspect(EncodedPicture(grey_picture(BRIGHT)), trial=True, timeout_s=PATIENCE_S)
+        asked = client.inspect(EncodedPicture(grey_picture(BRIGHT)), source="plc", timeout_s=PATIENCE_S)
+    assert tried.verdict is asked.verdict is Verdict.NO_RESULT, "no model is installed"
+    told = parse(InspectionNews, listener.next(), what="news")
+    assert (told.id, told.source, told.verdict, told.thing) == (asked.id, "plc", Verdict.NO_RESULT, thing)
+    listener.close()
+    assert device.stop() == 0

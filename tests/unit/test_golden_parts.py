@@ -200,6 +200,22 @@ def test_a_directory_without_pictures_or_with_too_many_fails_and_says_so(line: L
         known_parts(line.directory)
 
 
+def test_a_check_that_a_stop_cuts_short_is_no_answer_and_is_not_kept(line: Line) -> None:
+    line.ready = False
+    parts = line.parts()
+
+    def stop(content: bytes) -> Verdict:
+        parts._thread.stopping.set()
+        return Verdict(content.decode())
+
+    line.answer = stop
+    with pytest.raises(InferenceError, match="is being stopped") as caught:
+        parts.check("anna", timeout_s=PATIENCE_S)
+    assert caught.value.code is Code.UNAVAILABLE
+    assert line.memory.kept is None
+    assert len(line.asked) == 1
+
+
 def test_who_does_not_wait_long_enough_is_told_that_the_check_goes_on(line: Line) -> None:
     line.ready = False
     gate = threading.Event()
