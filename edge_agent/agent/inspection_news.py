@@ -11,10 +11,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 from edge_agent.errors import JobsError, StorageError
-from edge_agent.formats import Document, InspectedFrame, InspectionNews, ResultNews, Shift, SummaryNews, Verdict
+from edge_agent.formats import InspectedFrame, InspectionNews, ResultNews, Shift, SummaryNews, Verdict
 from edge_agent.telemetry import metrics
 from edge_agent.telemetry.threads import Watched
 
@@ -44,9 +44,8 @@ class Cloud(Protocol):
         """
 
 
-class _Message(NamedTuple):
-    document: Document
-    summary: bool
+_Message = InspectedFrame | SummaryNews
+"""A frame becomes a document where it is sent: who inspected it waits for nothing."""
 
 
 class NewsOfInspections:
@@ -101,15 +100,20 @@ class NewsOfInspections:
     def offer(self, frame: InspectedFrame) -> None:
         """Take an inspection, to be told later."""
         if self._wanted == "all" or (self._wanted == "ng" and frame.verdict is not Verdict.OK):
-            self._put(_Message(news_of(self._thing, frame), summary=False))
+            self._put(frame)
 
     def _put(self, message: _Message) -> None:
         with self._lock:
             is_full = len(self._waiting) == self._waiting.maxlen
-            if is_full and not self._waiting[0].summary:
-                self._dropped += 1
-                metrics.count_dropped_news()
+            if is_full:
+                self._drop(self._waiting[0])
             self._waiting.append(message)
+
+    def _drop(self, message: _Message) -> None:
+        # Of summaries the next one tells all that this one would have.
+        if isinstance(message, InspectedFrame):
+            self._dropped += 1
+            metrics.count_dropped_news()
 
     # below: on the thread
 
@@ -144,7 +148,7 @@ class NewsOfInspections:
             ended=ended,
             dropped=self._dropped,
         )
-        self._put(_Message(document, summary=True))
+        self._put(document)
 
     def _send_next(self, thread: Watched) -> bool:
         """Send the oldest message; tell whether the broker has it."""
@@ -157,16 +161,16 @@ class NewsOfInspections:
         with self._lock:
             if len(self._waiting) < (self._waiting.maxlen or 0):
                 self._waiting.appendleft(message)
-            elif not message.summary:
-                self._dropped += 1
-                metrics.count_dropped_news()
+            else:
+                self._drop(message)
         return False
 
     def _send(self, thread: Watched, message: _Message) -> bool:
         assert self._cloud is not None
         answered = threading.Event()
         try:
-            future = self._cloud.deliver(self._topic, message.document.to_json())
+            document = news_of(self._thing, message) if isinstance(message, InspectedFrame) else message
+            future = self._cloud.deliver(self._topic, document.to_json())
         except JobsError:
             return False
         future.add_done_callback(lambda _done: answered.set())
