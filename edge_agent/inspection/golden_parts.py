@@ -8,7 +8,7 @@ survives a restart; a check that a restart cut short is made again.
 import logging
 import queue
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
@@ -17,15 +17,12 @@ from typing import NamedTuple, Protocol
 from edge_agent.errors import Code, DocumentError, InferenceError, StorageError
 from edge_agent.formats import EncodedPicture, GoldenCheck, GoldenPart, InspectedFrame, Picture, Verdict, parse
 from edge_agent.inference import Priority
+from edge_agent.inspection.known_parts import KnownPart, judge, known_parts, score_of
 from edge_agent.inspection.shifts import ShiftSpan
 from edge_agent.telemetry.threads import Watched
 
 _log = logging.getLogger(__name__)
 
-LIMIT_PARTS = 200
-LIMIT_PICTURE_BYTES = 64 << 20
-
-_ENDINGS = (".png", ".jpg", ".jpeg")
 _PART_S = 30.0
 # A line at its limit lets nobody else through for a while; that is no reason to stop it.
 _TRIES = 3
@@ -50,12 +47,6 @@ class Memory(Protocol):
 
     def keep_golden(self, shift_began: int, found: str) -> None:
         """Keep what was found."""
-
-
-class _Known(NamedTuple):
-    path: Path
-    name: str
-    expected: Verdict
 
 
 class _Order(NamedTuple):
@@ -219,7 +210,7 @@ class GoldenParts:
         parts = [self._inspect(thread, part) for part in known if not thread.stopping.is_set()]
         return judge(parts, at=self._now(), actor=actor)
 
-    def _inspect(self, thread: Watched, part: _Known) -> GoldenPart:
+    def _inspect(self, thread: Watched, part: KnownPart) -> GoldenPart:
         try:
             picture = EncodedPicture(part.path.read_bytes())
         except OSError as exc:
@@ -230,7 +221,7 @@ class GoldenParts:
             if frame.verdict is not Verdict.NO_RESULT or (tries + 1 < _TRIES and thread.wait(_REST_S)):
                 break
         return GoldenPart(
-            name=part.name, expected=part.expected, verdict=frame.verdict, message=frame.message, score=_score(frame)
+            name=part.name, expected=part.expected, verdict=frame.verdict, message=frame.message, score=score_of(frame)
         )
 
     def _keep(self, began: int, found: GoldenCheck) -> None:
@@ -241,52 +232,8 @@ class GoldenParts:
             _log.warning("golden check not kept", extra={"action": "golden_not_kept", "reason": exc.message})
 
 
-def known_parts(directory: Path) -> list[_Known]:
-    """Return the pictures under ``directory``/OK and ``directory``/NG, in the order of their names.
-
-    Raises:
-        StorageError: there is none, there are too many, one is too large, or they cannot be listed.
-    """
-    found: list[_Known] = []
-    try:
-        for verdict in (Verdict.OK, Verdict.NG):
-            folder = directory / verdict.value
-            files = sorted(folder.iterdir()) if folder.is_dir() else []
-            pictures = [file for file in files if file.suffix.lower() in _ENDINGS and file.is_file()]
-            found += [_Known(file, f"{verdict.value}/{file.name}", verdict) for file in pictures]
-        large = [known.name for known in found if known.path.stat().st_size > LIMIT_PICTURE_BYTES]
-    except OSError as exc:
-        message = f"expected golden parts in {directory}, {exc.strerror}"
-        raise StorageError(Code.STORAGE_FAILED, message) from exc
-    if not found or len(found) > LIMIT_PARTS:
-        where = f"{directory}/OK and {directory}/NG"
-        message = f"expected 1 to {LIMIT_PARTS} pictures (JPEG, PNG) in {where}, came {len(found)}"
-        raise StorageError(Code.STORAGE_FAILED, message)
-    if large:
-        message = f"expected golden parts of at most {LIMIT_PICTURE_BYTES} bytes, {large[0]} is larger"
-        raise StorageError(Code.STORAGE_FAILED, message)
-    return found
-
-
-def judge(parts: Sequence[GoldenPart], *, at: float, actor: str) -> GoldenCheck:
-    """Return what the parts tell: passed only if each is judged as it is known to be."""
-    wrong = [part for part in parts if part.verdict is not part.expected]
-    if not wrong:
-        message = f"{len(parts)} golden parts were judged as they should be"
-        return GoldenCheck(state="PASSED", at=at, message=message, parts=tuple(parts), actor=actor)
-    first = f"{wrong[0].name} came {wrong[0].verdict.value.replace('_', ' ')}"
-    because = f" ({wrong[0].message})" if wrong[0].message else ""
-    message = f"{len(wrong)} of {len(parts)} golden parts were misjudged: {first}{because}"
-    return GoldenCheck(state="FAILED", at=at, message=message, parts=tuple(parts), actor=actor)
-
-
 def _stopped() -> InferenceError:
     return InferenceError(Code.UNAVAILABLE, "the agent is being stopped")
-
-
-def _score(frame: InspectedFrame) -> float:
-    deciding = [result.score for result in frame.results if result.verdict is frame.verdict and not result.skipped]
-    return max(deciding, default=0.0)
 
 
 def _remembered(memory: Memory) -> tuple[int, GoldenCheck]:

@@ -10,7 +10,7 @@ from edge_agent.errors import Code, InferenceError, StorageError
 from edge_agent.formats import EncodedPicture, GoldenCheck, InspectedFrame, ModelResult, Picture, Verdict
 from edge_agent.inference import Priority
 from edge_agent.inspection import GoldenParts
-from edge_agent.inspection.golden_parts import LIMIT_PARTS, known_parts
+from edge_agent.inspection.known_parts import LIMIT_PARTS, known_parts
 from edge_agent.inspection.shifts import ShiftSpan
 
 PATIENCE_S = 60.0
