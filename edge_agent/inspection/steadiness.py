@@ -156,4 +156,5 @@ def _remark(own: Verdict, held: Verdict, counted: Verdict, frames: Sequence[Verd
         return ""
     if held is counted:
         return "NG by hysteresis: the score did not fall far enough below the threshold"
-    return f"{frames.count(Verdict.NG)} of the last {len(frames)} frames of this source are NG"
+    seen = f"{frames.count(Verdict.NG)} of the last {len(frames)} frames of this source are NG"
+    return f"{seen}, and too few others are known" if counted is Verdict.NO_RESULT else seen

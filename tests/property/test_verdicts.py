@@ -116,6 +116,7 @@ def test_a_source_that_begins_with_a_defect_is_in_doubt_until_enough_was_seen() 
     scores = (0.9, 0.1, 0.1, 0.1, 0.9, 0.1, 0.9, None, 0.1, 0.1)
     judged = [history.judge("cam", results_of(score), 0.0) for score in scores]
     assert [each.verdict for each in judged] == [NONE, NONE, OK, OK, OK, OK, NG, NONE, NONE, OK]
+    assert judged[0].remark == "1 of the last 1 frames of this source are NG, and too few others are known"
     assert judged[4].remark == "1 of the last 3 frames of this source are NG"
 
 
