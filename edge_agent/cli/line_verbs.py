@@ -7,10 +7,10 @@ import typer
 
 from edge_agent.cli.output import AsJson, moment, show_json, show_lines, show_table
 from edge_agent.cli.remote_verbs import actor, agent_client
-from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import GoldenCheck, LogLine, Shift
 
 _LONGEST_CHECK_S = 600.0
+_EXIT_MISJUDGED = 1
 
 
 def register(app: typer.Typer) -> None:
@@ -58,7 +58,7 @@ def golden(
         )
     show_json(found) if as_json else show_lines(_golden_lines(found))
     if found.state == "FAILED":
-        raise InferenceError(Code.GOLDEN_MISMATCH, found.message)
+        raise typer.Exit(_EXIT_MISJUDGED)
 
 
 def logs(

@@ -98,7 +98,7 @@ def test_a_shift_leader_sees_the_line_and_begins_its_counts_anew(device: AgentDe
     checked = verb(device, "golden", "--check")
     assert checked.returncode == 1
     assert "OK/scratched.png: NG" in checked.stdout
-    assert "1 of 3 golden parts were misjudged: OK/scratched.png came NG" in checked.stderr
+    assert "1 of 3 golden parts were misjudged: OK/scratched.png came NG" in checked.stdout
     degraded = device.wait_for(lambda status: status.agent.state == "DEGRADED")
     assert "OK/scratched.png came NG" in degraded.agent.message
     stopped = device.inspect(OK_PICTURE)
