@@ -16,6 +16,8 @@ def document(thing_arn: str) -> str:
         _allow("iot:Connect", [f"{root}:client/{_THING}"]),
         _allow("iot:Subscribe", [f"{root}:topicfilter/{topic}/*" for topic in own]),
         _allow(["iot:Publish", "iot:Receive"], [f"{root}:topic/{topic}/*" for topic in own]),
+        # What it inspected, where [mqtt] inspections says so; nobody tells it anything there.
+        _allow("iot:Publish", [f"{root}:topic/edge-agent/{_THING}/inspections"]),
         # The credentials provider gives out what the role behind the alias may do.
         _allow("iot:AssumeRoleWithCertificate", [f"{root}:rolealias/{NAME}"]),
     ]

@@ -18,6 +18,7 @@ from edge_agent.storage import durable
 from edge_agent.storage.lock import StateLock
 from edge_agent.store import Committed, Generation, check_layout
 from edge_agent.telemetry import logs, metrics
+from edge_agent.telemetry.log_ring import LogRing
 from edge_agent.telemetry.metrics import MetricsServer
 from edge_agent.telemetry.notify import Notifier, watchdog
 from edge_agent.telemetry.threads import Watched
@@ -42,7 +43,8 @@ def run(settings: Settings, state_dir: Path, runtime_dir: Path, *, observer: Obs
         ConfigError: settings that cannot work.
         StorageError: the state directory is locked or cannot be used.
     """
-    logs.configure(settings.telemetry.level)
+    ring = LogRing()
+    logs.configure(settings.telemetry.level, None, ring)
     if settings.trust.allow_unsigned_packages:
         # Said loudly, since whoever may order a job may then bring any model that is not signed yet.
         fields = {"action": "unsigned_packages", "setting": "trust.allow_unsigned_packages"}
@@ -52,7 +54,7 @@ def run(settings: Settings, state_dir: Path, runtime_dir: Path, *, observer: Obs
     # Before the lock, which is a file too: a newer agent's directory is left as it is.
     check_layout(state_dir)
     with StateLock(state_dir / "lock"):
-        process = _Process(Parts(settings, state_dir, runtime_dir, observer))
+        process = _Process(Parts(settings, state_dir, runtime_dir, observer, ring))
         process.install_signals()
         process.start()
         process.wait()
@@ -116,6 +118,8 @@ class _Process:
             server.set_serving(serving=True)
         self._deployer.start()
         self._upkeep.start()
+        parts.golden.start()
+        parts.news.start()
         if parts.jobs is not None:
             parts.jobs.start()
         if self._watchdog is not None:
@@ -140,10 +144,12 @@ class _Process:
         self._upkeep.stopping.set()
         self._deployer.stopping.set()
         parts.deployer.stop()
+        parts.news.stop()
         if parts.jobs is not None:
             parts.jobs.stop()
         self._deployer.stop(timeout_s=10.0)
         self._upkeep.stop(timeout_s=10.0)
+        parts.golden.stop()
         if self._metrics is not None:
             self._metrics.close()
             metrics.stop_refreshing(parts.refresh_figures)

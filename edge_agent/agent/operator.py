@@ -10,6 +10,7 @@ from typing import Any
 
 from edge_agent import __version__
 from edge_agent.agent.captures import CaptureDesk, classes_of
+from edge_agent.agent.line import Line
 from edge_agent.agent.models import Mappings, describe_models
 from edge_agent.capture import CaptureSpool
 from edge_agent.config import Settings
@@ -84,6 +85,7 @@ class Operator(CaptureDesk):
         clock: against what was signed.
         counts: inspections so far.
         last_frame: the newest inspection.
+        line: rule, shift and golden parts.
         new_id: makes deployment ids.
         cameras: what stations tell of theirs.
     """
@@ -102,6 +104,7 @@ class Operator(CaptureDesk):
         clock: Callable[[], ClockStatus],
         counts: Callable[[], Counts],
         last_frame: Callable[[], InspectedFrame | None],
+        line: Line,
         new_id: Callable[[], str],
         cameras: Callable[[], tuple[CameraStatus, ...]],
     ) -> None:
@@ -115,6 +118,7 @@ class Operator(CaptureDesk):
         self._clock = clock
         self._counts = counts
         self._last_frame = last_frame
+        self._line = line
         self._new_id = new_id
         self._cameras = cameras
 
@@ -130,6 +134,9 @@ class Operator(CaptureDesk):
             counts=self._counts(),
             last_frame=self._last_frame(),
             cameras=self._cameras(),
+            rule=self._line.rule,
+            shift=self._line.shift(),
+            golden=self._line.golden(),
         )
 
     def models(self) -> tuple[ModelStatus, ...]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from edge_agent.cli.output import AsJson, moment, show_json, show_lines, show_table, size
-from edge_agent.cli.remote_verbs import Limit, actor, agent
+from edge_agent.cli.remote_verbs import Limit, actor, agent_client
 from edge_agent.formats import CaptureReport, CaptureStatus
 
 OnlyCapture = Annotated[bool, typer.Option("--capture", help="Only that pictures are captured.")]
@@ -49,7 +49,7 @@ def captures(
     """List captured inspections, newest first; or label one, pause and resume."""
     if context.invoked_subcommand is not None:
         return
-    with agent(context) as client:
+    with agent_client(context) as client:
         found = client.captures(
             limit=limit,
             before=before,
@@ -72,7 +72,7 @@ def label(
     """Say what a captured part is; goes to the cloud, for the next training."""
     if bool(said.strip()) == take_back:
         raise typer.BadParameter("expected either a LABEL or --take-back", param_hint="'LABEL'")
-    with agent(context) as client:
+    with agent_client(context) as client:
         told = client.label_capture(capture_id, said, actor=actor())
     show_json(told) if as_json else show_table(_HEADS, [_row(told)], empty="")
 
@@ -93,7 +93,7 @@ def resume(
 
 def _set(context: typer.Context, capture: bool, upload: bool, as_json: bool, *, paused: bool) -> None:
     both = not capture and not upload
-    with agent(context) as client:
+    with agent_client(context) as client:
         told = client.pause_captures(
             capture=paused if capture or both else None, upload=paused if upload or both else None, actor=actor()
         )

@@ -10,8 +10,9 @@ import typer
 from edge_agent.cli import deployments as deployment_words
 from edge_agent.cli.context import places
 from edge_agent.cli.output import AsJson, moment, note, show_json, show_lines, show_table, size
+from edge_agent.cli.status_words import frame_line, status_lines
 from edge_agent.client import AgentClient
-from edge_agent.formats import CameraStatus, DeploymentReport, Event, InspectedFrame, ModelStatus, Status
+from edge_agent.formats import DeploymentReport, Event, InspectedFrame, ModelStatus
 
 Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many, the newest first.")]
 
@@ -24,14 +25,14 @@ def register(app: typer.Typer) -> None:
 
 def status(context: typer.Context, as_json: AsJson = False) -> None:
     """Show everything at one glance."""
-    with agent(context) as client:
+    with agent_client(context) as client:
         answer = client.status()
-    show_json(answer) if as_json else show_lines(_status_lines(answer))
+    show_json(answer) if as_json else show_lines(status_lines(answer))
 
 
 def models(context: typer.Context, as_json: AsJson = False) -> None:
     """List the models and which version of each answers."""
-    with agent(context) as client:
+    with agent_client(context) as client:
         found = client.status().models
     if as_json:
         show_json(list(found))
@@ -46,7 +47,7 @@ def deployments(
     as_json: AsJson = False,
 ) -> None:
     """List deployments, newest first, or tell one in full."""
-    with agent(context) as client:
+    with agent_client(context) as client:
         found = client.deployments(deployment_id, limit=limit)
     if as_json:
         show_json(found)
@@ -65,7 +66,7 @@ def events(
     """Tell what happens, as it happens."""
     if not follow:
         raise typer.BadParameter("expected --follow: events are told as they happen", param_hint="'--follow'")
-    with agent(context) as client, client.events(after) as stream:
+    with agent_client(context) as client, client.events(after) as stream:
         try:
             for event in stream:
                 show_json(event.to_dict()) if as_json else show_lines([_event_line(event)])
@@ -80,7 +81,7 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Take a model back to its previous version; ends when that is durable."""
-    with agent(context) as client:
+    with agent_client(context) as client:
         report = client.roll_back(model, reason, actor=actor())
     show_json(report) if as_json else show_lines(deployment_words.lines(report))
 
@@ -98,7 +99,7 @@ def configure(
     """Set a model's threshold; every part from then on is judged by it, until another version answers."""
     if (threshold is None) != as_signed:
         raise typer.BadParameter("expected either --threshold X or --as-signed", param_hint="'--threshold'")
-    with agent(context) as client:
+    with agent_client(context) as client:
         report = client.configure(model, threshold, reason, actor=actor())
     show_json(report) if as_json else show_lines(deployment_words.lines(report))
 
@@ -110,20 +111,20 @@ def remove(
     as_json: AsJson = False,
 ) -> None:
     """Take a model off this device; refused while an application is mapped to it."""
-    with agent(context) as client:
+    with agent_client(context) as client:
         report = client.remove(model, reason, actor=actor())
     show_json(report) if as_json else show_lines(deployment_words.lines(report))
 
 
 @contextmanager
-def agent(context: typer.Context) -> Iterator[AgentClient]:
-    """Yield a connection to the running agent."""
+def agent_client(context: typer.Context) -> Iterator[AgentClient]:
+    """Give a client of the agent that the flags name."""
     with AgentClient.at(places(context).runtime_dir) as client:
         yield client
 
 
 def actor() -> str:
-    """Return who acts, for the record."""
+    """Return who asks, for the record."""
     try:
         return f"cli:{getpass.getuser()}"
     except (KeyError, OSError):  # a container's user may have no name
@@ -151,42 +152,6 @@ def _show_models(found: tuple[ModelStatus, ...]) -> None:
     show_table(heads, rows, empty="no models yet")
 
 
-def _status_lines(answer: Status) -> Iterator[str]:
-    agent, counts, captured = answer.agent, answer.counts, answer.captures
-    yield f"{agent.thing}: {agent.state}, version {agent.version}, up {agent.uptime_s:.0f} s, cloud {agent.cloud}"
-    if agent.message:
-        yield f"  {agent.message}"
-    for model in answer.models:
-        yield f"model {model.name}: {model.active or 'none'} {model.state}, before it {model.previous or 'none'}"
-        if model.message:
-            yield f"  {model.message}"
-    if answer.deployment:
-        yield from deployment_words.lines(answer.deployment)
-    yield f"inspected: {counts.ok} OK, {counts.ng} NG, {counts.no_result} NO RESULT"
-    if answer.last_frame:
-        yield f"last: {_frame_line(answer.last_frame)}"
-    for camera in answer.cameras:
-        yield _camera_line(camera)
-        if camera.message:
-            yield f"  {camera.message}"
-    yield f"captures: {captured.pending} pending, {captured.failed} failed, {size(captured.bytes)}"
-    if captured.message:
-        yield f"  {captured.message}"
-    paused = [
-        word for word, is_so in (("capture", captured.capture_paused), ("upload", captured.upload_paused)) if is_so
-    ]
-    if paused:
-        yield f"  paused: {' and '.join(paused)}"
-    if not answer.clock.trusted:
-        yield "clock: not trusted; installs wait for it"
-
-
-def _camera_line(camera: CameraStatus) -> str:
-    since = f" since {moment(camera.since)}" if camera.since else ""
-    figures = f"{camera.frames} inspected, {camera.skipped} skipped, {camera.failures} failures"
-    return f"camera {camera.id} ({camera.kind}): {camera.state}{since}, {camera.rate_hz:.1f} Hz, {figures}"
-
-
 def _threshold(model: ModelStatus) -> str:
     if not model.kind:
         return "-"
@@ -197,18 +162,7 @@ def _threshold(model: ModelStatus) -> str:
 def _event_line(event: Event) -> str:
     payload = event.payload
     if isinstance(payload, InspectedFrame):
-        return f"{moment(event.at)}  frame  {_frame_line(payload)}"
+        return f"{moment(event.at)}  frame  {frame_line(payload)}"
     if isinstance(payload, DeploymentReport):
         return f"{moment(event.at)}  deployment  {deployment_words.head(payload)}"
     return f"{moment(event.at)}  {event.kind}  {payload.model_dump_json(by_alias=True)}"
-
-
-def _frame_line(frame: InspectedFrame) -> str:
-    words = (
-        frame.verdict.value.replace("_", " "),
-        frame.source,
-        frame.name,
-        f"{frame.milliseconds:.1f} ms",
-        frame.message,
-    )
-    return " ".join(word for word in words if word)

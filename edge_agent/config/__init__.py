@@ -6,7 +6,8 @@ that names the nearest known one.
 
 from edge_agent.config.delivery import Deployment, Device, Mqtt, Probation, Repository, Shadow, Trust
 from edge_agent.config.fields import CREDENTIALS_PATTERN, THING_PATTERN, Room
-from edge_agent.config.line import Capture, Dashboard, Inspection, Station
+from edge_agent.config.inspection import Inspection
+from edge_agent.config.line import Capture, Dashboard, Station
 from edge_agent.config.plc import Modbus, Opcua, Outputs
 from edge_agent.config.serving import Batch, Inference, ProviderName, Rpc, RpcTls, RuntimeName
 from edge_agent.config.settings import (

@@ -1,6 +1,7 @@
 """Who this device is, where releases come from, and how they are brought in."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -32,6 +33,8 @@ class Mqtt(Room):
     """The authority that the endpoint's certificate must come from, PEM."""
     keep_alive_s: int = Field(30, ge=5, le=1200)
     """Seconds between signs of life on the connection."""
+    inspections: Literal["off", "ng", "all", "summary"] = "off"
+    """What the cloud is told of inspections: NG and NO RESULT, all, or only counts each minute, as both bring too."""
     reconnect_max_s: float = Field(120.0, ge=1, le=3600)
     """Longest wait before the next try to connect; the first is drawn from 0 to half of it (full jitter)."""
 

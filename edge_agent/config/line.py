@@ -1,4 +1,4 @@
-"""The line: inspection, what is kept of it, cameras, the page."""
+"""The line: what is kept of its pictures, cameras, the page."""
 
 from typing import Annotated, Literal
 
@@ -9,28 +9,6 @@ from edge_agent.config.fields import Address, OptionalPath, Room
 from edge_agent.config.plc import Modbus, Opcua, Outputs
 
 LIMIT_PIXELS = 65_535
-
-
-def _without_cycles(chain: dict[str, str]) -> dict[str, str]:
-    for first, awaited in chain.items():
-        seen, application = {first}, awaited
-        while application in chain and application not in seen:
-            seen.add(application)
-            application = chain[application]
-        if application in seen:
-            raise ValueError(f"expected applications that do not wait for each other, {first} waits for itself")
-    return chain
-
-
-class Inspection(Room):
-    """From answers of models to one verdict."""
-
-    rule: Literal["any_ng", "all_ng"] = "any_ng"
-    """A part is NG if any model says so, or only if all do."""
-    recent_frames: int = Field(64, ge=1, le=10_000)
-    """Frames kept in memory for the page."""
-    chain: Annotated[dict[str, str], AfterValidator(_without_cycles)] = Field(default_factory=dict)
-    """Applications asked only when another says NG, as {"image-segmentation-app" = "image-classification-app"}."""
 
 
 class Capture(Room):

@@ -15,7 +15,8 @@ from pydantic_settings import (
 
 from edge_agent.config.delivery import Deployment, Device, Mqtt, Repository, Trust
 from edge_agent.config.fields import OptionalAddress, Room
-from edge_agent.config.line import Capture, Dashboard, Inspection, Station
+from edge_agent.config.inspection import Inspection
+from edge_agent.config.line import Capture, Dashboard, Station
 from edge_agent.config.serving import Inference, Rpc
 from edge_agent.errors import Code, ConfigError
 from edge_agent.formats import describe

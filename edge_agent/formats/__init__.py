@@ -3,6 +3,7 @@
 from edge_agent.formats.document import Document, describe, parse
 from edge_agent.formats.event import KINDS, Event, ModelsChanged, Payload
 from edge_agent.formats.inspection import Counts, InspectedFrame, ModelResult, Verdict
+from edge_agent.formats.inspection_news import InspectionNews, ResultNews, SummaryNews
 from edge_agent.formats.job_document import JobDocument, JobModel, Operation
 from edge_agent.formats.line import (
     CameraStatus,
@@ -71,6 +72,7 @@ __all__ = [
     "GoldenPart",
     "GoldenSample",
     "InspectedFrame",
+    "InspectionNews",
     "JobDocument",
     "JobModel",
     "Kind",
@@ -93,6 +95,7 @@ __all__ = [
     "ProbationPolicy",
     "RawPicture",
     "Requirements",
+    "ResultNews",
     "Role",
     "RuntimeNeed",
     "ScoreHistogram",
@@ -100,6 +103,7 @@ __all__ = [
     "Shift",
     "StateReport",
     "Status",
+    "SummaryNews",
     "TensorCapture",
     "TensorSpec",
     "Verdict",

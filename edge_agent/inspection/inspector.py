@@ -11,13 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
+from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import AnomalyMap, EncodedPicture, InspectedFrame, ModelResult, Picture, Verdict
 from edge_agent.inference import Priority
 from edge_agent.inspection.chain import ChainResult, Models, Step, run_chain, steps_of
 from edge_agent.inspection.drawing import drawn
 from edge_agent.inspection.frames import Layer, RecentFrames
 from edge_agent.inspection.results import ResultCounter
-from edge_agent.inspection.verdict import Rule, form_verdict
+from edge_agent.inspection.rule import LineRule
+from edge_agent.inspection.steadiness import Judgement
 from edge_agent.telemetry import metrics
 
 _NO_CHAIN: Mapping[str, str] = MappingProxyType({})
@@ -30,18 +32,26 @@ class Origin(NamedTuple):
     frame_name: str
 
 
+class _Inspected(NamedTuple):
+    """A frame, and what models said of its picture."""
+
+    frame: InspectedFrame
+    chain: ChainResult
+
+
 class Inspector:
     """Inspects pictures for any number of callers at a time.
 
     Args:
         models: what answers by model name.
         mappings: returns applications and their models, as they are now, in their order.
-        rule: how verdicts of models make that of a part.
+        rule: how verdicts of models, and frames before, make that of a part.
         frames: keeps the last ones for the page.
         counts: counts every inspection.
         chain: which application is asked only when which other says NG; empty: each always is.
         capture: offered every frame with its picture and what masks are drawn from; it drops rather than delays.
         events: told every frame, and the picture's bytes where it came encoded.
+        doubt: tells why no part may be called OK now; empty: it may.
         now: epoch seconds.
     """
 
@@ -49,23 +59,25 @@ class Inspector:
         self,
         models: Models,
         mappings: Callable[[], Mapping[str, str]],
-        rule: Rule,
+        rule: LineRule,
         *,
         frames: RecentFrames,
         counts: ResultCounter,
         chain: Mapping[str, str] = _NO_CHAIN,
         capture: Callable[[InspectedFrame, Picture, Mapping[str, AnomalyMap]], object] | None = None,
         events: Callable[[InspectedFrame, bytes], None] | None = None,
+        doubt: Callable[[], str] = str,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._models = models
         self._mappings = mappings
-        self._rule: Rule = rule
+        self._rule = rule
         self._chain = chain
         self._frames = frames
         self._counts = counts
         self._capture = capture
         self._events = events
+        self._doubt = doubt
         self._now = now
         self._ids = FrameIds()
 
@@ -79,6 +91,7 @@ class Inspector:
         with_mask: bool = False,
         with_heat_map: bool = False,
         frame_priority: bool = False,
+        trial: bool = False,
         timeout_s: float,
     ) -> InspectedFrame:
         """Return a frame with its verdict; trouble is NO_RESULT with a message.
@@ -91,13 +104,15 @@ class Inspector:
             with_mask: fill ``mask_png`` of the answer's results.
             with_heat_map: fill their ``heat_map_png``.
             frame_priority: callers of the line go first.
+            trial: only looked at: judged by itself, neither counted, kept, captured nor told.
             timeout_s: for all models together, from now, waiting included.
         """
         started = time.monotonic()
         steps = steps_of(self._mappings(), applications, self._chain)
         priority = Priority.FRAME if frame_priority else Priority.LINE
         origin = Origin(source, frame_name)
-        frame, chain = self._inspect(steps, picture, origin, priority=priority, timeout_s=timeout_s)
+        inspect = self._look if trial else self._inspect
+        frame, chain = inspect(steps, picture, origin, priority=priority, timeout_s=timeout_s)
         if time.monotonic() - started >= timeout_s:
             # The verdict counts more than its picture, and the caller is about to leave.
             return frame
@@ -118,13 +133,16 @@ class Inspector:
         Counted, kept and told like every other, under ``application``; its verdict is the model's own.
 
         Raises:
-            InferenceError: there is no answer. The frame is a NO_RESULT then, for all others.
+            InferenceError: there is no answer. The frame is a NO_RESULT then, for all others. FAILED_PRECONDITION:
+                no part may be called OK now, and this one would be.
         """
         steps = [Step(application, model)]
         origin = Origin(source, frame_name)
-        frame, chain = self._inspect(steps, picture, origin, priority=Priority.LINE, timeout_s=timeout_s)
+        frame, chain = self._inspect(steps, picture, origin, alone=True, priority=Priority.LINE, timeout_s=timeout_s)
         if chain.trouble is not None:
             raise chain.trouble
+        if frame.verdict is not chain.results[0].verdict:
+            raise InferenceError(Code.FAILED_PRECONDITION, frame.message)
         return frame, chain.maps.get(application)
 
     def frame(self, frame_id: str, layer: Layer, application: str = "") -> tuple[bytes, str]:
@@ -135,34 +153,66 @@ class Inspector:
         """
         return self._frames.draw(frame_id, layer, application)
 
+    def look(self, picture: Picture, *, priority: Priority, timeout_s: float) -> InspectedFrame:
+        """Return what all mapped applications say of a picture, judged by itself; nobody else learns of it.
+
+        Args:
+            picture: JPEG, PNG or raw RGB.
+            priority: who goes first when there is a queue.
+            timeout_s: for all models together, from now, waiting included.
+        """
+        steps = steps_of(self._mappings(), (), self._chain)
+        return self._look(steps, picture, Origin("", ""), priority=priority, timeout_s=timeout_s).frame
+
     def _inspect(
         self,
         steps: Sequence[Step],
         picture: Picture,
         origin: Origin,
         *,
+        alone: bool = False,
         priority: Priority,
         timeout_s: float,
-    ) -> tuple[InspectedFrame, ChainResult]:
+    ) -> _Inspected:
         started, at = time.monotonic(), self._now()
         chain = run_chain(self._models, steps, picture, deadline=started + timeout_s, priority=priority)
-        frame = InspectedFrame(
+        source = "" if alone else origin.source
+        judged = self._not_in_doubt(self._rule.judge(source, chain.results))
+        frame = self._frame(chain, judged, origin, at, started)
+        self._tell(frame, picture, chain.maps)
+        return _Inspected(frame, chain)
+
+    def _look(
+        self, steps: Sequence[Step], picture: Picture, origin: Origin, *, priority: Priority, timeout_s: float
+    ) -> _Inspected:
+        started, at = time.monotonic(), self._now()
+        chain = run_chain(self._models, steps, picture, deadline=started + timeout_s, priority=priority)
+        return _Inspected(self._frame(chain, self._rule.judge_alone(chain.results), origin, at, started), chain)
+
+    def _frame(
+        self, chain: ChainResult, judged: Judgement, origin: Origin, at: float, started: float
+    ) -> InspectedFrame:
+        return InspectedFrame(
             id=self._ids.next(at),
             at=at,
             source=origin.source,
             name=origin.frame_name,
-            verdict=form_verdict([result.verdict for result in chain.results if not result.skipped], self._rule),
+            verdict=judged.verdict,
             results=chain.results,
             milliseconds=(time.monotonic() - started) * 1000,
-            message=_message(chain.results),
+            message=_message(chain.results) or judged.remark,
             width=chain.width,
             height=chain.height,
         )
-        self._tell(frame, picture, chain.maps)
-        return frame, chain
+
+    def _not_in_doubt(self, judged: Judgement) -> Judgement:
+        if judged.verdict is not Verdict.OK:
+            return judged
+        doubt = self._doubt()
+        return Judgement(Verdict.NO_RESULT, doubt) if doubt else judged
 
     def _tell(self, frame: InspectedFrame, picture: Picture, maps: Mapping[str, AnomalyMap]) -> None:
-        self._counts.add(frame.verdict)
+        self._counts.add(frame)
         metrics.count_inspection(frame.verdict.value)
         self._frames.keep(frame, picture, maps)
         if self._capture is not None:

@@ -7,7 +7,8 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple, Protocol
+from concurrent.futures import Future
+from typing import Any, Final, NamedTuple, Protocol
 
 from edge_agent.config import Mqtt
 from edge_agent.errors import Code, JobsError, StorageError
@@ -54,6 +55,9 @@ class Link(Protocol):
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Send a message."""
+
+    def deliver(self, topic: str, payload: bytes) -> "Future[Any]":
+        """Send a message; the result comes when the broker has it."""
 
 
 class _Prefer(NamedTuple):
@@ -193,6 +197,16 @@ class JobsClient:
         if not self.connected:
             raise JobsError(Code.NOT_CONNECTED, f"expected a connection to publish on {topic}, there is none")
         self._link.publish(topic, payload)
+
+    def deliver(self, topic: str, payload: bytes) -> "Future[Any]":
+        """Publish, and tell by the result when the broker has it; what it never got is the caller's to send again.
+
+        Raises:
+            JobsError: NOT_CONNECTED; nothing was sent.
+        """
+        if not self.connected:
+            raise JobsError(Code.NOT_CONNECTED, f"expected a connection to publish on {topic}, there is none")
+        return self._link.deliver(topic, payload)
 
     def _load(self) -> tuple[Session, int]:
         reports, seen = self._outbox.pending(), self._outbox.all_seen()

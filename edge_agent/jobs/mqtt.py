@@ -67,6 +67,12 @@ class MqttConnection:
         """Publish once, at least once while this connection lasts; a loss is for the sender to notice."""
         self._client.publish(mqtt5.PublishPacket(topic=topic, payload=payload, qos=mqtt5.QoS.AT_LEAST_ONCE))
 
+    def deliver(self, topic: str, payload: bytes) -> "Future[Any]":
+        """Publish, at least once; the result comes when the broker has it, an exception when this connection ended."""
+        packet = mqtt5.PublishPacket(topic=topic, payload=payload, qos=mqtt5.QoS.AT_LEAST_ONCE)
+        future: Future[Any] = self._client.publish(packet)
+        return future
+
     def _build(self, settings: Mqtt, client_id: str) -> Any:
         certificate, private_key, authority = check_settings(settings)
         waits = policy(settings.reconnect_max_s)

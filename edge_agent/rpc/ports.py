@@ -17,10 +17,13 @@ from edge_agent.formats import (
     CaptureStatus,
     DeploymentReport,
     Event,
+    GoldenCheck,
     InspectedFrame,
+    LogLine,
     Manifest,
     ModelVersion,
     Picture,
+    Shift,
     Status,
     TensorCapture,
 )
@@ -91,6 +94,7 @@ class Inspector(Protocol):
         with_mask: bool,
         with_heat_map: bool = False,
         frame_priority: bool,
+        trial: bool = False,
         timeout_s: float,
     ) -> InspectedFrame:
         """Return a frame with a verdict; trouble is NO_RESULT with a message.
@@ -103,6 +107,7 @@ class Inspector(Protocol):
             with_mask: fill ``mask_png`` of the results.
             with_heat_map: fill their ``heat_map_png``.
             frame_priority: callers of the line go first.
+            trial: only looked at: neither counted, kept, captured nor told.
             timeout_s: from now, waiting included.
         """
 
@@ -186,6 +191,34 @@ class Operator(CaptureVerbs, Protocol):
 
     def install(self, models: Sequence[ModelVersion]) -> str:
         """Order versions from the repository; return the deployment's id once it is accepted."""
+
+
+class Line(Protocol):
+    """What is kept of the line, for people."""
+
+    def frames(self, limit: int) -> Sequence[InspectedFrame]:
+        """Return the recent frames, newest first."""
+
+    def shifts(self, limit: int) -> Sequence[Shift]:
+        """Return shifts with distributions, the running one first."""
+
+    def reset_counts(self, reason: str, actor: str) -> Shift:
+        """Begin the running shift's counts anew; return it when that is durable."""
+
+    def check_golden_parts(self, actor: str, *, timeout_s: float) -> GoldenCheck:
+        """Inspect the golden parts; return what came of it.
+
+        Raises:
+            InferenceError: FAILED_PRECONDITION: there are none. DEADLINE_EXCEEDED: the check goes on.
+        """
+
+    def logs(self, limit: int, level: str) -> Sequence[LogLine]:
+        """Return the newest lines of the log, newest last.
+
+        Args:
+            limit: how many.
+            level: this and above; empty: all.
+        """
 
 
 class Subscription(Protocol):

@@ -30,7 +30,7 @@ class JsonFormatter(logging.Formatter):
             "thread": record.threadName,
             "message": record.getMessage(),
         }
-        content |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        content |= extra_fields(record)
         trace = tracing.current()
         if trace is not None:
             content |= {"trace_id": trace.trace_id, "parent_id": trace.parent_id}
@@ -40,18 +40,30 @@ class JsonFormatter(logging.Formatter):
         return without_signatures(json.dumps(content, default=str, ensure_ascii=False))
 
 
+def extra_fields(record: logging.LogRecord) -> dict[str, Any]:
+    """Return what ``extra`` said beside the message."""
+    return {key: value for key, value in vars(record).items() if key not in _STANDARD}
+
+
 def without_signatures(text: str) -> str:
     """Return the text with the queries of signed URLs cut."""
     return _SIGNED.sub("?…", text)
 
 
-def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
-    """Log from now on as this module's docstring says; warnings of Python too."""
+def configure(level: str = "INFO", stream: TextIO | None = None, *others: logging.Handler) -> None:
+    """Log from now on as this module's docstring says; warnings of Python too.
+
+    Args:
+        level: the lowest that is logged.
+        stream: None: stdout.
+        others: get every record too.
+    """
     handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
-    root.addHandler(handler)
+    for each in (handler, *others):
+        root.addHandler(each)
     root.setLevel(level)
     logging.captureWarnings(capture=True)

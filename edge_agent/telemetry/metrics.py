@@ -184,6 +184,7 @@ _CALLS = _Labelled(_counter("calls", "Calls by method and gRPC status", ("method
 _CALL_SECONDS = _Labelled(_histogram("call_seconds", "Time of calls by method", ("method",)))
 _FAULTS = _counter("faults", "Calls that ended in a fault of the agent")
 _INSPECTIONS = _counter("inspections", "Inspected frames by verdict", ("verdict",))
+_GOLDEN = _gauge("golden_check", "State of the golden parts' check; 1 for the one it is in", ("state",))
 _MODELS = _gauge("model_info", "Model versions by state; 1 for the one it is in", (*_MODEL, "state"))
 _MEMORY = _gauge("worker_memory_bytes", "Resident memory of a version's worker", _MODEL)
 _FALLBACKS = _gauge(
@@ -200,6 +201,7 @@ _CAPTURES = _gauge("captures", "Captures in the spool by state", ("state",))
 _CAPTURE_BYTES = _gauge("capture_bytes", "Disk space that the spool takes")
 _DROPPED = _counter("captures_dropped", "Captures that were not kept because the spool was full")
 _UNSENT = _gauge("labels_unsent", "Labels of captures that the cloud does not have yet")
+_NEWS = _counter("inspection_news_dropped", "Inspections that the cloud was not told, as too many waited")
 _EVENTS = _counter("events_dropped", "Events that a slow reader missed")
 _CAMERA_UP = _Labelled(
     _gauge("camera_up", "1 where a camera gives pictures, 0 where it or its station is away", ("camera",))
@@ -288,6 +290,12 @@ def count_inspection(verdict: str) -> None:
     _INSPECTIONS.labels(verdict).inc()
 
 
+def show_golden(state: str) -> None:
+    """Show in which state the golden parts' check is."""
+    _GOLDEN.clear()
+    _GOLDEN.labels(state).set(1)
+
+
 def show_models(models: Iterable[tuple[str, str, str]]) -> None:
     """Show name, version and state of every known model, and forget others."""
     _MODELS.clear()
@@ -359,6 +367,11 @@ def show_unsent_labels(amount: int) -> None:
 def count_dropped_capture() -> None:
     """Count one capture that was not kept."""
     _DROPPED.inc()
+
+
+def count_dropped_news() -> None:
+    """Count one inspection of which the cloud is told nothing."""
+    _NEWS.inc()
 
 
 def count_dropped_events(amount: int) -> None:

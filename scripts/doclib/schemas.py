@@ -4,9 +4,11 @@ import json
 
 from pydantic import BaseModel
 
-from edge_agent.formats import JobDocument, Manifest, ModelsConfig
+from edge_agent.formats import InspectionNews, JobDocument, Manifest, ModelsConfig, SummaryNews
 
 DOCUMENTS: dict[str, type[BaseModel]] = {
+    "inspection.json": InspectionNews,
+    "inspection-summary.json": SummaryNews,
     "job.json": JobDocument,
     "manifest.json": Manifest,
     "models_config.json": ModelsConfig,

@@ -180,6 +180,7 @@ class FakeCore:
         with_mask: bool,
         with_heat_map: bool = False,
         frame_priority: bool,
+        trial: bool = False,
         timeout_s: float,
     ) -> InspectedFrame:
         started = time.perf_counter()
@@ -430,7 +431,7 @@ def served(
         LookoutService(Components(core, lambda: APPLICATIONS), core),
     )
     data = data_server(rpc, runtime_dir, [protocol.as_service() for protocol in protocols])
-    control = control_server(runtime_dir, [OperatorService(core, core, core.events).as_service()])
+    control = control_server(runtime_dir, [OperatorService(core, core, core.events, core).as_service()])
     for server in (data, control):
         server.start()
         server.set_serving(serving=True)

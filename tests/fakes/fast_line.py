@@ -13,7 +13,7 @@ from edge_agent._proto.sagemaker_edge import agent_pb2 as pb
 from edge_agent._proto.sagemaker_edge import agent_pb2_grpc as services
 from edge_agent.config import Inference, Rpc
 from edge_agent.inference import DataPlane, Registry, Session, open_session
-from edge_agent.inspection import Inspector, RecentFrames, ResultCounter
+from edge_agent.inspection import Combination, Inspector, LineRule, RecentFrames, ResultCounter
 from edge_agent.rpc.edge_agent_v1.inspection import InspectionService
 from edge_agent.rpc.fast.server import FastServer, fast_server
 from edge_agent.rpc.fast.service import FastService
@@ -62,7 +62,9 @@ class FastLine:
         self.frames = RecentFrames(5)
         self.counts = ResultCounter(directory / "results.db")
         mappings = {"class-app": "bright", "spot-app": "spots"}
-        self.inspector = Inspector(self.data_plane, lambda: mappings, "any_ng", frames=self.frames, counts=self.counts)
+        self.inspector = Inspector(
+            self.data_plane, lambda: mappings, LineRule(Combination("any_ng")), frames=self.frames, counts=self.counts
+        )
         for name in names:
             kind, bias = _MODELS[name]
             self.activate(name, "1", kind=kind, bias=bias)

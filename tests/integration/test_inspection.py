@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from edge_agent.config import Inference
 from edge_agent.errors import Code, InferenceError, StorageError
 from edge_agent.formats import AnomalyMap, Counts, EncodedPicture, InspectedFrame, Picture, RawPicture, Verdict
 from edge_agent.inference import DataPlane, Registry, open_session
-from edge_agent.inspection import Inspector, RecentFrames, ResultCounter, Rule
+from edge_agent.inspection import Combination, Inspector, LineRule, RecentFrames, ResultCounter, Rule
 from edge_agent.inspection.results import SCHEMA
 from edge_agent.storage.database import Database, Value
 from edge_agent.vision import decode, encode_png, map_mask
@@ -20,6 +20,10 @@ from tests.fakes.tiny_models import BRIGHT, GLARE, GREY, grey_picture, write_ver
 
 PATIENCE_S = 60.0
 NG_PICTURE, OK_PICTURE = EncodedPicture(grey_picture(BRIGHT)), EncodedPicture(grey_picture(GREY))
+
+
+def frame_of(verdict: Verdict) -> InspectedFrame:
+    return InspectedFrame(id="f", at=time.time(), verdict=verdict)
 
 
 class Line:
@@ -40,16 +44,17 @@ class Line:
         self.captured: list[tuple[InspectedFrame, Picture, Mapping[str, AnomalyMap]]] = []
         self.told: list[tuple[InspectedFrame, bytes]] = []
 
-    def inspector(self, rule: Rule = "any_ng") -> Inspector:
+    def inspector(self, rule: Rule = "any_ng", *, doubt: Callable[[], str] = str) -> Inspector:
         return Inspector(
             DataPlane(self.registry),
             lambda: self.mappings,
-            rule,
+            LineRule(Combination(rule)),
             frames=self.frames,
             counts=self.counts,
             chain=self.chain,
             capture=lambda *offered: self.captured.append(offered),
             events=lambda frame, content: self.told.append((frame, content)),
+            doubt=doubt,
         )
 
     def close(self) -> None:
@@ -211,7 +216,9 @@ def test_a_chain_decodes_its_picture_once(line: Line) -> None:
     asked: list[Picture | None] = []
     plane = DataPlane(line.registry)
     plane.watch(lambda answered: asked.append(answered.picture))
-    inspector = Inspector(plane, lambda: line.mappings, "any_ng", frames=line.frames, counts=line.counts)
+    inspector = Inspector(
+        plane, lambda: line.mappings, LineRule(Combination("any_ng")), frames=line.frames, counts=line.counts
+    )
     inspector.inspect(NG_PICTURE, timeout_s=PATIENCE_S)
     assert [type(picture) for picture in asked] == [EncodedPicture, RawPicture]
 
@@ -235,7 +242,9 @@ def test_two_applications_of_one_model_share_its_answer(line: Line) -> None:
     plane_requests: list[str] = []
     plane = DataPlane(line.registry)
     plane.watch(lambda answered: plane_requests.append(answered.model.name))
-    inspector = Inspector(plane, lambda: line.mappings, "any_ng", frames=line.frames, counts=line.counts)
+    inspector = Inspector(
+        plane, lambda: line.mappings, LineRule(Combination("any_ng")), frames=line.frames, counts=line.counts
+    )
     frame = inspector.inspect(NG_PICTURE, timeout_s=PATIENCE_S)
     assert [result.application for result in frame.results] == ["one", "two"]
     assert {result.verdict for result in frame.results} == {Verdict.NG}
@@ -301,15 +310,15 @@ def test_counts_survive_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "results.db"
     for round_ in (1, 2):
         counter = ResultCounter(path, write_every_s=3600)
-        counter.add(Verdict.OK)
-        counter.add(Verdict.NG)
+        counter.add(frame_of(Verdict.OK))
+        counter.add(frame_of(Verdict.NG))
         assert counter.counts() == Counts(ok=round_, ng=round_)
         counter.close()
 
 
 def test_counts_are_written_also_without_a_stop(tmp_path: Path) -> None:
     counter = ResultCounter(tmp_path / "results.db", write_every_s=0.01)
-    counter.add(Verdict.NO_RESULT)
+    counter.add(frame_of(Verdict.NO_RESULT))
     reader = Database(tmp_path / "results.db", SCHEMA)
     deadline = time.monotonic() + PATIENCE_S
     while not (rows := reader.query("SELECT verdict, count FROM inspections")):
@@ -332,7 +341,7 @@ def test_counts_that_cannot_be_written_wait_and_are_not_lost(tmp_path: Path, mon
         return execute(database, sql, values)
 
     monkeypatch.setattr(Database, "execute", full)
-    counter.add(Verdict.NG)
+    counter.add(frame_of(Verdict.NG))
     assert refused.wait(PATIENCE_S)
     assert counter.counts() == Counts(ng=1)
     monkeypatch.undo()
@@ -340,3 +349,24 @@ def test_counts_that_cannot_be_written_wait_and_are_not_lost(tmp_path: Path, mon
     again = ResultCounter(tmp_path / "results.db")
     assert again.counts() == Counts(ng=1)
     again.close()
+
+
+def test_a_trial_is_answered_and_leaves_no_trace(line: Line) -> None:
+    inspector = line.inspector()
+    frame = inspector.inspect(NG_PICTURE, with_mask=True, trial=True, timeout_s=PATIENCE_S)
+    assert (frame.verdict, frame.width) == (Verdict.NG, 24)
+    assert frame.results[1].mask_png.startswith(b"\x89PNG")
+    assert line.counts.counts() == Counts()
+    assert (line.captured, line.told, line.frames.last()) == ([], [], None)
+
+
+def test_a_part_that_may_not_be_called_ok_now_has_no_result_and_the_reason(line: Line) -> None:
+    inspector = line.inspector(doubt=lambda: "golden parts are due")
+    ok = inspector.inspect(OK_PICTURE, timeout_s=PATIENCE_S)
+    assert (ok.verdict, ok.message) == (Verdict.NO_RESULT, "golden parts are due")
+    assert inspector.inspect(NG_PICTURE, timeout_s=PATIENCE_S).verdict is Verdict.NG
+    assert inspector.inspect(OK_PICTURE, trial=True, timeout_s=PATIENCE_S).verdict is Verdict.OK
+    with pytest.raises(InferenceError, match="golden parts are due") as caught:
+        inspector.inspect_model("bright", OK_PICTURE, application="class-app", timeout_s=PATIENCE_S)
+    assert caught.value.code is Code.FAILED_PRECONDITION
+    assert line.counts.counts() == Counts(ng=1, no_result=2)

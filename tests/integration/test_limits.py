@@ -25,7 +25,7 @@ from edge_agent.config import Inference, Rpc
 from edge_agent.errors import InferenceError
 from edge_agent.formats import EncodedPicture, Verdict
 from edge_agent.inference import Answered, DataPlane, Registry, open_session
-from edge_agent.inspection import Inspector, RecentFrames, ResultCounter
+from edge_agent.inspection import Combination, Inspector, LineRule, RecentFrames, ResultCounter
 from edge_agent.rpc.edge_agent_v1.inspection import InspectionService
 from edge_agent.rpc.limits import MESSAGE_BYTES, Limits
 from edge_agent.rpc.server import RpcServer
@@ -374,7 +374,9 @@ def test_a_picture_that_nobody_can_decode_leaves_nothing_of_its_call(tmp_path: P
     plane = DataPlane(registry)
     kept: list[Answered] = []
     plane.watch(kept.append)  # as whoever watches a new version does
-    inspector = Inspector(plane, lambda: {"app": "bright"}, "any_ng", frames=RecentFrames(200), counts=counts)
+    inspector = Inspector(
+        plane, lambda: {"app": "bright"}, LineRule(Combination("any_ng")), frames=RecentFrames(200), counts=counts
+    )
     server = RpcServer([InspectionService(inspector).as_service()], threads=2, limits=Limits(streams=4))
     server.listen_on_tcp(Rpc(tcp="127.0.0.1:0"))
     server.start()

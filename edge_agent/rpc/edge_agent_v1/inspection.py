@@ -39,6 +39,7 @@ class InspectionService(services.InspectionServicer):
             with_mask=order.with_mask,
             with_heat_map=order.with_heat_map,
             frame_priority=order.frame_priority,
+            trial=order.trial,
             timeout_s=answer_within_s(context, _DEFAULT_S),
         )
         return answer_to_proto(frame)

@@ -12,15 +12,14 @@ from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import DeployedModel, Document, ModelName, ModelVersion, Version, parse
 from edge_agent.rpc.deadlines import timeout_s
 from edge_agent.rpc.edge_agent_v1.operator_captures import CaptureCalls
-from edge_agent.rpc.ports import EventFeed, Inspector, Layer, Operator
+from edge_agent.rpc.edge_agent_v1.operator_line import LineCalls
+from edge_agent.rpc.edge_agent_v1.requests import check_text, limited
+from edge_agent.rpc.ports import EventFeed, Inspector, Layer, Line, Operator
 from edge_agent.rpc.service import Service, service
 from edge_agent.wire import reports
 from edge_agent.wire.events import event_to_proto
 
 STREAMS = 16
-_LIST_DEFAULT = 100
-_LIST_LIMIT = 1000
-_TEXT_LIMIT = 1000
 _ROLL_BACK_S = 60.0
 _SHORT_S = 60.0
 _LAYERS: dict[int, Layer] = {pb.GetFrameRequest.PICTURE: "picture", pb.GetFrameRequest.OVERLAY: "overlay"}
@@ -31,22 +30,26 @@ class _Wanted(Document):
     version: Version
 
 
-class OperatorService(CaptureCalls, services.OperatorServicer):
+class OperatorService(CaptureCalls, LineCalls, services.OperatorServicer):
     """Serves ``edge_agent.v1.Operator``.
 
     Args:
         operator: the verbs.
         inspector: recent frames.
         events: the news.
+        line: what is kept of it.
         streams: event streams at a time; each holds a thread of this server.
     """
 
     _operator: Operator
 
-    def __init__(self, operator: Operator, inspector: Inspector, events: EventFeed, *, streams: int = STREAMS) -> None:
+    def __init__(
+        self, operator: Operator, inspector: Inspector, events: EventFeed, line: Line, *, streams: int = STREAMS
+    ) -> None:
         self._operator = operator
         self._inspector = inspector
         self._events = events
+        self._line = line
         self._streams = threading.BoundedSemaphore(streams)
 
     def as_service(self) -> Service:
@@ -74,7 +77,7 @@ class OperatorService(CaptureCalls, services.OperatorServicer):
         self, request: pb.ListDeploymentsRequest, context: grpc.ServicerContext
     ) -> pb.ListDeploymentsResponse:
         """Return deployments, newest first."""
-        found = self._operator.deployments(request.id, _limit(request.limit))
+        found = self._operator.deployments(request.id, limited(request.limit))
         return pb.ListDeploymentsResponse(deployments=[reports.deployment_to_proto(report) for report in found])
 
     def RollBack(self, request: pb.RollBackRequest, context: grpc.ServicerContext) -> pb.RollBackResponse:
@@ -131,19 +134,9 @@ class OperatorService(CaptureCalls, services.OperatorServicer):
         return pb.GetFrameResponse(content=content, content_type=content_type)
 
 
-def _limit(limit: int) -> int:
-    return min(limit or _LIST_DEFAULT, _LIST_LIMIT)
-
-
 def _check_texts(request: pb.RollBackRequest | pb.RemoveRequest | pb.ConfigureRequest) -> None:
     for field in ("model", "reason", "actor"):
-        _check_text(field, getattr(request, field))
-
-
-def _check_text(field: str, text: str) -> None:
-    if not text.strip() or len(text) > _TEXT_LIMIT:
-        message = f"{field}: expected 1 to {_TEXT_LIMIT} characters, came {len(text.strip())}"
-        raise InferenceError(Code.INVALID_ARGUMENT, message)
+        check_text(field, getattr(request, field))
 
 
 def _wanted(model: DeployedModel) -> ModelVersion:

@@ -9,11 +9,10 @@ from edge_agent._proto.edge_agent.v1 import edge_agent_pb2 as pb
 from edge_agent._proto.edge_agent.v1 import edge_agent_pb2_grpc as services
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import Verdict
+from edge_agent.rpc.edge_agent_v1.requests import limited
 from edge_agent.rpc.ports import CapturePart, CaptureVerbs
 from edge_agent.wire import reports
 
-_LIST_DEFAULT = 100
-_LIST_LIMIT = 1000
 _TEXT_LIMIT = 1000
 _VERDICTS = ("", *Verdict.__members__)
 _STATES = ("", "PENDING", "UPLOADED", "FAILED")
@@ -35,8 +34,9 @@ class CaptureCalls(services.OperatorServicer):
         _check_word("state", request.state, _STATES)
         if not (math.isfinite(request.before) and request.before >= 0):
             raise InferenceError(Code.INVALID_ARGUMENT, f"before: expected epoch seconds, came {request.before}")
-        limit = min(request.limit or _LIST_DEFAULT, _LIST_LIMIT)
-        found = self._operator.captures(limit, before=request.before, verdict=request.verdict, state=request.state)
+        found = self._operator.captures(
+            limited(request.limit), before=request.before, verdict=request.verdict, state=request.state
+        )
         return pb.ListCapturesResponse(captures=[reports.capture_to_proto(report) for report in found])
 
     def GetCapture(self, request: pb.GetCaptureRequest, context: grpc.ServicerContext) -> pb.GetCaptureResponse:
