@@ -30,7 +30,7 @@ ARGUMENTS = [
     "--no-first-run",
 ]
 # Long, since the machine may be busy; nothing waits for it when all is well.
-PATIENCE_MS = 10_000
+PATIENCE_MS = 45_000
 DESKTOP = {"width": 1280, "height": 800}
 TELEVISION = {"width": 1920, "height": 1080}
 PHONE = {"width": 390, "height": 844}

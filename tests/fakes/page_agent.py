@@ -74,7 +74,7 @@ class PageAgent:
         self.golden = GoldenCheck()
         self.golden_outcome = GoldenCheck(state="PASSED", at=time.time())
         self.rule = ""
-        self.clock = ClockStatus(now=time.time(), floor=1_700_000_000.0)
+        self.clock: ClockStatus | None = None
         self.shift_list: list[Shift] = []
         self.kept_frames: list[InspectedFrame] = []
         self.capture_list: list[CaptureReport] = []
@@ -91,7 +91,7 @@ class PageAgent:
             models=tuple(self.models.values()),
             deployment=self.deployment,
             captures=self.capture_status,
-            clock=self.clock,
+            clock=self.clock or ClockStatus(now=time.time(), floor=1_700_000_000.0),
             counts=self.counts,
             last_frame=self.last_frame,
             cameras=tuple(self.cameras.values()),
