@@ -8,7 +8,8 @@ document.addEventListener("click", (event) => {
 
 export function open(dialog) {
   dialog.showModal();
-  dialog.querySelector("textarea, input:not([type=hidden])")?.focus();
+  // Not into a mere input: a tablet would cover what was opened with its keyboard.
+  dialog.querySelector("textarea")?.focus();
 }
 
 // Spaces are no reason.
