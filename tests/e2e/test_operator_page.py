@@ -249,8 +249,11 @@ def test_a_file_that_is_no_picture_is_answered_calmly(agent: PageAgent, chromium
 
 def test_an_operator_tries_a_picture_of_the_tablets_own_camera(agent: PageAgent, chromium: Browser) -> None:
     camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    tablet = chromium.browser_type.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, *camera])
-    with page_beside(agent) as address, window(tablet, address, permissions=["camera"]) as seen:
+    with (
+        chromium.browser_type.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, *camera]) as tablet,
+        page_beside(agent) as address,
+        window(tablet, address, permissions=["camera"]) as seen,
+    ):
         seen.open("/try")
         seen.find("try-camera").click()
         expect(seen.find("try-shoot")).to_be_visible()
@@ -259,7 +262,6 @@ def test_an_operator_tries_a_picture_of_the_tablets_own_camera(agent: PageAgent,
         expect(seen.find("trial-verdict")).to_have_text("NG")
         expect(seen.find("trial")).to_contain_text("camera.jpg")
         assert seen.complaints == []
-    tablet.close()
     assert agent.orders[0][1] > 1000
 
 

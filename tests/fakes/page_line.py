@@ -38,7 +38,8 @@ def page_beside(agent: PageAgent, **dashboard: Any) -> Iterator[str]:
         follower.stop()
         for watched in threads:
             watched.stop()
-        # In its own thread: its loop ends when nothing is left in its map.
+        # Workers first: they wake the loop through a descriptor that must still be the loop's own.
+        server.task_dispatcher.shutdown(timeout=30)
+        # In the loop's own thread: it ends when nothing is left in its map.
         server.trigger.pull_trigger(lambda: wasyncore.close_all(server._map))
         serving.join(30)
-        server.task_dispatcher.shutdown()

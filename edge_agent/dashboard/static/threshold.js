@@ -10,7 +10,7 @@ const number = main.querySelector("[data-number]");
 const dots = main.querySelector("[data-dots]");
 const summary = main.querySelector("[data-summary]");
 const parts = [...main.querySelectorAll("[data-score]")];
-const inForce = Number(main.dataset.inForce);
+const current = Number(main.dataset.threshold);
 const SVG = "http://www.w3.org/2000/svg";
 
 const say = (text, values) => text.replace(/{(\w+)}/g, (_, name) => values[name]);
@@ -25,7 +25,7 @@ function draw(name, attributes) {
 draw("line", { class: "track-line", x1: 0, x2: 1000, y1: 50, y2: 50 });
 const marks = parts.map((part, index) =>
   draw("circle", { cx: Number(part.dataset.score) * 1000, cy: 22 + (index * 37) % 56, r: 9, "data-verdict": part.dataset.verdict }));
-draw("line", { class: "old-limit", x1: inForce * 1000, x2: inForce * 1000, y1: 0, y2: 100 });
+draw("line", { class: "old-limit", x1: current * 1000, x2: current * 1000, y1: 0, y2: 100 });
 const limit = draw("line", { class: "limit-line", y1: 0, y2: 100 });
 
 function preview() {
