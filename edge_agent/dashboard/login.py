@@ -104,11 +104,12 @@ def blueprint(gate: Gate, tokens: FormTokens, words: Callable[[], Words]) -> Blu
         wait_s = gate.brake.wait_s(*keys)
         if wait_s:
             return page(("bad", words()("login.wait", minutes=int(wait_s // 60) + 1))), 429
+        gate.brake.tried(*keys)
         user = gate.users.verify(name, request.form.get("password", ""))
         if user is None:
-            gate.brake.failed(*keys)
             _LOG.warning("a login failed", extra={"action": "login_failed", "address": request.remote_addr})
             return page(("bad", words()("login.wrong"))), 401
+        gate.brake.forgive(*keys)
         gate.sessions.end(gate.token())
         tokens.renew()
         response = redirect(_following(), 303)

@@ -109,14 +109,21 @@ class Brake:
         with self._lock:
             return max(self._wait_s(key) for key in keys)
 
-    def failed(self, *keys: str) -> None:
-        """Count a failure of each of ``keys``."""
+    def tried(self, *keys: str) -> None:
+        """Count a try of each of ``keys``, before its outcome is known: many at once are many."""
         with self._lock:
             for key in keys:
                 self._failures.setdefault(key, deque(maxlen=TRIES)).append(self._now())
                 self._failures.move_to_end(key)
             while len(self._failures) > _MOST_WATCHED:
                 self._failures.popitem(last=False)
+
+    def forgive(self, *keys: str) -> None:
+        """Take back the newest try of each of ``keys``: it was no guess."""
+        with self._lock:
+            for key in keys:
+                if self._failures.get(key):
+                    self._failures[key].pop()
 
     def _wait_s(self, key: str) -> float:
         times = self._failures.get(key)

@@ -178,12 +178,21 @@ def test_too_many_failures_make_an_address_or_a_name_wait_and_no_other() -> None
     brake = Brake(clock)
     for _ in range(TRIES):
         assert brake.wait_s("address 1", "name anna") == 0
-        brake.failed("address 1", "name anna")
+        brake.tried("address 1", "name anna")
     assert brake.wait_s("address 1", "name otto") == WINDOW_S
     assert brake.wait_s("address 2", "name anna") == WINDOW_S
     assert brake.wait_s("address 2", "name otto") == 0
     clock.now += WINDOW_S
     assert brake.wait_s("address 1", "name anna") == 0
+
+
+def test_who_knows_the_password_may_log_in_as_often_as_they_like() -> None:
+    brake = Brake(Clock())
+    for _ in range(2 * TRIES):
+        brake.tried("name anna")
+        brake.forgive("name anna")
+    brake.forgive("name nobody")
+    assert brake.wait_s("name anna", "name nobody") == 0
 
 
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str, password: str = PASSWORD) -> int:
