@@ -86,4 +86,6 @@ class Dashboard(Room):
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1")
     """Host names under which the page may be asked for."""
     users: OptionalPath = None
-    """File of users and roles; needed when listen is not loopback."""
+    """File of users and roles, as edge-agent users writes it; needed when others than this machine can ask."""
+    transport: Literal["local", "proxy", "plain"] = "local"
+    """local: loopback only; proxy: loopback behind a TLS proxy on this machine; plain: anywhere, unencrypted."""

@@ -1,19 +1,31 @@
 """The page as a Flask application; the only module that puts its parts together."""
 
-import re
 import time
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import Flask, Response, g, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from edge_agent.config import Settings
-from edge_agent.dashboard import pages, pictures, stream
-from edge_agent.dashboard.follow import Agent
+from edge_agent.dashboard import (
+    captures_page,
+    health_page,
+    login,
+    pages,
+    pictures,
+    stream,
+    threshold_page,
+    today_page,
+    trial_page,
+)
+from edge_agent.dashboard.agent import Agent
 from edge_agent.dashboard.hub import Hub
-from edge_agent.dashboard.security import FormTokens, guard_hosts, loopback_address, send_headers
+from edge_agent.dashboard.login import Gate
+from edge_agent.dashboard.orders import Orders
+from edge_agent.dashboard.security import FormTokens, checked_address, guard_hosts, send_headers
+from edge_agent.dashboard.users import Users
 from edge_agent.dashboard.words import FALLBACK, Words, read_languages
-from edge_agent.errors import Code, ConfigError
 
 THEMES = ("light", "dark")
 _YEAR_S = 365 * 24 * 3600
@@ -30,23 +42,45 @@ def create_app(client: Agent, settings: Settings, *, hub: Hub | None = None, vie
         viewers: event streams at a time.
 
     Raises:
-        ConfigError: the page shall listen beyond loopback, or users are asked for.
+        ConfigError: it would not be safe to listen as configured, or the file of users is wrong.
     """
-    loopback_address(settings.dashboard.listen)
-    if settings.dashboard.users is not None:
-        raise ConfigError(Code.CONFIG_INVALID, "dashboard.users: expected none, since the page has no users yet")
+    room = settings.dashboard
+    checked_address(room)
+    secure = room.transport == "proxy"
+    gate = Gate(Users(room.users), open_reads=room.transport == "local", secure=secure) if room.users else None
     hub = hub or Hub(time.time)
     app = Flask(__name__)
     app.config.update(MAX_CONTENT_LENGTH=_MAX_FORM_BYTES, MAX_FORM_MEMORY_SIZE=_MAX_FORM_BYTES)
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     _guard(app, settings)
-    tokens = FormTokens()
+    tokens = FormTokens(secure=secure)
     tokens.attach(app)
     _choose(app, read_languages())
-    app.register_blueprint(pages.blueprint(pages.Pages(client, hub, tokens, chosen_words), hub))
-    app.register_blueprint(pictures.blueprint(client))
-    app.register_blueprint(stream.blueprint(hub, chosen_words, viewers=viewers))
+    _admit(app, gate, tokens)
+    orders = Orders(tokens, chosen_words)
+    still_in = gate.still_in if gate else lambda: lambda: True
+    for views in (
+        pages.blueprint(pages.Pages(client, hub, orders, chosen_words), hub),
+        today_page.blueprint(client, hub, orders, chosen_words),
+        threshold_page.blueprint(client, hub, orders, chosen_words),
+        captures_page.blueprint(client, hub, orders, chosen_words),
+        trial_page.blueprint(client, hub, orders, chosen_words),
+        health_page.blueprint(client, hub, chosen_words),
+        pictures.blueprint(client),
+        stream.blueprint(hub, chosen_words, viewers=viewers, still_in=still_in),
+    ):
+        app.register_blueprint(views)
     return app
+
+
+def _admit(app: Flask, gate: Gate | None, tokens: FormTokens) -> None:
+    if gate is not None:
+        gate.attach(app)
+        app.register_blueprint(login.blueprint(gate, tokens, chosen_words))
+
+    @app.context_processor
+    def _offer() -> dict[str, Any]:
+        return login.offer(gate)
 
 
 def chosen_words() -> Words:
@@ -64,7 +98,8 @@ def _guard(app: Flask, settings: Settings) -> None:
         code = error.code or 500
         if "words" not in g or request.accept_mimetypes.best_match(["text/plain", "text/html"]) == "text/plain":
             return Response(f"{code} {error.name}\n", code, content_type="text/plain")
-        return render_template("error.html", page="", code=code), code
+        megabytes = trial_page.MAX_BYTES >> 20
+        return render_template("error.html", page="", code=code, megabytes=megabytes), code
 
 
 def _choose(app: Flask, languages: dict[str, Words]) -> None:
@@ -88,9 +123,10 @@ def _choose(app: Flask, languages: dict[str, Words]) -> None:
     @app.context_processor
     def _offer() -> dict[str, Any]:
         words = g.get("words", languages[FALLBACK])
-        return {"words": words, "languages": languages, "theme": g.get("theme", ""), "slug": _slug}
+        return {"words": words, "languages": languages, "theme": g.get("theme", ""), "keep_query": _keep_query}
 
 
-def _slug(name: str) -> str:
-    """Return a name as part of an element's id."""
-    return re.sub(r"[^a-zA-Z0-9-]", "-", name)
+def _keep_query(**changed: str) -> str:
+    """Return the address's query with some values changed; what was just done is not told again."""
+    kept = {name: value for name, value in request.args.items() if name != "done"}
+    return urlencode(kept | changed)

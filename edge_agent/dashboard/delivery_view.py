@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from edge_agent.dashboard.hub import Snapshot
 from edge_agent.dashboard.presentation import NOTHING, View, agent_view, changes
@@ -22,6 +23,7 @@ _INSTALL = (
     "PROBATION",
     "COMMITTED",
 )
+_CONFIGURE = ("ACCEPTED", "CHECKING", "COMMITTED")
 _ROLLBACK = ("ACCEPTED", "CHECKING", "BUILDING", "TRIED", "ACTIVATING", "COMMITTED")
 _BAD = frozenset({"FAILED", "REFUSED", "CANCELLED", "ROLLING_BACK"})
 # Bookkeeping with the cloud, no step of the work.
@@ -63,6 +65,10 @@ def model_view(model: ModelStatus, words: Words) -> View:
         "applications": ", ".join(model.applications) or words("models.unmapped"),
         "facts": " · ".join(fact for fact in facts if fact),
         "threshold": words.number(model.threshold, 2) if model.active else NOTHING,
+        "signed": words("models.signed", threshold=words.number(model.signed_threshold, 2))
+        if model.active and model.signed_threshold and model.threshold != model.signed_threshold
+        else "",
+        "tune": f"/models/{quote(model.name, safe='')}/threshold" if model.active else "",
         "roll_back": words("rollback.button", version=model.previous) if model.previous else "",
         "question": words(
             "rollback.question", model=model.name, active=model.active or NOTHING, previous=model.previous
@@ -102,6 +108,7 @@ def history_view(report: DeploymentReport, words: Words) -> View:
         "code": report.code,
         "message": report.message,
         "reason": words("deployment.reason", reason=report.reason) if report.reason else "",
+        "actor": report.actor,
         "started": datetime.fromtimestamp(report.started).astimezone().strftime("%Y-%m-%d %H:%M:%S"),
         "lasted": seconds((report.ended or report.started) - report.started, words) if report.ended else "",
     }
@@ -119,7 +126,7 @@ def tone(report: DeploymentReport) -> str:
 def steps_view(report: DeploymentReport, words: Words) -> list[View]:
     """Return the states in their order: done, now, to come, or where it broke."""
     passed = {state.state: state for state in report.states if state.state != _UNSEEN}
-    planned = _ROLLBACK if report.operation == "rollback" else _INSTALL
+    planned = {"rollback": _ROLLBACK, "configure": _CONFIGURE}.get(report.operation, _INSTALL)
     broken = any(name in _BAD for name in (*passed, report.state))
     names = list(passed) if broken or report.ended is not None else [*passed, *(n for n in planned if n not in passed)]
     if report.state not in names and report.state != _UNSEEN:

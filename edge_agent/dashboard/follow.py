@@ -5,39 +5,19 @@ stays silent for ever when the agent is frozen, a status call does not.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
-from edge_agent.client import EventStream, FrameContent
+from edge_agent.client import EventStream
+from edge_agent.dashboard.agent import Agent
 from edge_agent.dashboard.hub import Hub
 from edge_agent.errors import AgentError
-from edge_agent.formats import DeploymentReport, Event, Status
+from edge_agent.formats import CameraStatus, Event
 from edge_agent.formats.event import KINDS
 from edge_agent.telemetry.threads import Watched
 
 PULSE_S = 2.0
 HISTORY = 50
-_PUBLISHED = frozenset({"frame", "deployment", "models", "counts", "agent"})
-
-
-class Agent(Protocol):
-    """The agent's client, as far as the page needs it; see ``edge_agent.client.AgentClient``."""
-
-    def status(self, *, timeout_s: float = ...) -> Status:
-        """Return everything at one glance."""
-
-    def events(self, after: int | None = ...) -> EventStream:
-        """Return the stream of events from now on."""
-
-    def deployments(
-        self, deployment_id: str = ..., *, limit: int = ..., timeout_s: float = ...
-    ) -> list[DeploymentReport]:
-        """Return deployments, newest first."""
-
-    def roll_back(self, model: str, reason: str, *, actor: str, timeout_s: float = ...) -> DeploymentReport:
-        """Take a model back to its previous version."""
-
-    def frame(self, frame_id: str, layer: str = ..., application: str = ..., *, timeout_s: float = ...) -> FrameContent:
-        """Return a recent frame's picture or overlay."""
+_PUBLISHED = frozenset({"frame", "deployment", "models", "counts", "agent", "captures", "golden"})
 
 
 class Follower:
@@ -99,6 +79,8 @@ class Follower:
 
     def _take(self, event: Event) -> None:
         kind = KINDS[type(event.payload)]
+        if isinstance(event.payload, CameraStatus):
+            self._hub.put_camera(event.payload)
         if kind not in _PUBLISHED:
             return
         payload: Any = event.payload

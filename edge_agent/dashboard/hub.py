@@ -8,7 +8,20 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from edge_agent.formats import AgentStatus, Counts, DeploymentReport, InspectedFrame, ModelStatus, Status
+from edge_agent.formats import (
+    AgentStatus,
+    CameraStatus,
+    CaptureStatus,
+    Counts,
+    DeploymentReport,
+    GoldenCheck,
+    InspectedFrame,
+    ModelStatus,
+    Status,
+)
+
+# Newest frames of so many sources; whoever asks may call itself what it likes.
+SOURCES = 16
 
 
 class Snapshot(NamedTuple):
@@ -16,6 +29,9 @@ class Snapshot(NamedTuple):
 
     Attributes:
         agent: None until the agent answered for the first time.
+        frame: the newest one, of whatever source.
+        frames: the newest one of each source, the source that was heard last at the end.
+        rule: how verdicts of models become one, as configured; empty: not told.
         away: why the agent does not answer; empty: it does.
         away_since: epoch seconds, 0 while it answers.
     """
@@ -26,6 +42,11 @@ class Snapshot(NamedTuple):
     deployment: DeploymentReport | None = None
     history: tuple[DeploymentReport, ...] = ()
     counts: Counts = Counts()
+    frames: tuple[InspectedFrame, ...] = ()
+    cameras: tuple[CameraStatus, ...] = ()
+    captures: CaptureStatus = CaptureStatus()
+    golden: GoldenCheck = GoldenCheck()
+    rule: str = ""
     away: str = "not asked yet"
     away_since: float = 0.0
 
@@ -70,6 +91,8 @@ class Hub:
         """
         with self._changed:
             fresh = {name: value for name, value in fields.items() if mark is None or self._at(name) <= mark}
+            if "frame" in fresh and fresh["frame"] is not None:
+                fresh["frames"] = _newest(self._snapshot.frames, fresh["frame"])
             changed = {name: value for name, value in fresh.items() if getattr(self._snapshot, name) != value}
             if changed:
                 self._revision += 1
@@ -80,12 +103,19 @@ class Hub:
     def put_status(self, status: Status, mark: int) -> None:
         """Keep what the agent said of itself; the agent is there."""
         self.put(away="", away_since=0.0)
-        self.put(mark, agent=status.agent, models=status.models, counts=status.counts)
+        self.put(mark, agent=status.agent, models=status.models, counts=status.counts, cameras=status.cameras)
+        self.put(mark, captures=status.captures, golden=status.golden, rule=status.rule)
         # The agent forgets its last frame when it starts anew; the page shows it until there is a newer one.
         if status.last_frame is not None:
             self.put(mark, frame=status.last_frame)
         if status.deployment is not None:
             self.put(mark, deployment=status.deployment)
+
+    def put_camera(self, camera: CameraStatus) -> None:
+        """Keep how one camera does."""
+        with self._changed:
+            cameras = {known.id: known for known in self._snapshot.cameras} | {camera.id: camera}
+            self.put(cameras=tuple(cameras.values()))
 
     def put_away(self, why: str) -> None:
         """Keep that the agent does not answer, and since when."""
@@ -106,3 +136,9 @@ class Hub:
 
     def _at(self, name: str) -> int:
         return self._revisions.get(name, 0)
+
+
+def _newest(frames: tuple[InspectedFrame, ...], frame: InspectedFrame) -> tuple[InspectedFrame, ...]:
+    if frame in frames:
+        return frames
+    return (*(known for known in frames if known.source != frame.source), frame)[-SOURCES:]

@@ -7,21 +7,17 @@ from collections.abc import Callable
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
+from edge_agent.dashboard.access import actor
+from edge_agent.dashboard.agent import Agent
 from edge_agent.dashboard.delivery_view import models_view, tone
-from edge_agent.dashboard.follow import Agent
 from edge_agent.dashboard.hub import Hub
+from edge_agent.dashboard.orders import LONGEST_REASON, Notice, Orders
 from edge_agent.dashboard.presentation import STALE_S, changes, now_view
-from edge_agent.dashboard.security import FormTokens
 from edge_agent.dashboard.words import Words
-from edge_agent.errors import AgentError, Code
 from edge_agent.formats import DeploymentReport
 from edge_agent.formats.model_version import NAME_PATTERN
 
-LONGEST_REASON = 500
 ROLLBACK_TIMEOUT_S = 120.0
-_UNANSWERED = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
-
-Notice = tuple[str, str]  # tone, text
 
 
 class Pages:
@@ -30,20 +26,21 @@ class Pages:
     Args:
         agent: its client.
         hub: what is known of it.
-        tokens: tells our own forms from others.
+        orders: carries out what a form asks for.
         words: the language of the request under way.
     """
 
-    def __init__(self, agent: Agent, hub: Hub, tokens: FormTokens, words: Callable[[], Words]) -> None:
+    def __init__(self, agent: Agent, hub: Hub, orders: Orders, words: Callable[[], Words]) -> None:
         self._agent = agent
         self._hub = hub
-        self._tokens = tokens
+        self._orders = orders
         self._words = words
 
     def now(self) -> str:
         """Return the page *Now*."""
-        view = now_view(self._hub.snapshot, self._words(), time.time())
-        return render_template("now.html", page="now", view=view, stale_s=STALE_S)
+        source = request.args.get("source", "")
+        view = now_view(self._hub.snapshot, self._words(), time.time(), source)
+        return render_template("now.html", page="now", view=view, stale_s=STALE_S, source=source)
 
     def models(self, notice: Notice | None = None) -> str:
         """Return the page *Models*, with what came of the last order."""
@@ -54,28 +51,16 @@ class Pages:
 
     def roll_back(self, name: str) -> tuple[str, int] | AnyResponse:
         """Take a model back, for a reason; answer with the page and what came of it."""
-        words = self._words()
         if not re.fullmatch(NAME_PATTERN, name):
             abort(404)
-        if not self._tokens.fits():
-            return self.models(("bad", words("rollback.stale_form"))), 403
-        reason = " ".join(request.form.get("reason", "").split())
-        if not 0 < len(reason) <= LONGEST_REASON:
-            return self.models(("bad", words("rollback.no_reason", limit=LONGEST_REASON))), 400
-        try:
-            report = self._agent.roll_back(
-                name, reason, actor=f"dashboard {request.remote_addr}", timeout_s=ROLLBACK_TIMEOUT_S
-            )
-        except AgentError as exc:
-            return self._not_rolled_back(exc, words)
-        self._hub.put(deployment=report)
-        return redirect(url_for("pages.models", done=report.id), 303)
 
-    def _not_rolled_back(self, error: AgentError, words: Words) -> tuple[str, int]:
-        if error.code in _UNANSWERED:
-            return self.models(("bad", words("rollback.unknown"))), 503
-        status = 404 if error.code is Code.NOT_FOUND else 409
-        return self.models(("bad", words("rollback.failed", message=str(error)))), status
+        def act() -> AnyResponse:
+            reason = self._orders.reason()
+            report = self._agent.roll_back(name, reason, actor=actor(), timeout_s=ROLLBACK_TIMEOUT_S)
+            self._hub.put(deployment=report)
+            return redirect(url_for("pages.models", done=report.id), 303)
+
+        return self._orders.carry_out("operator", self.models, act)
 
     def _outcome(self) -> Notice | None:
         # Only what the agent reported is ever told; the address names no more than an id.
@@ -88,9 +73,9 @@ class Pages:
     def _told(self, report: DeploymentReport) -> Notice:
         words = self._words()
         if tone(report) == "bad":
-            return "bad", words("rollback.failed", message=f"{report.code} {report.message}")
+            return "bad", words("order.failed", message=f"{report.code} {report.message}")
         state = words.or_as_is("state", report.state)
-        return "good", words("rollback.done", what=changes(report.models), state=state)
+        return "good", words("deployment.done", what=changes(report.models), state=state)
 
 
 def blueprint(pages: Pages, hub: Hub) -> Blueprint:

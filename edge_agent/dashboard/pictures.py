@@ -3,12 +3,14 @@
 import re
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 
 from flask import Blueprint, Response, abort
 
 from edge_agent.client import FrameContent
-from edge_agent.dashboard.follow import Agent
+from edge_agent.dashboard.agent import Agent
 from edge_agent.errors import AgentError, Code
+from edge_agent.vision import decode, overlay
 
 _FRAME_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _TYPES = frozenset({"image/jpeg", "image/png"})
@@ -68,7 +70,7 @@ def blueprint(agent: Agent) -> Blueprint:
         return _answer(pictures, frame_id, "picture", "")
 
     @views.get("/frames/<frame_id>/overlay/<path:application>.png")
-    def overlay(frame_id: str, application: str) -> Response:
+    def one_overlay(frame_id: str, application: str) -> Response:
         return _answer(pictures, frame_id, "overlay", application)
 
     return views
@@ -77,11 +79,25 @@ def blueprint(agent: Agent) -> Blueprint:
 def _answer(pictures: RecentPictures, frame_id: str, layer: str, application: str) -> Response:
     if not _FRAME_ID.fullmatch(frame_id) or len(application) > _LONGEST_NAME:
         abort(404)
+    return answer_picture(lambda: pictures.get(frame_id, layer, application))
+
+
+def answer_picture(get: Callable[[], FrameContent]) -> Response:
+    """Return a picture of the agent as a file, or 404, 502 or 503."""
     try:
-        content = pictures.get(frame_id, layer, application)
+        content = get()
     except AgentError as exc:
-        abort(404 if exc.code in {Code.NOT_FOUND, Code.INVALID_ARGUMENT} else 503)
+        abort(404 if exc.code in {Code.NOT_FOUND, Code.INVALID_ARGUMENT, Code.FAILED_PRECONDITION} else 503)
     if content.content_type not in _TYPES:
         # Whatever it is, no browser shall make more of it than a picture.
         abort(502)
     return Response(content.content, content_type=content.content_type, headers={"Cache-Control": _CACHING})
+
+
+def painted(mask_png: bytes) -> FrameContent:
+    """Return a grey mask as a see-through overlay.
+
+    Raises:
+        InferenceError: it is no picture.
+    """
+    return FrameContent(overlay(decode(mask_png)[..., 0]), "image/png")

@@ -5,37 +5,93 @@ so both say the same. Nothing here is markup; the template and the script escape
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from edge_agent.dashboard.hub import Snapshot
 from edge_agent.dashboard.words import Words
-from edge_agent.formats import Counts, InspectedFrame, ModelResult, ModelStatus, Verdict
+from edge_agent.formats import CameraStatus, Counts, InspectedFrame, ModelResult, ModelStatus, Verdict
 
 View = dict[str, Any]
 
 # A picture older than this is no longer the part in front of the camera.
 STALE_S = 2.0
 NOTHING = "\N{EN DASH}"
+# The line goes on and nobody looks at it.
+_BLIND = frozenset({"CAMERA_AWAY", "AGENT_AWAY", "SILENT"})
+_GOLDEN_TOLD = frozenset({"FAILED", "DUE", "RUNNING"})
 _MASKED_KINDS = frozenset({"segmentation", "anomaly"})
 
 
-def now_view(snapshot: Snapshot, words: Words, now: float) -> View:
+def now_view(snapshot: Snapshot, words: Words, now: float, source: str = "") -> View:
     """Return the page *Now*.
 
     Args:
         snapshot: what is known of the agent.
         words: the language.
         now: epoch seconds.
+        source: only frames of this one; empty: whoever asked last.
     """
+    if source:
+        snapshot = snapshot._replace(frame=next((one for one in snapshot.frames if one.source == source), None))
     return {
         "frame": frame_view(snapshot.frame, words, now) if snapshot.frame else None,
         "verdict": snapshot.frame.verdict.value if snapshot.frame else "NONE",
         "word": verdict_word(snapshot.frame.verdict if snapshot.frame else None, words),
         "cards": cards_view(snapshot, words),
         "counts": counts_view(snapshot.counts, words),
+        "sources": sources_view(snapshot, words, source),
+        "cameras": cameras_view(snapshot.cameras, words),
+        "golden": _golden_alarm(snapshot, words),
+        "rule": words.or_as_is("rule", snapshot.rule),
         "agent": agent_view(snapshot, words, now),
     }
+
+
+def sources_view(snapshot: Snapshot, words: Words, chosen: str) -> list[View]:
+    """Return what can be chosen: all, and each source; nothing while there is but one."""
+    names = sorted({camera.id for camera in snapshot.cameras} | {frame.source for frame in snapshot.frames} | {chosen})
+    names = [name for name in names if name]
+    if len(names) < 2 and not chosen:  # noqa: PLR2004  # one is no choice
+        return []
+    every = {"href": "/", "word": words("sources.all"), "on": "true" if not chosen else None}
+    return [
+        every,
+        *(
+            {"href": f"/?source={quote(name, safe='')}", "word": name, "on": "true" if name == chosen else None}
+            for name in names
+        ),
+    ]
+
+
+def cameras_view(cameras: Iterable[CameraStatus], words: Words) -> list[View]:
+    """Return how each camera does; what keeps parts from being inspected is bad."""
+    return [
+        {
+            "id": camera.id,
+            "kind": camera.kind,
+            "state": camera.state,
+            "word": words.or_as_is("camera", camera.state),
+            "message": camera.message,
+            "tone": "bad" if camera.state in _BLIND else "good" if camera.state == "WATCHING" else "idle",
+            "rate": words("camera.rate", rate=words.number(camera.rate_hz, 1)) if camera.rate_hz else "",
+            "frames": words.number(camera.frames, 0),
+            "skipped": words.number(camera.skipped, 0),
+            "failures": words.number(camera.failures, 0),
+            "since": words("camera.since", at=_time_of_day(camera.since)) if camera.since else "",
+        }
+        for camera in cameras
+    ]
+
+
+def _golden_alarm(snapshot: Snapshot, words: Words) -> View:
+    state = snapshot.golden.state
+    return {"state": state, "word": words(f"golden.alarm.{state}") if state in _GOLDEN_TOLD else ""}
+
+
+def _time_of_day(at: float) -> str:
+    return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")
 
 
 def verdict_word(verdict: Verdict | None, words: Words) -> str:
@@ -172,7 +228,14 @@ def agent_view(snapshot: Snapshot, words: Words, now: float) -> View:
 
 def changes(models: Iterable[Any]) -> str:
     """Return what a deployment changes, as ``unet 1 → 2``."""
-    return ", ".join(f"{model.name} {model.from_ or NOTHING} → {model.to or NOTHING}" for model in models)
+    return ", ".join(_change(model) for model in models)
+
+
+def _change(model: Any) -> str:
+    # A configure brings no other version, and says so by a threshold.
+    if model.threshold is not None and (not model.to or model.to == model.from_):
+        return f"{model.name} {model.from_ or ''} ≥ {model.threshold:g}".replace("  ", " ")
+    return f"{model.name} {model.from_ or NOTHING} → {model.to or NOTHING}"
 
 
 def milliseconds(value: float, words: Words) -> str:

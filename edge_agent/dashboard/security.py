@@ -1,8 +1,8 @@
 """What keeps the page to the people it is meant for.
 
-There are no users yet, so the page listens on loopback only. A browser on this machine
-also visits other sites: the Host allow-list keeps them from reading through DNS
-rebinding, the CSRF token from acting, the headers from framing and injecting.
+A browser that shows this page also visits other sites: the Host allow-list keeps them
+from reading through DNS rebinding, the CSRF token from acting, the headers from framing
+and injecting. Who may do what is told in ``login`` and ``access``.
 """
 
 import hmac
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from flask import Flask, Response, abort, g, request
 
+from edge_agent.config import Dashboard
 from edge_agent.errors import Code, ConfigError
 
 CSRF_COOKIE = "edge-agent-form"
@@ -38,22 +39,32 @@ class Address(NamedTuple):
     port: int
 
 
-def loopback_address(listen: str) -> Address:
-    """Return ``listen`` as host and port.
+def checked_address(room: Dashboard) -> Address:
+    """Return where the page listens, if that is safe as configured.
 
     Raises:
-        ConfigError: it is not loopback, or not ``host:port``.
+        ConfigError: ``listen`` is not ``host:port``; or it is beyond loopback without users, or
+            without the word that passwords may travel in the clear; or a proxy is meant without users.
     """
+    listen = room.listen
     host, _, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not port.isdecimal() or int(port) > MAX_PORT:
         raise ConfigError(Code.CONFIG_INVALID, f"dashboard.listen: expected HOST:PORT, came {listen!r}")
-    if not _is_loopback(host):
-        raise ConfigError(
-            Code.CONFIG_INVALID,
-            f"dashboard.listen: expected loopback, as 127.0.0.1:8080, since the page has no users yet; came {listen!r}",
+    if not _is_loopback(host) and room.transport != "plain":
+        raise _unsafe(
+            f"loopback, as 127.0.0.1:8080, for a TLS proxy in front (dashboard.transport = proxy), or "
+            f"dashboard.transport = plain, since this page encrypts nothing; came dashboard.listen = {listen!r}"
         )
+    if room.users is None and (room.transport == "proxy" or not _is_loopback(host)):
+        raise _unsafe(f"a file of users, since others than this machine can ask; came dashboard.listen = {listen!r}")
+    if room.transport == "proxy" and not _is_loopback(host):
+        raise _unsafe(f"loopback behind the proxy; came dashboard.listen = {listen!r}")
     return Address(host, int(port))
+
+
+def _unsafe(expected: str) -> ConfigError:
+    return ConfigError(Code.CONFIG_INVALID, f"dashboard: expected {expected}")
 
 
 def _is_loopback(host: str) -> bool:
@@ -89,10 +100,17 @@ def send_headers(app: Flask) -> None:
 
     @app.after_request
     def _add(response: Response) -> Response:
+        if g.get("camera"):
+            response.headers["Permissions-Policy"] = HEADERS["Permissions-Policy"].replace("camera=()", "camera=(self)")
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         response.headers.setdefault("Cache-Control", "no-store")
         return response
+
+
+def camera_allowed() -> None:
+    """Let the answer of the request under way use the browser's camera."""
+    g.camera = True
 
 
 class FormTokens:
@@ -100,10 +118,14 @@ class FormTokens:
 
     The key lives as long as the process: after a restart a form that is still
     open is refused, and the page says to open it again.
+
+    Args:
+        secure: the cookie goes over TLS only.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, secure: bool = False) -> None:
         self._key = secrets.token_bytes(32)
+        self._secure = secure
 
     def attach(self, app: Flask) -> None:
         """Give pages ``form_token()`` and answers the cookie that belongs to it."""
@@ -113,7 +135,7 @@ class FormTokens:
         def _set(response: Response) -> Response:
             fresh = g.get("form_cookie")
             if fresh:
-                response.set_cookie(CSRF_COOKIE, fresh, httponly=True, samesite="Strict")
+                response.set_cookie(CSRF_COOKIE, fresh, httponly=True, samesite="Strict", secure=self._secure)
             return response
 
     def token(self) -> str:
@@ -122,6 +144,10 @@ class FormTokens:
         if not cookie:
             cookie = g.form_cookie = secrets.token_urlsafe(18)
         return self._mac(cookie)
+
+    def renew(self) -> None:
+        """Give the browser another cookie: what was planted before a login is worth nothing after it."""
+        g.form_cookie = secrets.token_urlsafe(18)
 
     def fits(self) -> bool:
         """Tell whether this request comes from a form of ours."""

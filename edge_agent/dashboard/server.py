@@ -15,8 +15,9 @@ from edge_agent.config import Settings
 from edge_agent.dashboard.app import create_app
 from edge_agent.dashboard.follow import Follower
 from edge_agent.dashboard.hub import Hub
-from edge_agent.dashboard.security import Address, loopback_address
+from edge_agent.dashboard.security import Address, checked_address
 from edge_agent.dashboard.stream import VIEWERS
+from edge_agent.dashboard.trial_page import MAX_REQUEST_BYTES
 from edge_agent.errors import Code, ConfigError
 from edge_agent.telemetry import logs
 from edge_agent.telemetry.notify import Notifier, watchdog
@@ -26,6 +27,12 @@ _LOG = logging.getLogger(__name__)
 # Streams hold a thread each; pictures, pages and probes always find a free one.
 THREADS = VIEWERS + 12
 CONNECTIONS = 200
+# Only this machine reaches a page behind a proxy, so whoever connects is that proxy.
+_PROXIED = {
+    "trusted_proxy": "*",
+    "trusted_proxy_count": 1,
+    "trusted_proxy_headers": {"x-forwarded-for", "x-forwarded-proto"},
+}
 
 
 def run(settings: Settings, runtime_dir: Path) -> int:
@@ -36,14 +43,15 @@ def run(settings: Settings, runtime_dir: Path) -> int:
         runtime_dir: where the agent's sockets are, or will be.
 
     Raises:
-        ConfigError: the address is not loopback, or it is taken.
+        ConfigError: it would not be safe to listen as configured, or the address is taken.
     """
     logs.configure(settings.telemetry.level)
-    address = loopback_address(settings.dashboard.listen)
+    address = checked_address(settings.dashboard)
     hub = Hub(time.time)
     with AgentClient.at(runtime_dir) as client:
         follower = Follower(client, hub)
-        server = open_server(create_app(client, settings, hub=hub), address)
+        app = create_app(client, settings, hub=hub)
+        server = open_server(app, address, proxied=settings.dashboard.transport == "proxy")
         notifier = Notifier()
         threads = [Watched(name, work) for name, work in follower.threads.items()]
         guard = watchdog(notifier)
@@ -70,8 +78,13 @@ def run(settings: Settings, runtime_dir: Path) -> int:
     return 0
 
 
-def open_server(app: Flask, address: Address) -> Any:
+def open_server(app: Flask, address: Address, *, proxied: bool = False) -> Any:
     """Return the web server, bound but not running.
+
+    Args:
+        app: the page.
+        address: where it listens.
+        proxied: a proxy on this machine tells whom it asks for, and that they came over TLS.
 
     Raises:
         ConfigError: the address cannot be bound.
@@ -90,5 +103,8 @@ def open_server(app: Flask, address: Address) -> Any:
         threads=THREADS,
         connection_limit=CONNECTIONS,
         ident=None,
+        # What is larger is not even spooled; the page's own answer comes first where a browser waits for it.
+        max_request_body_size=2 * MAX_REQUEST_BYTES,
         clear_untrusted_proxy_headers=True,
+        **(_PROXIED if proxied else {}),
     )

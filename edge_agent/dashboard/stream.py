@@ -5,13 +5,14 @@ A stream holds a thread of the server, so there is a cap; beyond it the page ask
 asks for them as plain files.
 """
 
+import itertools
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, jsonify, request
 
 from edge_agent.dashboard.delivery_view import models_view
 from edge_agent.dashboard.hub import Hub, Snapshot
@@ -24,19 +25,30 @@ BEAT_S = 1.0
 # No eye sees more, and a fast line must not keep every phone busy.
 SHORTEST_GAP_S = 0.05
 
-_VIEWS: dict[str, tuple[Callable[[Snapshot, Words, float], dict[str, Any]], frozenset[str]]] = {
-    "now": (now_view, frozenset({"agent", "frame", "models", "deployment", "counts", "away"})),
+# The same names as the snapshot's fields; what changed elsewhere is not told again.
+_NOW = {"agent", "frame", "models", "deployment", "counts", "away", "cameras", "golden", "rule"}
+
+_Views = dict[str, tuple[Callable[[Snapshot, Words, float], dict[str, Any]], frozenset[str]]]
+_VIEWS: _Views = {
+    "now": (now_view, frozenset(_NOW)),
     "models": (models_view, frozenset({"agent", "models", "deployment", "history", "away"})),
 }
 
 
-def blueprint(hub: Hub, chosen_words: Callable[[], Words], *, viewers: int = VIEWERS) -> Blueprint:
+def blueprint(
+    hub: Hub,
+    chosen_words: Callable[[], Words],
+    *,
+    viewers: int = VIEWERS,
+    still_in: Callable[[], Callable[[], bool]] = lambda: lambda: True,
+) -> Blueprint:
     """Return ``/events`` and ``/snapshot``.
 
     Args:
         hub: what is known of the agent.
         chosen_words: the language of the request under way.
         viewers: streams at a time; the next one hears 503.
+        still_in: returns, for the request under way, whether who asked is still let in; else the stream ends.
     """
     views = Blueprint("stream", __name__)
     seats = threading.BoundedSemaphore(viewers)
@@ -45,7 +57,9 @@ def blueprint(hub: Hub, chosen_words: Callable[[], Words], *, viewers: int = VIE
     def events() -> Response:
         if not seats.acquire(blocking=False):
             return Response("too many viewers\n", 503, {"Retry-After": "10"}, content_type="text/plain")
-        messages = tell(hub, chosen_words(), time.time, time.sleep)
+        known = still_in()
+        messages = tell(hub, chosen_words(), time.time, time.sleep, _of_source(_source()))
+        messages = itertools.takewhile(lambda _: known(), messages)
         response = Response(messages, content_type="text/event-stream")
         # Not in the generator: one that was never begun is never ended.
         response.call_on_close(seats.release)
@@ -53,13 +67,30 @@ def blueprint(hub: Hub, chosen_words: Callable[[], Words], *, viewers: int = VIE
 
     @views.get("/snapshot")
     def snapshot() -> Response:
-        words, now = chosen_words(), time.time()
-        return jsonify({name: view(hub.snapshot, words, now) for name, (view, _) in _VIEWS.items()})
+        words, now, chosen = chosen_words(), time.time(), _of_source(_source())
+        return jsonify({name: view(hub.snapshot, words, now) for name, (view, _) in chosen.items()})
 
     return views
 
 
-def tell(hub: Hub, words: Words, now: Callable[[], float], sleep: Callable[[float], None]) -> Iterator[str]:
+def _source() -> str:
+    return request.args.get("source", "")
+
+
+def _of_source(source: str) -> _Views:
+    def of_source(snapshot: Snapshot, words: Words, now: float) -> dict[str, Any]:
+        return now_view(snapshot, words, now, source)
+
+    return _VIEWS | {"now": (of_source, _VIEWS["now"][1])}
+
+
+def tell(
+    hub: Hub,
+    words: Words,
+    now: Callable[[], float],
+    sleep: Callable[[float], None],
+    views: _Views = _VIEWS,
+) -> Iterator[str]:
     """Yield events ``now`` and ``models`` as views of the hub, and ``beat`` when nothing changes.
 
     Args:
@@ -67,13 +98,14 @@ def tell(hub: Hub, words: Words, now: Callable[[], float], sleep: Callable[[floa
         words: the viewer's language.
         now: epoch seconds.
         sleep: waits so many seconds.
+        views: by event's name, what makes it and of which fields.
     """
     revision, told = hub.wait(-1, 0.0)
-    yield from (_message(name, view(told, words, now())) for name, (view, _) in _VIEWS.items())
+    yield from (_message(name, view(told, words, now())) for name, (view, _) in views.items())
     while not hub.closed:
         revision, snapshot = hub.wait(revision, BEAT_S)
         changed = {field for field in Snapshot._fields if getattr(snapshot, field) is not getattr(told, field)}
-        news = [(name, view) for name, (view, fields) in _VIEWS.items() if fields & changed]
+        news = [(name, view) for name, (view, fields) in views.items() if fields & changed]
         yield from (_message(name, view(snapshot, words, now())) for name, view in news)
         if not news:
             yield _message("beat", {})

@@ -10,12 +10,22 @@ from edge_agent.client import FrameContent
 from edge_agent.errors import AgentError, Code, InferenceError, RefusedError
 from edge_agent.formats import (
     AgentStatus,
+    CameraStatus,
+    CaptureReport,
+    CaptureStatus,
+    ClockStatus,
     Counts,
     DeployedModel,
     DeploymentReport,
+    EncodedPicture,
+    GoldenCheck,
     InspectedFrame,
+    LatencyPoint,
+    LogLine,
     ModelResult,
     ModelStatus,
+    ScoreHistogram,
+    Shift,
     StateReport,
     Status,
     Verdict,
@@ -58,6 +68,20 @@ class PageAgent:
         self.rolled_back: list[tuple[str, str, str]] = []
         self.asked: list[tuple[str, str, str]] = []
         self.refusal: AgentError | None = None
+        self.unserved: set[str] = set()
+        self.cameras: dict[str, CameraStatus] = {}
+        self.capture_status = CaptureStatus()
+        self.golden = GoldenCheck()
+        self.golden_outcome = GoldenCheck(state="PASSED", at=time.time())
+        self.rule = ""
+        self.clock: ClockStatus | None = None
+        self.shift_list: list[Shift] = []
+        self.kept_frames: list[InspectedFrame] = []
+        self.capture_list: list[CaptureReport] = []
+        self.capture_pictures: dict[tuple[str, str], FrameContent] = {}
+        self.log_lines: list[LogLine] = []
+        self.orders: list[tuple[Any, ...]] = []
+        self.trial_answer: InspectedFrame | None = None
         self._events = Events()
 
     def status(self, *, timeout_s: float = 5.0) -> Status:
@@ -66,8 +90,13 @@ class PageAgent:
             agent=self.agent,
             models=tuple(self.models.values()),
             deployment=self.deployment,
+            captures=self.capture_status,
+            clock=self.clock or ClockStatus(now=time.time(), floor=1_700_000_000.0),
             counts=self.counts,
             last_frame=self.last_frame,
+            cameras=tuple(self.cameras.values()),
+            rule=self.rule,
+            golden=self.golden,
         )
 
     def events(self, after: int | None = None) -> Any:
@@ -102,6 +131,97 @@ class PageAgent:
         except KeyError as exc:
             raise InferenceError(Code.NOT_FOUND, f"expected a recent frame, came {frame_id}") from exc
 
+    def frames(self, *, limit: int = 0, timeout_s: float = 5.0) -> list[InspectedFrame]:
+        self.serve("frames")
+        return self.kept_frames[::-1][: limit or None]
+
+    def shifts(self, *, limit: int = 0, timeout_s: float = 5.0) -> list[Shift]:
+        self.serve("shifts")
+        return self.shift_list[: limit or None]
+
+    def captures(
+        self, *, limit: int = 0, before: float = 0.0, verdict: str = "", state: str = "", timeout_s: float = 5.0
+    ) -> list[CaptureReport]:
+        self.serve("captures")
+        fitting = [one for one in self.capture_list if not verdict or one.verdict == verdict]
+        newest = sorted(fitting, key=lambda one: one.at, reverse=True)
+        return [one for one in newest if not before or one.at < before][: limit or None]
+
+    def capture_content(self, capture_id: str, part: str, *, timeout_s: float = 5.0) -> FrameContent:
+        self.serve("capture_content")
+        try:
+            return self.capture_pictures[(capture_id, part)]
+        except KeyError as exc:
+            raise InferenceError(Code.NOT_FOUND, f"expected a capture, came {capture_id}") from exc
+
+    def logs(self, *, limit: int = 0, level: str = "", timeout_s: float = 5.0) -> list[LogLine]:
+        self.serve("logs")
+        levels = ("DEBUG", "INFO", "WARNING", "ERROR")
+        return [line for line in self.log_lines if levels.index(line.level) >= levels.index(level or "DEBUG")]
+
+    def configure(
+        self, model: str, threshold: float | None, reason: str, *, actor: str, timeout_s: float = 60.0
+    ) -> DeploymentReport:
+        self.order("configure", model, threshold, reason, actor)
+        now = self.models[model]
+        report = a_report(model, now.active, now.active, "COMMITTED", operation="configure", reason=reason, ended=1.0)
+        wanted = now.signed_threshold if threshold is None else threshold
+        change = report.models[0].model_copy(update={"threshold": wanted})
+        report = report.model_copy(update={"models": (change,), "actor": actor})
+        self.activate(now.model_copy(update={"threshold": wanted}))
+        self.tell(report)
+        return report
+
+    def reset_counts(self, reason: str, *, actor: str, timeout_s: float = 5.0) -> Shift:
+        self.order("reset_counts", reason, actor)
+        running, *before = self.shift_list
+        fresh = {"counts": Counts(), "began": time.time(), "reset_by": actor, "scores": (), "latency": ()}
+        self.shift_list = [running.model_copy(update=fresh), *before]
+        self.counts = Counts()
+        self._events.publish(self.counts)
+        return self.shift_list[0]
+
+    def check_golden_parts(self, *, actor: str, timeout_s: float = 120.0) -> GoldenCheck:
+        self.order("check_golden_parts", actor)
+        self.tell_golden(self.golden_outcome)
+        return self.golden
+
+    def label_capture(self, capture_id: str, label: str, *, actor: str, timeout_s: float = 5.0) -> CaptureReport:
+        self.order("label_capture", capture_id, label, actor)
+        found = next((one for one in self.capture_list if one.id == capture_id), None)
+        if found is None:
+            raise InferenceError(Code.NOT_FOUND, f"expected a capture, came {capture_id}")
+        changed = found.model_copy(update={"label": label, "labelled_by": actor})
+        self.capture_list[self.capture_list.index(found)] = changed
+        return changed
+
+    def pause_captures(
+        self, *, capture: bool | None = None, upload: bool | None = None, actor: str, timeout_s: float = 5.0
+    ) -> CaptureStatus:
+        self.order("pause_captures", capture, upload, actor)
+        wanted = {"capture_paused": capture, "upload_paused": upload}
+        told = {name: value for name, value in wanted.items() if value is not None}
+        self.capture_status = self.capture_status.model_copy(update=told)
+        self._events.publish(self.capture_status)
+        return self.capture_status
+
+    def inspect(self, picture: EncodedPicture, **asked: Any) -> InspectedFrame:
+        self.order("inspect", len(picture.content), asked)
+        assert self.trial_answer is not None
+        return self.trial_answer.model_copy(update={"name": asked["frame_name"]})
+
+    def order(self, *what: Any) -> None:
+        self.serve(what[0])
+        if self.refusal:
+            raise self.refusal
+        self.orders.append(what)
+
+    def serve(self, call: str) -> None:
+        """Answer as an agent that is away, or too old for this call."""
+        self.check()
+        if call in self.unserved:
+            raise InferenceError(Code.FAILED_PRECONDITION, "control.sock: this call is not served there")
+
     def check(self) -> None:
         if self.away:
             raise InferenceError(Code.UNAVAILABLE, self.away)
@@ -120,6 +240,7 @@ class PageAgent:
         for application, overlay in overlays.items():
             self.pictures[(frame.id, "overlay", application.replace("_", "-"))] = FrameContent(overlay, "image/png")
         self.last_frame = frame
+        self.kept_frames = [*self.kept_frames, frame][-64:]
         name = frame.verdict.value.lower()
         self.counts = self.counts.model_copy(update={name: getattr(self.counts, name) + 1})
         self._events.publish(frame)
@@ -128,6 +249,14 @@ class PageAgent:
     def activate(self, *models: ModelStatus) -> None:
         self.models.update({model.name: model for model in models})
         self._events.publish(ModelsChanged(models=tuple(self.models.values())))
+
+    def tell_camera(self, camera: CameraStatus) -> None:
+        self.cameras[camera.id] = camera
+        self._events.publish(camera)
+
+    def tell_golden(self, golden: GoldenCheck) -> None:
+        self.golden = golden
+        self._events.publish(golden)
 
     def tell(self, report: DeploymentReport) -> None:
         over = report.ended is not None
@@ -165,3 +294,31 @@ def a_report(
     known["states"] = (StateReport(state=state, at=time.time(), seconds=0.4),)
     models = (DeployedModel.model_validate({"name": model, "from": from_, "to": to}),)
     return DeploymentReport(models=models, state=state, **(known | fields))
+
+
+def a_camera(name: str = "left", state: str = "WATCHING", **fields: Any) -> CameraStatus:
+    known: dict[str, Any] = {"kind": "genicam", "since": time.time() - 60, "frames": 812, "rate_hz": 2.0}
+    return CameraStatus(id=name, state=state, **(known | fields))
+
+
+def a_shift(name: str = "early", ok: int = 940, ng: int = 60, *, running: bool = True, **fields: Any) -> Shift:
+    now = time.time()
+    known: dict[str, Any] = {"began": now - 3 * 3600, "ends": now + 5 * 3600}
+    if running:
+        known["scores"] = (a_histogram("unet"), a_histogram("img-classification"))
+        known["latency"] = tuple(
+            LatencyPoint(at=now - 60 * (60 - minute), p50_ms=24 + minute % 5, p95_ms=41 + minute % 9, count=120)
+            for minute in range(60)
+        )
+    return Shift(name=name, counts=Counts(ok=ok, ng=ng, no_result=3), running=running, **(known | fields))
+
+
+def a_histogram(model: str = "unet", threshold: float = 0.5) -> ScoreHistogram:
+    bins = tuple(round(300 * 0.72**number) + (14 if 30 < number < 38 else 0) for number in range(40))
+    return ScoreHistogram(application=a_model(model).applications[0], model=model, threshold=threshold, bins=bins)
+
+
+def a_capture(capture_id: str = "c1", verdict: str = "NG", **fields: Any) -> CaptureReport:
+    known: dict[str, Any] = {"at": time.time(), "model": "unet", "version": "2", "state": "PENDING", "score": 0.71}
+    known |= {"threshold": 0.5, "source": "left", "name": f"{capture_id}.jpg", "has_picture": True, "bytes": 40_000}
+    return CaptureReport(id=capture_id, verdict=verdict, **(known | fields))

@@ -13,7 +13,7 @@ from edge_agent.config import Dashboard, Settings
 from edge_agent.dashboard import create_app
 from edge_agent.dashboard.hub import Hub
 from edge_agent.dashboard.pictures import RecentPictures
-from edge_agent.dashboard.security import host_name, loopback_address
+from edge_agent.dashboard.security import checked_address, host_name
 from edge_agent.errors import ConfigError, InferenceError
 from edge_agent.formats import Verdict
 from tests.fakes.page_agent import PageAgent, a_frame, a_model, a_report, a_result
@@ -120,20 +120,29 @@ def test_a_host_header_with_an_address_of_version_6_is_understood() -> None:
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:8080", "192.168.1.5:8080", "[::]:8080", "line.example:80"])
-def test_listening_beyond_loopback_is_refused_while_there_are_no_users(listen: str) -> None:
+def test_listening_beyond_loopback_is_refused_until_somebody_says_that_it_goes_in_the_clear(listen: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(listen)):
-        Room(listen=listen)
+        Room(listen=listen, users="/etc/edge-agent/users.json")
+
+
+@pytest.mark.parametrize("room", [{"listen": "0.0.0.0:80", "transport": "plain"}, {"transport": "proxy"}], ids=str)
+def test_whoever_others_can_ask_needs_users(room: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="a file of users"):
+        Room(**room)
+
+
+def test_behind_a_proxy_the_page_stays_on_loopback() -> None:
+    with pytest.raises(ConfigError, match=re.escape("0.0.0.0:80")):
+        Room(listen="0.0.0.0:80", transport="proxy", users="users.json")
 
 
 def test_loopback_is_taken_in_all_its_forms() -> None:
-    assert loopback_address("127.0.0.1:8080") == ("127.0.0.1", 8080)
-    assert loopback_address("[::1]:0") == ("::1", 0)
-    assert loopback_address("localhost:80") == ("localhost", 80)
-
-
-def test_a_file_of_users_is_refused_rather_than_ignored() -> None:
-    with pytest.raises(ConfigError, match=r"dashboard\.users"):
-        Room(users="/etc/edge-agent/users")
+    for listen, address in (
+        ("127.0.0.1:8080", ("127.0.0.1", 8080)),
+        ("[::1]:0", ("::1", 0)),
+        ("localhost:80", ("localhost", 80)),
+    ):
+        assert checked_address(Dashboard(listen=listen)) == address
 
 
 def test_pictures_come_by_id_and_are_asked_for_once(room: Room) -> None:
@@ -253,7 +262,7 @@ def test_a_rollback_that_nobody_answered_does_not_pretend_to_know(room: Room) ->
     room.agent.go_away()
     answer = room.browser.post("/models/unet/rollback", data={"token": token, "reason": "x"})
     assert answer.status_code == 503
-    assert "Whether it rolled back, the history below will tell." in answer.text
+    assert "Whether it was done, this page will tell." in answer.text
 
 
 @pytest.mark.parametrize(

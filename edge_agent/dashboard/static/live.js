@@ -56,6 +56,7 @@ export function follow(handlers) {
   const poll = async () => {
     try {
       const answer = await fetch(body.dataset.snapshot, { cache: "no-store" });
+      if (answer.status === 401) location.reload(); // logged out meanwhile
       if (!answer.ok) return;
       const views = await answer.json();
       body.dataset.link = "polling";

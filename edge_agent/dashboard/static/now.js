@@ -120,6 +120,8 @@ follow({
   now(view) {
     view.passed = stopwatch();
     fillParts("counts", view.counts);
+    fillParts("rule", view);
+    fillParts("line", view);
     show(view);
   },
 });

@@ -1,0 +1,119 @@
+"""The page *Captures*, its pictures, and what a person does there: pause, and say what a part is."""
+
+import re
+import time
+from collections.abc import Callable
+from typing import get_args
+
+from flask import Blueprint, Response, abort, jsonify, redirect, render_template, request
+from werkzeug.wrappers import Response as AnyResponse
+
+from edge_agent.client import FrameContent
+from edge_agent.client.capture_calls import CapturePart
+from edge_agent.dashboard.access import actor
+from edge_agent.dashboard.agent import Agent
+from edge_agent.dashboard.captures_view import Filter, captures_view, queue_view
+from edge_agent.dashboard.hub import Hub
+from edge_agent.dashboard.orders import FormError, Notice, Orders, ask
+from edge_agent.dashboard.pictures import answer_picture, painted
+from edge_agent.dashboard.words import Words
+from edge_agent.formats import CaptureReport
+
+PAGE = 24
+# A label that is rare is looked for in so many captures at once; then the reader turns the page.
+_TRIES = 8
+_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_LONGEST_LABEL = 64
+
+
+def blueprint(agent: Agent, hub: Hub, orders: Orders, words: Callable[[], Words]) -> Blueprint:  # noqa: C901  # one view each
+    """Return ``/captures``, its pictures and its orders."""
+    views = Blueprint("captures", __name__)
+
+    def page(notice: Notice | None) -> str:
+        chosen = _chosen()
+        nothing: tuple[list[CaptureReport], float] = [], 0.0
+        found, trouble = ask(lambda: find(agent, chosen), nothing, words())
+        captures, older = found
+        view = captures_view(hub.snapshot, captures, chosen, trouble, words(), time.time())
+        told = notice or orders.outcome()
+        following = f"/captures{chosen._replace(before=older).query()}" if older else ""
+        newest = f"/captures{chosen._replace(before=0.0).query()}" if chosen.before else ""
+        return render_template(
+            "captures.html", page="captures", view=view, notice=told, chosen=chosen, following=following, newest=newest
+        )
+
+    @views.get("/captures")
+    def captures() -> str:
+        return page(None)
+
+    @views.get("/captures/queue")
+    def queue() -> Response:
+        return jsonify(queue_view(hub.snapshot.captures, words()))
+
+    @views.get("/captures/<capture_id>/<part>")
+    def content(capture_id: str, part: str) -> Response:
+        known: dict[str, CapturePart] = {name: name for name in get_args(CapturePart)}
+        if part not in known or not _ID.fullmatch(capture_id):
+            abort(404)
+
+        def get() -> FrameContent:
+            found = agent.capture_content(capture_id, known[part])
+            return painted(found.content) if part == "mask" else found
+
+        return answer_picture(get)
+
+    @views.post("/captures/<capture_id>/label")
+    def label(capture_id: str) -> tuple[str, int] | AnyResponse:
+        if not _ID.fullmatch(capture_id):
+            abort(404)
+
+        def act() -> AnyResponse:
+            wanted = " ".join(request.form.get("label", "").split())
+            if len(wanted) > _LONGEST_LABEL:
+                raise FormError(words()("captures.label_too_long", limit=_LONGEST_LABEL))
+            agent.label_capture(capture_id, wanted, actor=actor())
+            return _back("label")
+
+        return orders.carry_out("operator", page, act)
+
+    @views.post("/captures/pause")
+    def pause() -> tuple[str, int] | AnyResponse:
+        def act() -> AnyResponse:
+            what, value = request.form.get("what", ""), request.form.get("pause", "")
+            if what not in {"capture", "upload"} or value not in {"yes", "no"}:
+                raise FormError(words()("order.bad_form"))
+            paused = value == "yes"
+            status = agent.pause_captures(**{what: paused}, actor=actor())
+            hub.put(captures=status)
+            return _back(f"{what}.{'paused' if paused else 'goes_on'}")
+
+        return orders.carry_out("operator", page, act)
+
+    return views
+
+
+def find(agent: Agent, chosen: Filter, limit: int = PAGE) -> tuple[list[CaptureReport], float]:
+    """Return captures that fit, newest first, and before when the next page begins; 0: there is none."""
+    found: list[CaptureReport] = []
+    before = chosen.before
+    for _ in range(_TRIES):
+        batch = agent.captures(limit=limit + 1, before=before, verdict=chosen.verdict)
+        for capture in batch[:limit]:
+            before = capture.at
+            if chosen.takes(capture):
+                found.append(capture)
+            if len(found) == limit:
+                return found, before if capture is not batch[-1] else 0.0
+        if len(batch) <= limit:
+            return found, 0.0
+    return found, before
+
+
+def _chosen() -> Filter:
+    return Filter.read(*(request.values.get(name, "") for name in ("verdict", "labels", "before")))
+
+
+def _back(done: str) -> AnyResponse:
+    query = _chosen().query()
+    return redirect(f"/captures{query}{'&' if query else '?'}done={done}", 303)

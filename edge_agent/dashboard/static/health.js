@@ -1,0 +1,12 @@
+// The page Health.
+
+import { fillParts } from "./bind.js";
+import { follow } from "./live.js";
+import { keepAsking } from "./poll.js";
+import "./theme.js";
+
+const main = document.querySelector("main");
+const lang = document.documentElement.lang;
+
+follow({});
+keepAsking(() => `${main.dataset.view}&lang=${lang}`, 3000, (view) => fillParts("health", view));
