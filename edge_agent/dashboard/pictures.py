@@ -4,6 +4,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import Future
 
 from flask import Blueprint, Response, abort
 
@@ -17,6 +18,8 @@ _TYPES = frozenset({"image/jpeg", "image/png"})
 # An id names the same bytes for ever.
 _CACHING = "private, max-age=600, immutable"
 _LONGEST_NAME = 256
+
+_Key = tuple[str, str, str]  # frame, layer, application
 
 
 class RecentPictures:
@@ -32,7 +35,9 @@ class RecentPictures:
         self._agent = agent
         self._count = count
         self._room = size_bytes
-        self._kept: OrderedDict[tuple[str, str, str], FrameContent] = OrderedDict()
+        self._kept: OrderedDict[_Key, FrameContent] = OrderedDict()
+        # What the agent is being asked for: who wants it meanwhile waits for the same answer.
+        self._asked: dict[_Key, Future[FrameContent]] = {}
         self._lock = threading.Lock()
 
     def get(self, frame_id: str, layer: str, application: str = "") -> FrameContent:
@@ -46,12 +51,28 @@ class RecentPictures:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        content = self._agent.frame(frame_id, layer, application)
-        with self._lock:
-            self._keep(key, content)
-        return content
+            asked = self._asked.get(key)
+            mine = asked is None
+            answer = self._asked[key] = asked if asked is not None else Future()
+        if mine:
+            self._ask(key, answer)
+        return answer.result()
 
-    def _keep(self, key: tuple[str, str, str], content: FrameContent) -> None:
+    def _ask(self, key: _Key, answer: "Future[FrameContent]") -> None:
+        try:
+            content = self._agent.frame(*key)
+            with self._lock:
+                self._keep(key, content)
+            answer.set_result(content)
+        except AgentError as exc:
+            answer.set_exception(exc)
+        finally:
+            with self._lock:
+                del self._asked[key]
+            # Changes nothing where there is an answer; else nobody waits for ever.
+            answer.cancel()
+
+    def _keep(self, key: _Key, content: FrameContent) -> None:
         if key not in self._kept:
             self._room -= len(content.content)
         self._kept[key] = content

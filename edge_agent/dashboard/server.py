@@ -1,6 +1,7 @@
 """Root of the page's process: the follower's threads, the web server, signals."""
 
 import logging
+import os
 import signal
 import socket
 import time
@@ -47,6 +48,8 @@ def run(settings: Settings, runtime_dir: Path) -> int:
     """
     logs.configure(settings.telemetry.level)
     address = checked_address(settings.dashboard)
+    # Threads that start later inherit it: on a busy device the line goes first.
+    os.setpriority(os.PRIO_PROCESS, 0, max(settings.dashboard.nice, os.getpriority(os.PRIO_PROCESS, 0)))
     hub = Hub(time.time)
     with AgentClient.at(runtime_dir) as client:
         follower = Follower(client, hub)

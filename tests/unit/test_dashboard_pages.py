@@ -2,7 +2,9 @@
 
 import json
 import re
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -196,6 +198,39 @@ def test_recent_pictures_are_bounded_by_count_and_by_bytes() -> None:
     assert small.get("f5", "picture").content == bytes(10)
     with pytest.raises(InferenceError):
         small.get("f0", "picture")
+
+
+def test_the_agent_is_asked_once_for_what_several_viewers_want_at_a_time() -> None:
+    agent, first_asks, go_on = PageAgent(), threading.Event(), threading.Event()
+    plain = agent.frame
+    agent.pictures["f1", "picture", ""] = FrameContent(b"x", "image/jpeg")
+
+    def slow(*key: str, **_: float) -> FrameContent:
+        first_asks.set()
+        assert go_on.wait(60)
+        return plain(*key)
+
+    agent.frame = slow  # type: ignore[method-assign]
+    pictures = RecentPictures(agent)
+    with ThreadPoolExecutor(8) as viewers:
+        answers = [viewers.submit(pictures.get, name, "picture") for name in ("f1", "gone") for _ in range(4)]
+        assert first_asks.wait(60)
+        go_on.set()
+        assert [answer.result().content for answer in answers[:4]] == [b"x"] * 4
+        for answer in answers[4:]:
+            with pytest.raises(InferenceError, match="expected a recent frame, came gone"):
+                answer.result()
+    assert agent.asked.count(("f1", "picture", "")) == 1
+
+
+def test_a_fault_of_the_pages_own_leaves_no_viewer_waiting() -> None:
+    agent = PageAgent()
+    agent.frame = None  # type: ignore[assignment]
+    pictures = RecentPictures(agent)
+    for _ in range(2):
+        with pytest.raises(TypeError):
+            pictures.get("f1", "picture")
+    assert not pictures._asked
 
 
 def test_probes_tell_the_process_from_the_agent(room: Room) -> None:
