@@ -26,7 +26,8 @@ def page_beside(agent: PageAgent, **dashboard: Any) -> Iterator[str]:
     settings = Settings(dashboard=Dashboard(**dashboard))
     server = open_server(create_app(agent, settings, hub=hub), Address("127.0.0.1", 0))
     threads = [Watched(name, work) for name, work in follower.threads.items()]
-    serving = threading.Thread(target=server.run)
+    left = threading.Event()
+    serving = threading.Thread(target=_serve, args=(server, left))
     for thread in (*threads, serving):
         thread.start()
     try:
@@ -38,8 +39,14 @@ def page_beside(agent: PageAgent, **dashboard: Any) -> Iterator[str]:
         follower.stop()
         for watched in threads:
             watched.stop()
-        # Workers first: they wake the loop through a descriptor that must still be the loop's own.
         server.task_dispatcher.shutdown(timeout=30)
-        # In the loop's own thread: it ends when nothing is left in its map.
-        server.trigger.pull_trigger(lambda: wasyncore.close_all(server._map))
+        left.set()
+        server.pull_trigger()
         serving.join(30)
+        # Not by the loop itself: what is pulled might be closed by then, for somebody else's pull.
+        wasyncore.close_all(server._map)
+
+
+def _serve(server: Any, left: threading.Event) -> None:
+    while not left.is_set():
+        wasyncore.loop(timeout=1, use_poll=server.adj.asyncore_use_poll, map=server._map, count=1)
