@@ -218,6 +218,7 @@ def test_an_operator_looks_at_a_capture_and_says_what_it_is(agent: PageAgent, se
     expect(seen.find("capture").first.get_by_test_id("label")).to_contain_text("OK")
     seen.page.get_by_role("link", name="Differs").click()
     expect(seen.find("capture")).to_have_count(1)
+    seen.page.wait_for_load_state()  # its scripts are there: a click before that is nobody's
     seen.find("capture").locator("button").click()
     seen.find("label-class").fill("dust")
     seen.find("label-class").press("Enter")

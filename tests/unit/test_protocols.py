@@ -104,8 +104,11 @@ LOOKOUT = Protocol(
 )
 INHERITED = {"sagemaker": SAGEMAKER, "lookout": LOOKOUT}
 OWN = {
-    "Inspection": "Inspect",
-    "Operator": ("GetStatus WatchEvents ListDeployments RollBack Remove Configure Install GetFrame ListCaptures"),
+    "Inspection": "Inspect ReportCamera",
+    "Operator": (
+        "GetStatus WatchEvents ListDeployments RollBack Remove Configure Install GetFrame ListFrames ListCaptures "
+        "GetCapture LabelCapture PauseCaptures ListShifts ResetCounts CheckGoldenParts ListLogs"
+    ),
 }
 TYPES = {2: "float", 3: "int64", 4: "uint64", 5: "int32", 8: "bool", 9: "string", 12: "bytes"}
 
