@@ -1,12 +1,12 @@
 """Where captures lie: a bucket or a directory, read only."""
 
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 from cloud_tools.aws import Aws
 from cloud_tools.errors import CloudError
+from cloud_tools.places import place_of
 from edge_agent.errors import Code
 
 # A picture of the largest size that a device takes, raw.
@@ -33,15 +33,8 @@ def open_source(url: str) -> Source:
     Raises:
         CloudError: the URL is of another kind.
     """
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return Directory(Path(url))
-    if scheme == "file":
-        return Directory(Path(urllib.request.url2pathname(rest)))
-    bucket, _, prefix = rest.partition("/")
-    if scheme == "s3" and bucket:
-        return Bucket(bucket, prefix.strip("/"), Aws())
-    raise CloudError(Code.INVALID_ARGUMENT, f"expected s3://bucket/prefix, file:///directory or a path, came {url!r}")
+    place = place_of(url)
+    return Directory(place) if isinstance(place, Path) else Bucket(*place, Aws())
 
 
 class Bucket:

@@ -10,7 +10,6 @@ deciding what is written in which order.
 import fcntl
 import os
 import tempfile
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -19,6 +18,7 @@ from typing import Any, BinaryIO, Protocol
 
 from cloud_tools.aws import Aws
 from cloud_tools.errors import CloudError
+from cloud_tools.places import place_of
 from edge_agent.errors import Code
 
 _BLOCK_BYTES = 1 << 20
@@ -56,15 +56,8 @@ def open_storage(url: str) -> Storage:
     Raises:
         CloudError: the URL is of another kind.
     """
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return DirectoryStorage(Path(url))
-    if scheme == "file":
-        return DirectoryStorage(Path(urllib.request.url2pathname(rest)))
-    bucket, _, prefix = rest.partition("/")
-    if scheme == "s3" and bucket:
-        return BucketStorage(bucket, prefix.strip("/"), Aws())
-    raise CloudError(Code.INVALID_ARGUMENT, f"expected s3://bucket/prefix, file:///directory or a path, came {url!r}")
+    place = place_of(url)
+    return DirectoryStorage(place) if isinstance(place, Path) else BucketStorage(*place, Aws())
 
 
 def read(storage: Storage, key: str, *, limit_bytes: int) -> bytes:

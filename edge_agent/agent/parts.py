@@ -6,10 +6,9 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import edge_agent
 from edge_agent import __version__
@@ -34,7 +33,7 @@ from edge_agent.deployment.serving import Serving
 from edge_agent.deployment.states import State
 from edge_agent.deployment.steps.packaged import Packages, package_root
 from edge_agent.deployment.steps.table import Steps
-from edge_agent.errors import Code, ConfigError, RefusedError, StorageError
+from edge_agent.errors import Code, ConfigError, RefusedError
 from edge_agent.formats import ClockStatus, InspectedFrame, Manifest, ModelsChanged, ModelStatus
 from edge_agent.inference import DataPlane, Registry, Statistics, available_runtimes
 from edge_agent.inspection import CameraBoard, GoldenParts, Inspector, RecentFrames, ResultCounter, rule_of
@@ -53,7 +52,7 @@ from edge_agent.rpc.sagemaker.models import ClientModels, LoadRules
 from edge_agent.rpc.sagemaker.service import SageMakerService
 from edge_agent.rpc.server import RpcServer, control_server, data_server
 from edge_agent.storage import durable
-from edge_agent.storage.database import set_aside
+from edge_agent.storage.database import rebuilt
 from edge_agent.store import AuditLog, Store
 from edge_agent.telemetry import metrics
 from edge_agent.telemetry.events import Events
@@ -72,8 +71,6 @@ if TYPE_CHECKING:
     from edge_agent.trust import TrustClient
 
 _log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 Observer = Callable[[Deployment], None]
 
@@ -418,25 +415,6 @@ class Parts:
         """Tell of models that something else executes than wanted; they answer, and the agent is DEGRADED."""
         metrics.show_fallbacks((m.name, m.active or "", m.state == "DEGRADED") for m in models if m.provider)
         self._note("providers", "; ".join(f"{m.name}: {m.message}" for m in models if m.state == "DEGRADED"))
-
-
-def rebuilt(kind: Callable[[Path], T], path: Path) -> T:
-    """Return what ``kind`` makes of a database, begun anew when the file is damaged: it holds derived facts only.
-
-    Raises:
-        StorageError: a new one cannot be made either.
-    """
-    # One failure of the disk is no damage: what the file holds is worth a second look.
-    with suppress(StorageError):
-        return kind(path)
-    try:
-        return kind(path)
-    except StorageError as exc:
-        # Nor is a full disk.
-        if exc.code is Code.NO_SPACE or set_aside(path) is None:
-            raise
-        _log.error("database begun anew", extra={"action": "database_rebuilt", "reason": exc.message})
-        return kind(path)
 
 
 def new_id() -> str:

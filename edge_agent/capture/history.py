@@ -1,15 +1,11 @@
 """Captures that no longer wait: sent, or failed for good. Bounded, and it survives a restart."""
 
 import json
-import logging
 from collections.abc import Collection
 from pathlib import Path
 
-from edge_agent.errors import Code, StorageError
 from edge_agent.formats import CaptureReport
-from edge_agent.storage.database import Database, Row, set_aside
-
-log = logging.getLogger(__name__)
+from edge_agent.storage.database import Database, Row, rebuilt
 
 _SCHEMA = (
     """
@@ -56,15 +52,7 @@ class History:
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            self._database = Database(path, _SCHEMA)
-        except StorageError as exc:
-            # A full disk is no damage.
-            if exc.code is Code.NO_SPACE:
-                raise
-            log.warning("captures' history damaged", extra={"action": "history_set_aside", "reason": exc.message})
-            set_aside(path)
-            self._database = Database(path, _SCHEMA)
+        self._database = rebuilt(lambda place: Database(place, _SCHEMA), path)
 
     def add(self, report: CaptureReport, models: Collection[str] = (), *, kept: Collection[str] = ()) -> None:
         """Keep a finished capture; the same id again replaces it and is not counted twice.

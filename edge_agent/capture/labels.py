@@ -5,15 +5,11 @@ it goes to the cloud as an object of its own. Taking a label back is a label too
 """
 
 import json
-import logging
 from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from edge_agent.errors import Code, StorageError
-from edge_agent.storage.database import Database, Row, set_aside
-
-log = logging.getLogger(__name__)
+from edge_agent.storage.database import Database, Row, rebuilt
 
 _SCHEMA = (
     """
@@ -65,14 +61,7 @@ class Labels:
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            self._database = Database(path, _SCHEMA)
-        except StorageError as exc:
-            if exc.code is Code.NO_SPACE:
-                raise
-            log.warning("labels damaged", extra={"action": "labels_set_aside", "reason": exc.message})
-            set_aside(path)
-            self._database = Database(path, _SCHEMA)
+        self._database = rebuilt(lambda place: Database(place, _SCHEMA), path)
 
     def set(self, label: Label) -> None:
         """Keep a label in place of what was said before; durable when this returns.

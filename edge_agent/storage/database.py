@@ -4,15 +4,20 @@ WAL with synchronous=FULL: a transaction that has returned survives a power cut.
 The schema is a list of migrations; ``PRAGMA user_version`` counts those applied.
 """
 
+import logging
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from edge_agent.errors import Code, StorageError
 from edge_agent.storage import durable
+
+_LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Row = sqlite3.Row
 Value = str | int | float | bytes | None
@@ -135,6 +140,26 @@ class Database:
             # sqlite_errorcode came with Python 3.11; the text is SQLITE_FULL's own since ever.
             code = Code.NO_SPACE if "disk is full" in str(exc) else Code.STORAGE_FAILED
             raise StorageError(code, f"{self._path}: {exc}") from exc
+
+
+def rebuilt(make: Callable[[Path], T], path: Path) -> T:
+    """Return what ``make`` makes of a database, begun anew when the file is damaged, which is kept beside it.
+
+    Raises:
+        StorageError: a new one cannot be made either.
+    """
+    # One failure of the disk is no damage: what the file holds is worth a second look.
+    with suppress(StorageError):
+        return make(path)
+    try:
+        return make(path)
+    except StorageError as exc:
+        # Nor is a full disk.
+        if exc.code is Code.NO_SPACE or set_aside(path) is None:
+            raise
+        extra = {"action": "database_rebuilt", "database": path.name, "reason": exc.message}
+        _LOG.error("database begun anew", extra=extra)
+        return make(path)
 
 
 def set_aside(path: Path) -> Path | None:

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.agent.parts import Parts, rebuilt
+from edge_agent.agent.parts import Parts
 from edge_agent.config import Settings
 from edge_agent.deployment.journal import Journal
 from edge_agent.errors import Code, StorageError
 from edge_agent.formats import EncodedPicture, ModelVersion
+from edge_agent.storage.database import rebuilt
 from edge_agent.store import Generations
 from edge_agent.telemetry import metrics
 from tests.fakes.sessions import fake_session

@@ -5,40 +5,26 @@ import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
 
 from edge_agent.client import FrameContent
-from edge_agent.config import Dashboard, Settings
-from edge_agent.dashboard import create_app
-from edge_agent.dashboard.hub import Hub
+from edge_agent.config import Dashboard
 from edge_agent.dashboard.pictures import RecentPictures
 from edge_agent.dashboard.security import checked_address, host_name
 from edge_agent.errors import ConfigError, InferenceError
 from edge_agent.formats import Verdict
 from tests.fakes.page_agent import PageAgent, a_frame, a_model, a_report, a_result
+from tests.fakes.page_room import PageRoom
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 
 
-class Room:
-    def __init__(self, **dashboard: Any) -> None:
-        self.agent = PageAgent()
-        self.hub = Hub(time.time)
-        settings = Settings(dashboard=Dashboard(**dashboard))
-        self.app = create_app(self.agent, settings, hub=self.hub, viewers=2)
-        self.browser: FlaskClient = self.app.test_client()
+class Room(PageRoom):
+    """On Models, whose forms these tests fill in."""
 
-    def look(self) -> None:
-        self.hub.put_status(self.agent.status(), self.hub.mark())
-        self.hub.put(history=tuple(self.agent.history))
-
-    def token(self) -> str:
-        found = re.search(r'name="token" value="([0-9a-f]{64})"', self.browser.get("/models").text)
-        assert found
-        return found[1]
+    def token(self, path: str = "/models") -> str:
+        return super().token(path)
 
 
 @pytest.fixture
