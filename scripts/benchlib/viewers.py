@@ -87,13 +87,18 @@ class Viewer:
 
 
 @contextmanager
-def viewers(address: str, count: int) -> Iterator[Callable[[], list[int]]]:
+def viewers(address: str, count: int, *, nice: int = 0) -> Iterator[Callable[[], list[int]]]:
     """Let so many look at the page during the block; yield what tells how many pictures each fetched so far.
+
+    Args:
+        address: of the page.
+        count: how many.
+        nice: their niceness.
 
     Raises:
         AssertionError: one of them was not let in.
     """
-    command = [sys.executable, "-m", "scripts.benchlib.viewers", address, str(count)]
+    command = ["nice", "-n", str(nice), sys.executable, "-m", "scripts.benchlib.viewers", address, str(count)]
     with subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         to, told = process.stdin, process.stdout
         assert to is not None
