@@ -1,5 +1,6 @@
 """Labelled pictures: reading layouts, splitting by part, the hygiene gate, the sample line."""
 
+from cloud_tools.datasets.anomaly_layout import read_anomaly
 from cloud_tools.datasets.dataset import Dataset, DatasetError, Sample, Split
 from cloud_tools.datasets.hygiene import Finding, Level, inspect_dataset
 from cloud_tools.datasets.layouts import read_classification, read_segmentation
@@ -12,6 +13,7 @@ __all__ = [
     "Sample",
     "Split",
     "inspect_dataset",
+    "read_anomaly",
     "read_classification",
     "read_segmentation",
 ]

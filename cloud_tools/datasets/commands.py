@@ -1,12 +1,16 @@
 """``edge-cloud data``."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cloud_tools import output
 from cloud_tools.output import JsonFlag
+
+if TYPE_CHECKING:
+    from cloud_tools.datasets import Dataset
 
 
 def register(app: typer.Typer) -> None:
@@ -34,17 +38,18 @@ def sample(
 
 
 def check(
-    data: Annotated[Path, typer.Option(help="normal/ and anomalous/ (or classes), or images/ and masks/")],
+    data: Annotated[
+        Path, typer.Option(help="normal/ and anomalous/ (or classes), images/ and masks/, or train/good and test/")
+    ],
     part_regex: Annotated[str, typer.Option(help="its first group in a file name is the part's id")] = "",
     only: Annotated[str, typer.Option(help="use files whose names match this expression at their beginning")] = "",
     seed: Annotated[int, typer.Option(help="of the split, where none is given")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """Say what the hygiene gate finds in a data set; exit code 1 if it would stop a training."""
-    from cloud_tools.datasets import Level, inspect_dataset, read_classification, read_segmentation
+    from cloud_tools.datasets import Level, inspect_dataset
 
-    read = read_segmentation if (data / "images").is_dir() else read_classification
-    dataset = read(data, seed=seed, part_regex=part_regex, only=only)
+    dataset = _reader(data)(data, seed=seed, part_regex=part_regex, only=only)
     findings = [f._asdict() | {"level": f.level.value} for f in inspect_dataset(dataset)]
     blocked = any(f["level"] == Level.BLOCK.value for f in findings)
     text = "\n".join(f"{f['level']}: {f['check']}: {f['message']}" for f in findings) or "nothing found"
@@ -52,3 +57,12 @@ def check(
     output.emit(answer, as_json=as_json, text=text)
     if blocked:
         raise typer.Exit(1)
+
+
+def _reader(data: Path) -> Callable[..., "Dataset"]:
+    """Return the reader of the layout that lies there."""
+    from cloud_tools.datasets import read_anomaly, read_classification, read_segmentation
+
+    if (data / "images").is_dir():
+        return read_segmentation
+    return read_anomaly if (data / "train").is_dir() else read_classification

@@ -78,6 +78,8 @@ class Dataset(NamedTuple):
     """The classes that mean OK first."""
     normal_classes: tuple[str, ...]
     samples: tuple[Sample, ...]
+    good_only: bool = False
+    """Only good parts are learnt from: defects are there to judge, if at all."""
 
     def of(self, *splits: Split) -> tuple[Sample, ...]:
         """Return the samples of these splits."""

@@ -65,8 +65,11 @@ def inspect_dataset(dataset: Dataset) -> tuple[Finding, ...]:
         except InferenceError as exc:  # noqa: PERF203 - one bad file must not hide the others
             unreadable.append(f"{sample.file} ({exc.message})")
     findings = list(_unreadable(unreadable))
-    for check in (_balance, _parts, _duplicates, _near_duplicates, _sizes, _artefacts, _masks):
+    balance = _good_only if dataset.good_only else _balance
+    for check in (balance, _parts, _duplicates, _near_duplicates, _sizes, _artefacts):
         findings.extend(check(looks))
+    # Where only good parts are learnt from, a good picture has no mask.
+    findings.extend(_masks([look for look in looks if look.sample.anomalous or not dataset.good_only]))
     return tuple(findings)
 
 
@@ -98,6 +101,25 @@ def _balance(looks: list[_Look]) -> Iterator[Finding]:
     counts = Counter(look.sample.label for look in looks)
     if counts and min(counts.values()) < WARNED_SHARE * sum(counts.values()):
         yield Finding("balance", Level.WARN, f"the classes are far from even: {dict(counts)}")
+
+
+def _good_only(looks: list[_Look]) -> Iterator[Finding]:
+    """Tell whether there is enough to learn from, and something to judge with."""
+    inside = {split: Counter(look.sample.anomalous for look in looks if look.sample.split is split) for split in Split}
+    if inside[Split.TRAIN][True]:
+        yield Finding("balance", Level.BLOCK, f"train holds {inside[Split.TRAIN][True]} pictures that are not good")
+    for split in (Split.TRAIN, Split.VALIDATION):
+        few = inside[split][False]
+        if few < FEWEST_PER_CLASS:
+            message = f"{split.value} holds only {few} of good; {FEWEST_PER_CLASS} are the least"
+            yield Finding("balance", Level.BLOCK, message)
+    if not inside[Split.TEST]:
+        yield Finding("balance", Level.WARN, "there is no test picture: the figures will be those of validation")
+    elif len(inside[Split.TEST]) == 1:
+        word = "defective" if inside[Split.TEST][True] else "good"
+        yield Finding(
+            "balance", Level.WARN, f"test holds only {word} pictures: it cannot show that they are told apart"
+        )
 
 
 def _parts(looks: list[_Look]) -> Iterator[Finding]:

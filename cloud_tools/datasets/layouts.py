@@ -34,7 +34,7 @@ def read_classification(root: Path, *, seed: int = 0, part_regex: str = "", only
     Raises:
         DatasetError: no such layout, a bad ``split.csv``, a part id that is missing, nothing left.
     """
-    folders = sorted(p.name for p in _folder(root).iterdir() if p.is_dir() and _pictures(p))
+    folders = sorted(p.name for p in folder_of(root).iterdir() if p.is_dir() and pictures_in(p))
     normal = tuple(name for name in folders if name.lower() in NORMAL_NAMES)
     others = tuple(name for name in folders if name not in normal)
     if not normal or not others:
@@ -42,7 +42,7 @@ def read_classification(root: Path, *, seed: int = 0, part_regex: str = "", only
     found = [
         Sample(f"{name}/{path.name}", path, name, name not in normal, "", Split.TRAIN)
         for name in (*normal, *others)
-        for path in _pictures(root / name, only)
+        for path in pictures_in(root / name, only)
     ]
     return Dataset(root, (*normal, *others), normal, _finish(root, found, seed, part_regex, only))
 
@@ -53,10 +53,10 @@ def read_segmentation(root: Path, *, seed: int = 0, part_regex: str = "", only: 
     Args and errors as for ``read_classification``. A picture without a mask keeps ``mask=None``
     (the hygiene gate reports it); a sample is anomalous if its mask is not empty.
     """
-    images, masks = _folder(root / "images"), _folder(root / "masks")
-    by_stem = {path.stem: path for path in _pictures(masks)}
+    images, masks = folder_of(root / "images"), folder_of(root / "masks")
+    by_stem = {path.stem: path for path in pictures_in(masks)}
     found = []
-    for path in _pictures(images, only):
+    for path in pictures_in(images, only):
         mask = by_stem.get(path.stem)
         anomalous = mask is not None and _is_set(mask)
         label = "anomalous" if anomalous else "normal"
@@ -71,13 +71,19 @@ def _is_set(mask: Path) -> bool:
         return False  # the hygiene gate reports an unreadable mask
 
 
-def _folder(path: Path) -> Path:
+def folder_of(path: Path) -> Path:
+    """Return the folder.
+
+    Raises:
+        DatasetError: it is none.
+    """
     if not path.is_dir():
         raise DatasetError(f"expected a folder {path}, there is none")
     return path
 
 
-def _pictures(folder: Path, only: str = "") -> list[Path]:
+def pictures_in(folder: Path, only: str = "") -> list[Path]:
+    """Return the JPEG and PNG files of a folder whose names match ``only`` at their beginning, sorted."""
     keep = _compiled(only).match
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES and keep(p.name))
 
@@ -92,12 +98,33 @@ def _compiled(expression: str) -> re.Pattern[str]:
 def _finish(root: Path, found: list[Sample], seed: int, part_regex: str, only: str) -> tuple[Sample, ...]:
     if not found:
         raise DatasetError(f"{root}: no picture" + (f" whose name matches {only!r}" if only else ""))
+    return assigned(root, found, seed, part_regex)
+
+
+def assigned(
+    root: Path, found: list[Sample], seed: int, part_regex: str, *, folders_split: bool = False
+) -> tuple[Sample, ...]:
+    """Return the samples with their parts and splits: as ``split.csv`` says, else as drawn from ``seed``.
+
+    Args:
+        root: where ``split.csv`` may lie.
+        found: the samples.
+        seed: of the split where none is given.
+        part_regex: its first group (or whole match) in a file's name is the part's id.
+        folders_split: the samples have a split already, which only ``split.csv`` changes. File names repeat
+            between such folders: what has no other part's id is a part of its own.
+
+    Raises:
+        DatasetError: a bad ``split.csv`` or expression, or a part id that is missing.
+    """
     given = _read_split(root / "split.csv")
     part_of = _part_reader(part_regex)
     named = []
     for sample in found:
-        row = given.get(sample.file) or given.get(sample.path.name) or Given(None, "")
-        named.append((sample._replace(part=row.part or part_of(sample.path.name)), row.split))
+        row = given.get(sample.file) or (None if folders_split else given.get(sample.path.name)) or Given(None, "")
+        own = sample.file if folders_split and not part_regex else part_of(sample.path.name)
+        split = row.split or (sample.split if folders_split else None)
+        named.append((sample._replace(part=row.part or own), split))
     return assign_splits(named, seed=seed)
 
 

@@ -17,6 +17,7 @@ from cloud_tools.evaluation.metrics import confusion
 from cloud_tools.training.backbone import STRIDE_ENDS, Trunk
 from cloud_tools.training.batches import Loaded, augment, batches
 from cloud_tools.training.calibration import best_threshold
+from cloud_tools.training.lesson import Lesson
 from cloud_tools.training.progress import Progress
 
 DEFAULT_DEPTH = 10
@@ -66,6 +67,20 @@ class _Judged(NamedTuple):
 
     f1: float
     negative_loss: float
+
+
+def train(lesson: Lesson) -> Classifier:
+    """Return a classifier that has learnt the lesson."""
+    return train_classifier(
+        lesson.train,
+        lesson.validation,
+        lesson.classes,
+        lesson.normal_classes,
+        depth=lesson.depth,
+        epochs=lesson.epochs,
+        seed=lesson.seed,
+        progress=lesson.progress,
+    )
 
 
 def train_classifier(

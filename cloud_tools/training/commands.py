@@ -1,6 +1,5 @@
 """``edge-cloud train``."""
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -8,13 +7,7 @@ import typer
 
 from cloud_tools import output
 from cloud_tools.output import JsonFlag
-
-
-class TrainKind(str, Enum):
-    """What can be trained."""
-
-    CLASSIFICATION = "classification"
-    SEGMENTATION = "segmentation"
+from cloud_tools.training.methods import METHODS
 
 
 def register(app: typer.Typer) -> None:
@@ -23,8 +16,10 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    kind: Annotated[TrainKind, typer.Argument(metavar="KIND", help="classification or segmentation")],
-    data: Annotated[Path, typer.Option(help="normal/ and anomalous/ (or classes), or images/ and masks/")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=", ".join(METHODS))],
+    data: Annotated[
+        Path, typer.Option(help="normal/ and anomalous/ (or classes), images/ and masks/, or train/good and test/")
+    ],
     out: Annotated[Path, typer.Option(help="folder of the run; new or empty")],
     depth: Annotated[
         int, typer.Option(help="last block of the trunk that is kept: 4, 7, 10, 15 give 0.2 to 12 MB")
@@ -38,13 +33,12 @@ def train(
     threads: Annotated[int, typer.Option(help="of torch; 0: all cores")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
-    """Train a model on labelled pictures; a gate examines the data before and the model after."""
+    """Train a model on labelled pictures, or good ones alone; a gate examines the data before and the model after."""
     from cloud_tools.training.run import TrainingOptions
     from cloud_tools.training.run import train as run_training
-    from edge_agent.formats import Kind
 
     options = TrainingOptions(depth, seed, override_gate.strip(), part_regex, only, size, epochs, threads)
-    trained = run_training(Kind(kind.value), data, out, options, output.note)
+    trained = run_training(kind, data, out, options, output.note)
     if not trained.ok:
         output.note(f"edge-cloud: {trained.message}")
     answer = {"ok": trained.ok, "metrics": trained.metrics, "seconds": trained.seconds}

@@ -49,9 +49,10 @@ def best_pixel_threshold(answers: Answers, rule: Preprocess) -> float:
 
 
 def figures(answers: Answers, decision: Decision, rule: Preprocess) -> dict[str, Any]:
-    """Return the metrics of these answers: image level, and pixel level where there are maps."""
+    """Return the metrics of these answers: image level, and pixel level where there are maps and masks."""
     found = image_metrics(answers.loaded.anomalous, answers.scores(decision), decision.threshold)
-    if answers.maps is None:
+    anomalous = [sample for sample in answers.loaded.samples if sample.anomalous]
+    if answers.maps is None or (anomalous and all(sample.mask is None for sample in anomalous)):
         return found
     counts = PixelCounts()
     truths: list[NDArray[np.bool_]] = []

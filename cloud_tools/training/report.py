@@ -15,7 +15,13 @@ REPORT = "report.json"
 PREDICTIONS = "predictions.csv"
 COLUMNS = ("file", "score", "label", "verdict", "split")
 _ROOT = Path(edge_agent.__file__).parents[1]
-_LEARNING_ROOMS = ("cloud_tools/datasets", "cloud_tools/training", "cloud_tools/export", "edge_agent/vision")
+_LEARNING_ROOMS = (
+    "cloud_tools/datasets",
+    "cloud_tools/training",
+    "cloud_tools/training/anomaly",
+    "cloud_tools/export",
+    "edge_agent/vision",
+)
 
 
 class Prediction(NamedTuple):

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from cloud_tools.training.backbone import STRIDE_ENDS, Trunk
 from cloud_tools.training.batches import Loaded, augment, batches
+from cloud_tools.training.lesson import Lesson
 from cloud_tools.training.progress import Progress
 
 DEFAULT_DEPTH = 10
@@ -54,6 +55,12 @@ class UNet(nn.Module):
         logits = self.last(features)
         score = functional.avg_pool2d(logits, _WINDOW, 1).amax((1, 2, 3))
         return score, logits[:, 0]
+
+
+def train(lesson: Lesson) -> UNet:
+    """Return a U-Net that has learnt the lesson."""
+    options = {"depth": lesson.depth, "epochs": lesson.epochs, "seed": lesson.seed}
+    return train_unet(lesson.train, lesson.validation, **options, progress=lesson.progress)
 
 
 def train_unet(train: Loaded, validation: Loaded, *, depth: int, epochs: int, seed: int, progress: Progress) -> UNet:

@@ -1,0 +1,83 @@
+"""The one network of all unsupervised methods: patches -> scorer -> score and map."""
+
+from typing import Protocol
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from cloud_tools.training.anomaly.patches import Patches
+from cloud_tools.training.calibration import good_limit
+from cloud_tools.training.lesson import Lesson
+
+_BATCH = 16
+_TYPICAL_LOGIT = 3.0
+"""A typical good part lies this far below the limit, as a logit: the sigmoid shows it as 0.05."""
+
+
+class Scorer(Protocol):
+    """What a method is: a torch module that learns good patches and scores others.
+
+    What ``__call__`` does is traced into the graph: matrix products, reductions and
+    gathers, which every runtime has, and no control flow.
+    """
+
+    def learn(self, good: torch.Tensor, held: torch.Tensor, seed: int) -> None:
+        """Learn from features ``good`` [N, h, w, D]; ``held`` are of good parts kept apart, for scales only."""
+
+    def __call__(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return score [N] and grid [N, h, w] of features [N, h, w, D]: distances, 0 and above."""
+
+
+class AnomalyNetwork(nn.Module):
+    """Score [N] (a distance, calibrated by the manifest) and map [N, H, W] (logits) of uint8 [N, H, W, 3].
+
+    The device draws maps as logits and has no calibration for them: the one here puts the
+    limit of good parts at 0, so that a mask shows nothing on a part without a defect.
+    """
+
+    gain: torch.Tensor
+    offset: torch.Tensor
+
+    def __init__(self, patches: Patches, scorer: nn.Module) -> None:
+        super().__init__()
+        self.patches = patches
+        self.scorer = scorer
+        self.register_buffer("gain", torch.ones(()))
+        self.register_buffer("offset", torch.zeros(()))
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return score and map."""
+        score, grid = self.scorer(self.patches(image))
+        size = (image.shape[1], image.shape[2])
+        wide = functional.interpolate(grid[:, None], size=size, mode="bilinear")[:, 0]
+        return score, wide * self.gain + self.offset
+
+    def calibrate_map(self, held: torch.Tensor) -> None:
+        """Put the highest distance that a good part is expected to show at logit 0."""
+        with torch.inference_mode():
+            grids = torch.cat([self.scorer(held[i : i + _BATCH])[1] for i in range(0, len(held), _BATCH)])
+        highest = grids.amax((1, 2)).double().numpy()
+        limit = good_limit(highest)
+        room = max(limit - float(grids.double().median()), 1e-3 * abs(limit), 1e-9)
+        self.gain.fill_(_TYPICAL_LOGIT / room)
+        self.offset.fill_(-_TYPICAL_LOGIT * limit / room)
+
+
+def train_scorer(scorer: Scorer, lesson: Lesson) -> AnomalyNetwork:
+    """Return a network whose scorer has learnt the good parts of the lesson.
+
+    Raises:
+        CloudError: the depth does not exist.
+        TypeError: the scorer is no torch module.
+    """
+    if not isinstance(scorer, nn.Module):
+        raise TypeError(f"expected a torch module, came {type(scorer)}")
+    patches = Patches(lesson.depth, pretrained=lesson.pretrained, seed=lesson.seed).eval()
+    good = patches.learn(lesson.train.images[~lesson.train.anomalous])
+    held = patches.of(lesson.validation.images[~lesson.validation.anomalous])
+    lesson.progress(f"{len(good)} good pictures, {good.shape[1]} x {good.shape[2]} patches of {good.shape[3]} channels")
+    scorer.learn(good, held, lesson.seed)
+    network = AnomalyNetwork(patches, scorer).eval()
+    network.calibrate_map(held)
+    return network

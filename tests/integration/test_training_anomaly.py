@@ -1,0 +1,197 @@
+"""Unsupervised methods from end to end on planted defects: one command, one graph, one answer everywhere."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from cloud_tools.cli import build_app
+from cloud_tools.datasets import Split
+from cloud_tools.datasets.texture import draw, photographs
+from cloud_tools.errors import CloudError
+from cloud_tools.evaluation.device import DeviceModel, largest_difference
+from cloud_tools.packaging.bundle import MANIFEST, package_run
+from cloud_tools.packaging.parts import read_parts
+from cloud_tools.release.publish import publish, read_bundle
+from cloud_tools.training.methods import METHODS
+from cloud_tools.training.report import read_predictions
+from cloud_tools.training.run import PARITY, TrainingOptions, train
+from edge_agent import vision
+from edge_agent.client import AgentClient
+from edge_agent.formats import EncodedPicture, Kind, Manifest, Verdict, parse
+from edge_agent.inference.engines.source import Source
+from edge_agent.inference.runtimes.table import Tuning, load_engine
+from tests.fakes.device import AgentDevice
+from tests.fakes.repository import SignedRepository
+
+pytest.importorskip("torch", reason="the extra train is not installed")
+
+PATIENCE_S = 60.0
+ANOMALY = [name for name, method in METHODS.items() if method.kind is Kind.ANOMALY]
+_QUICK = TrainingOptions(depth=7, size=96, threads=1, override="a test needs no quality")
+
+
+def _write(root: Path) -> Path:
+    """Brick with holes: good ones to learn from, both to judge with."""
+    photos = photographs()
+    numbers = [number for number in range(60) if (number + number // 3) % 3 == 0]  # those that are brick
+    holes = [
+        number for number in range(300) if (number + number // 3) % 3 == 0 and (number // 3 + number // 9) % 3 == 0
+    ]
+    folders = {
+        "train/good": (Split.TRAIN, numbers[:16]),
+        "test/good": (Split.TEST, numbers[:5]),
+        "test/hole": (Split.TEST, holes[:5]),
+    }
+    for folder, (split, chosen) in folders.items():
+        (root / folder).mkdir(parents=True)
+        defective = folder.endswith("hole")
+        drawn = [draw(photos, split, 4, number, defective=defective) for number in chosen]
+        assert {(one.surface, one.defect) for one in drawn} == {("brick", "hole" if defective else "")}
+        for index, one in enumerate(drawn):
+            (root / folder / f"{index:02d}.png").write_bytes(vision.encode_png(one.picture))
+            if defective:
+                (root / "ground_truth/hole").mkdir(parents=True, exist_ok=True)
+                (root / f"ground_truth/hole/{index:02d}_mask.png").write_bytes(vision.encode_png(one.mask))
+    return root
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _write(tmp_path_factory.mktemp("brick") / "data")
+
+
+@pytest.fixture(scope="module")
+def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("runs")
+    for name in ANOMALY:
+        assert train(name, data, root / name, _QUICK, lambda _line: None).ok
+    return {name: root / name for name in ANOMALY}
+
+
+@pytest.fixture(params=ANOMALY)
+def run(request: pytest.FixtureRequest, runs: dict[str, Path]) -> Path:
+    return runs[request.param]
+
+
+def _package(run: Path, out: Path) -> tuple[Path, Manifest]:
+    packaged = package_run(run, "brick", "1", out)
+    return packaged.directory, parse(Manifest, (out / MANIFEST).read_bytes(), what="manifest")
+
+
+def test_holes_are_told_from_good_brick(run: Path) -> None:
+    metrics = json.loads((run / "report.json").read_text())["metrics"]
+    assert metrics["image_auroc"] >= 0.9
+    assert metrics["pixel_auroc"] >= 0.7
+
+
+def test_the_bundle_says_on_every_picture_what_the_training_said(run: Path, data: Path, tmp_path: Path) -> None:
+    directory, manifest = _package(run, tmp_path / "bundle")
+    assert manifest.kind is Kind.ANOMALY
+    device = DeviceModel(directory / manifest.model_artefact.path)
+    predictions = read_predictions(run / "predictions.csv")
+    outcomes = [device.outcome(vision.decode((data / p.file).read_bytes()), manifest) for p in predictions]
+    assert len(predictions) == 26
+    assert largest_difference([p.score for p in predictions], [o.score for o in outcomes]) <= PARITY
+    assert [p.verdict for p in predictions] == [o.verdict for o in outcomes]
+    assert {o.mask.shape for o in outcomes if o.mask is not None} == {(192, 192)}
+
+
+def test_openvino_says_the_same(run: Path) -> None:
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    images = np.random.default_rng(1).integers(0, 256, (3, 96, 96, 3), np.uint8)
+    graph = run / "model.onnx"
+    source = Source(graph.read_bytes(), graph.parent)
+    answers = DeviceModel(graph).run(images)
+    other = load_engine("openvino", source, Tuning(1)).run({"image": images})
+    for name in ("score", "map"):
+        np.testing.assert_allclose(other[name], answers[name], rtol=2e-3, atol=2e-3)
+    assert (answers["score"].shape, answers["map"].shape) == ((3,), (3, 96, 96))
+
+
+def test_the_batch_is_free_and_changes_no_answer(run: Path) -> None:
+    device = DeviceModel(run / "model.onnx")
+    images = np.random.default_rng(1).integers(0, 256, (3, 96, 96, 3), np.uint8)
+    together = device.run(images)
+    for index, image in enumerate(images):
+        for name, values in device.run(image[np.newaxis]).items():
+            np.testing.assert_allclose(values[0], together[name][index], rtol=1e-3, atol=1e-3)
+
+
+def test_a_run_says_how_its_threshold_came_about_and_what_random_weights_reach(run: Path) -> None:
+    report = json.loads((run / "report.json").read_text())
+    assert report["thresholds"] == "95% prediction limit of 4 good pictures held out of training"
+    assert report["data"]["pictures"] == {"train": 12, "validation": 4, "test": 10}
+    assert (report["kind"], report["method"]) == ("anomaly", run.name)
+    assert 0 <= report["metrics"]["random_control_auroc"] <= 1
+    assert report["random_control"]["image_auroc"] == report["metrics"]["random_control_auroc"]
+    assert set(report["metrics"]) >= {"image_auroc", "image_ap", "f1", "pixel_auroc", "pixel_ap", "iou", "size_bytes"}
+    assert report["parity"]["max_difference"] <= PARITY
+
+
+def test_no_test_picture_has_a_say_in_the_decision(data: Path, runs: dict[str, Path], tmp_path: Path) -> None:
+    """Test pictures of noise change the figures and nothing else."""
+    changed = tmp_path / "data"
+    for path in sorted(data.rglob("*.png")):
+        (changed / path.relative_to(data)).parent.mkdir(parents=True, exist_ok=True)
+        content = path.read_bytes()
+        if path.parent == data / "test/good":
+            noise = np.random.default_rng(int(path.stem)).integers(0, 256, (192, 192, 3), np.uint8)
+            content = vision.encode_png(noise)
+        (changed / path.relative_to(data)).write_bytes(content)
+    train("padim", changed, tmp_path / "run", _QUICK, lambda _line: None)
+    assert read_parts(tmp_path / "run").decision == read_parts(runs["padim"]).decision
+
+
+def test_good_parts_alone_make_a_model_that_nothing_could_judge(data: Path, tmp_path: Path) -> None:
+    for path in sorted((data / "train/good").iterdir()):
+        (tmp_path / "data/train/good").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data/train/good" / path.name).write_bytes(path.read_bytes())
+    result = train("dfm", tmp_path / "data", tmp_path / "run", _QUICK._replace(override=""), lambda _line: None)
+    assert result.ok
+    assert result.metrics["image_auroc"] is None
+    assert result.metrics["random_control_auroc"] is None
+    assert "pixel_auroc" in result.metrics
+
+
+def test_one_command_and_one_last_line_serve_all_kinds(data: Path, tmp_path: Path) -> None:
+    arguments = ["train", "dfm", "--data", str(data), "--out", str(tmp_path / "run"), "--depth", "4", "--size", "96"]
+    result = CliRunner().invoke(build_app(), [*arguments, "--seed", "2", "--threads", "1", "--json"])
+    assert result.exit_code == 0, result.output
+    answer: dict[str, Any] = json.loads(result.stdout.strip().splitlines()[-1])
+    assert set(answer) == {"ok", "metrics", "seconds"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {"model.onnx", "report.json", "predictions.csv"}
+
+
+def test_an_unknown_kind_is_told_which_there_are(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(CloudError, match="expected a kind of classification, segmentation, patchcore"):
+        train("patchcor", data, tmp_path / "run", _QUICK, lambda _line: None)
+
+
+def test_a_real_agent_answers_with_the_scores_of_the_training(
+    runs: dict[str, Path], data: Path, tmp_path: Path
+) -> None:
+    _package(runs["patchcore"], tmp_path / "bundle")
+    repository = SignedRepository(tmp_path / "cloud", now=time.time())
+    publish(repository.open(), [read_bundle(tmp_path / "bundle")])
+    trust = {"root": repository.root, "allow_demo_root": True}
+    device = AgentDevice(tmp_path, {"repository": {"url": repository.directory.as_uri()}, "trust": trust})
+    (device.state_dir / "models_config.json").write_text(json.dumps({"mappings": {"app": "brick"}, "models": []}))
+    device.start()
+    try:
+        assert device.install(("brick", "1")).state == "COMMITTED"
+        with AgentClient(f"unix:{device.runtime_dir}/agent.sock", f"unix:{device.runtime_dir}/control.sock") as client:
+            for prediction in (p for p in read_predictions(runs["patchcore"] / "predictions.csv") if p.split == "test"):
+                picture = EncodedPicture((data / prediction.file).read_bytes())
+                (result,) = client.inspect(picture, with_mask=True, timeout_s=PATIENCE_S).results
+                assert result.kind == "anomaly"
+                assert result.score == pytest.approx(prediction.score, abs=PARITY)
+                assert result.verdict is prediction.verdict
+                drawn = vision.decode(result.mask_png).any()
+                assert drawn or result.verdict is Verdict.OK
+    finally:
+        assert device.stop() == 0

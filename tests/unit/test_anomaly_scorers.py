@@ -1,0 +1,185 @@
+"""Unsupervised scorers against answers worked out by hand, and the limit of good parts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cloud_tools.datasets import DatasetError, Level, Split, inspect_dataset, read_anomaly
+from cloud_tools.training.calibration import GOOD_SHARE, decide_distance, good_limit
+from edge_agent import vision
+from edge_agent.vision import calibrate
+
+torch = pytest.importorskip("torch", reason="the extra train is not installed")
+
+from cloud_tools.training.anomaly.dfm import Dfm, Subspace  # noqa: E402 - they need torch
+from cloud_tools.training.anomaly.gmm import Gmm  # noqa: E402
+from cloud_tools.training.anomaly.padim import Padim  # noqa: E402
+from cloud_tools.training.anomaly.patchcore import PatchCore, greedy_coreset  # noqa: E402
+
+_SCORERS = [PatchCore, Padim, Dfm, Gmm]
+
+
+def _features(count: int, seed: int) -> "torch.Tensor":
+    return torch.randn(count, 6, 5, 8, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("scorer", _SCORERS)
+def test_a_strange_patch_scores_higher_and_is_found_in_its_place(scorer: type) -> None:
+    made = scorer()
+    made.learn(_features(24, 1), _features(8, 2), 0)
+    plain = _features(6, 3)
+    strange = plain.clone()
+    strange[:, 4, 1] += 9.0
+    score, grid = made(strange)
+    assert (score > made(plain)[0]).all()
+    assert grid.shape == (6, 6, 5)
+    assert [divmod(int(place), 5) for place in grid.flatten(1).argmax(1)] == [(4, 1)] * 6
+
+
+@pytest.mark.parametrize("scorer", _SCORERS)
+def test_the_same_seed_learns_the_same(scorer: type) -> None:
+    answers = []
+    for _ in range(2):
+        made = scorer()
+        made.learn(_features(12, 1), _features(4, 2), 5)
+        answers.append(made(_features(4, 3))[0])
+    torch.testing.assert_close(*answers, rtol=1e-6, atol=1e-6)
+
+
+def test_the_coreset_takes_the_farthest_patch_first() -> None:
+    patches = torch.tensor([[0.0], [0.1], [0.2], [10.0], [5.0]])
+    chosen = greedy_coreset(patches, 3, torch.Generator().manual_seed(0)).tolist()
+    assert set(chosen) >= {3}
+    assert len({float(patches[i, 0]) // 3 for i in chosen}) == 3
+    assert len(greedy_coreset(patches, 99, torch.Generator().manual_seed(0))) == 5
+
+
+def test_patchcore_finds_the_nearest_patch_of_its_bank() -> None:
+    made = PatchCore(50)
+    made.learn(_features(10, 1), _features(2, 2), 0)
+    others = _features(3, 4)
+    white = (others.flatten(1, 2) - made.mean) @ made.whiten
+    torch.testing.assert_close(made(others)[1].flatten(1), torch.cdist(white, made.bank).amin(2), rtol=1e-4, atol=1e-4)
+    assert (made(others)[0] <= made(others)[1].amax((1, 2))).all(), "the weight is below 1"
+
+
+def test_padim_with_many_pictures_is_the_mahalanobis_distance_of_each_place() -> None:
+    good, others = _features(4000, 1), _features(3, 2)
+    made = Padim(channels=8)
+    made.learn(good, good[:2], 0)
+    place = good[:, 2, 3].double()
+    apart = others[:, 2, 3].double() - place.mean(0)
+    wanted = (apart @ torch.linalg.inv(torch.cov(place.T)) * apart).sum(1).sqrt()
+    torch.testing.assert_close(made(others)[1][:, 2, 3].double(), wanted, rtol=0.02, atol=0.0)
+
+
+def test_a_subspace_rebuilds_what_lies_in_it_and_nothing_else() -> None:
+    rows = torch.zeros(100, 3)
+    rows[:, :2] = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
+    made = Subspace()
+    made.learn(rows)
+    assert made.components.shape == (3, 2)
+    distances = made(torch.tensor([[7.0, -3.0, 0.0], [1.0, 1.0, 2.0]]))
+    torch.testing.assert_close(distances, torch.tensor([0.0, 2.0]), rtol=1e-4, atol=1e-4)
+
+
+def test_a_mixture_measures_from_the_nearest_component() -> None:
+    good = _features(40, 1)
+    good[:20] += 12.0
+    made = Gmm(components=2)
+    made.learn(good, good[:2], 0)
+    centres = torch.stack([torch.full((1, 1, 8), value) for value in (0.0, 12.0, 6.0)])
+    near_one, near_other, between = made(centres)[0].tolist()
+    assert max(near_one, near_other) < 3 < between
+
+
+@pytest.mark.parametrize("count", [8, 20, 200])
+def test_good_parts_stay_below_their_limit_as_often_as_it_says(count: int) -> None:
+    rng = np.random.default_rng(count)
+    limits = [good_limit(rng.normal(5, 2, count)) for _ in range(3000)]
+    below = np.mean([rng.normal(5, 2) < limit for limit in limits])
+    assert below == pytest.approx(GOOD_SHARE, abs=0.015)
+
+
+def test_good_parts_alone_set_a_threshold_of_one_half() -> None:
+    raw = np.random.default_rng(0).normal(40, 3, 30)
+    decision = decide_distance(np.zeros(30, bool), raw)
+    assert decision.threshold == 0.5
+    assert calibrate(float(np.median(raw)), decision.calibration) == pytest.approx(0.047, abs=0.001)
+    assert calibrate(good_limit(raw), decision.calibration) == pytest.approx(0.5)
+
+
+def test_with_defects_in_validation_the_unit_of_a_distance_does_not_matter() -> None:
+    raw = np.concatenate([np.random.default_rng(0).normal(40, 3, 30), np.random.default_rng(1).normal(60, 3, 30)])
+    truth = np.arange(60) >= 30
+    one, other = decide_distance(truth, raw), decide_distance(truth, raw / 1000)
+    assert other.threshold == pytest.approx(one.threshold, abs=1e-5)
+    for value in raw:
+        assert calibrate(value / 1000, other.calibration) == pytest.approx(calibrate(value, one.calibration), abs=1e-6)
+
+
+def _write(root: Path, folder: str, count: int, *, start: int = 0) -> None:
+    (root / folder).mkdir(parents=True)
+    for index in range(count):
+        noise = np.random.default_rng((start, index)).integers(0, 256, (16, 16, 3), np.uint8)
+        picture = np.kron(noise, np.ones((3, 3, 1), np.uint8))
+        (root / folder / f"{index:02d}.png").write_bytes(vision.encode_png(picture))
+
+
+def _set(root: Path) -> Path:
+    for number, (folder, count) in enumerate({"train/good": 16, "test/good": 4, "test/cut": 5}.items()):
+        _write(root, folder, count, start=number)
+    (root / "ground_truth/cut").mkdir(parents=True)
+    for index in range(5):
+        mask = np.zeros((48, 48), np.uint8)
+        mask[4:9, 4:9] = 255
+        (root / f"ground_truth/cut/{index:02d}_mask.png").write_bytes(vision.encode_png(mask))
+    return root
+
+
+def test_a_quarter_of_the_good_parts_is_held_out_and_test_stays_test(tmp_path: Path) -> None:
+    dataset = read_anomaly(_set(tmp_path))
+    assert [len(dataset.of(split)) for split in Split] == [12, 4, 9]
+    assert not any(sample.anomalous for sample in dataset.of(Split.TRAIN, Split.VALIDATION))
+    assert (dataset.classes, dataset.normal_classes) == (("good", "cut"), ("good",))
+    assert all(sample.truth(48, 48).sum() == 25 for sample in dataset.samples if sample.anomalous)
+    assert inspect_dataset(dataset) == ()
+
+
+def test_a_given_split_goes_before_the_folders(tmp_path: Path) -> None:
+    _set(tmp_path)
+    rows = ["test/cut/00.png,validation", "train/good/00.png,validation", "train/good/01.png,test"]
+    (tmp_path / "split.csv").write_text("file,split\n" + "\n".join(rows) + "\n")
+    splits = {sample.file: sample.split for sample in read_anomaly(tmp_path).samples}
+    assert splits["test/cut/00.png"] is splits["train/good/00.png"] is Split.VALIDATION
+    assert splits["train/good/01.png"] is splits["test/good/00.png"] is Split.TEST
+    assert splits["train/good/02.png"] is Split.TRAIN
+
+
+def test_validation_folders_may_hold_defects(tmp_path: Path) -> None:
+    _set(tmp_path)
+    _write(tmp_path, "validation/good", 5, start=7)
+    _write(tmp_path, "validation/cut", 3, start=8)
+    held = read_anomaly(tmp_path).of(Split.VALIDATION)
+    assert sorted(sample.anomalous for sample in held) == [False] * 5 + [True] * 3
+
+
+def test_a_defect_among_the_good_parts_stops_the_training(tmp_path: Path) -> None:
+    _set(tmp_path)
+    _write(tmp_path, "train/cut", 2, start=9)
+    found = {(f.check, f.level) for f in inspect_dataset(read_anomaly(tmp_path))}
+    assert ("balance", Level.BLOCK) in found
+
+
+def test_only_defects_to_judge_with_is_a_warning(tmp_path: Path) -> None:
+    _write(tmp_path, "train/good", 16)
+    _write(tmp_path, "test/cut", 6, start=2)
+    findings = inspect_dataset(read_anomaly(tmp_path))
+    assert [(f.check, f.level) for f in findings] == [("balance", Level.WARN)]
+
+
+def test_a_folder_of_several_products_says_which_there_are(tmp_path: Path) -> None:
+    _set(tmp_path / "cookie")
+    with pytest.raises(DatasetError, match=r"expected train/good with pictures, came \['cookie/train'\]"):
+        read_anomaly(tmp_path)
