@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, Response, abort, g, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
@@ -144,8 +143,7 @@ def _ask_to_log_in() -> AnyResponse:
 
 
 def _following() -> str:
-    # A path of our own, never another site's address.
+    # A path of our own, never another site's address: to a browser that is whatever two or more slashes begin.
     wanted = request.values.get("next", "")
-    parts = urlsplit(wanted)
-    own = wanted.startswith("/") and not parts.scheme and not parts.netloc and "\\" not in wanted
+    own = wanted.startswith("/") and not wanted.startswith("//") and "\\" not in wanted
     return wanted if own and wanted.isprintable() else url_for("pages.now")

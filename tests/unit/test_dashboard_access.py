@@ -116,7 +116,17 @@ def test_a_login_goes_on_to_the_page_that_was_wanted(room: PageRoom) -> None:
 
 
 @pytest.mark.parametrize(
-    "following", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)", "/\n/evil", ""]
+    "following",
+    [
+        "https://evil.example/",
+        "//evil.example",
+        "///evil.example",
+        "////evil.example",
+        "/\\evil.example",
+        "javascript:alert(1)",
+        "/\n/evil",
+        "",
+    ],
 )
 def test_a_login_never_goes_on_to_another_site(room: PageRoom, following: str) -> None:
     assert room.log_in("otto", next=following).location == "/"
