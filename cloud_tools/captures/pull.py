@@ -27,6 +27,8 @@ from edge_agent.errors import AgentError, Code
 
 LISTED = "captures.jsonl"
 _SPLIT = "split.csv"
+# They tell nothing of the capture that was asked for: the rest would go the same way.
+_OUTAGES = (Code.UNAVAILABLE, Code.ACCESS_DENIED)
 
 
 class PullOptions(NamedTuple):
@@ -84,13 +86,24 @@ def pull(
     staged.mkdir(parents=True)
     try:
         pulled = _write(source, captures, staged, options, known, say)
-        if out.exists():
-            out.rename(former)
-        staged.rename(out)
+        _exchange(staged, out, former)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
-        shutil.rmtree(former, ignore_errors=True)
+    shutil.rmtree(former, ignore_errors=True)
     return pulled
+
+
+def _exchange(staged: Path, out: Path, former: Path) -> None:
+    if not out.exists():
+        staged.rename(out)
+        return
+    try:
+        out.rename(former)
+        staged.rename(out)
+    except BaseException:
+        if not out.exists():
+            former.rename(out)
+        raise
 
 
 def _write(
@@ -138,7 +151,7 @@ def _pictures(
             content = known[_stem(capture)].read_bytes() if _stem(capture) in known else _fetched(source, capture)
             vision.size_of(content)
         except AgentError as exc:
-            if exc.code in (Code.UNAVAILABLE, Code.ACCESS_DENIED):
+            if exc.code in _OUTAGES:
                 raise
             left_out["unreadable"] += 1
             say(f"{capture.id}: left out, {exc.message}")
@@ -171,6 +184,8 @@ def _place_segmentation(
     try:
         mask = _mask(source, item.capture, picture.read_bytes(), anomalous=anomalous)
     except AgentError as exc:
+        if exc.code in _OUTAGES:
+            raise
         left_out["without a mask"] += 1
         say(f"{item.capture.id}: left out, {exc.message}")
         picture.unlink()

@@ -254,6 +254,47 @@ def test_an_interruption_leaves_what_was_there(cloud: Cloud, out: Path, monkeypa
     assert sorted(path.name for path in out.parent.iterdir()) == ["bucket", "data"]
 
 
+def test_a_data_set_that_cannot_take_its_place_leaves_the_former_one_there(
+    cloud: Cloud, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.put("a")
+    cloud.label("a", "NG")
+    cloud.pull(out)
+    before = files(out)
+    cloud.label("a", "OK")
+    rename = Path.rename
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if path.name.endswith(".pulling"):
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cloud.pull(out)
+    assert files(out) == before
+
+
+def test_a_bucket_that_goes_away_before_the_masks_ends_the_pull(
+    cloud: Cloud, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = encode_png(np.random.default_rng(0).integers(0, 255, (48, 64), np.uint8))
+    cloud.put("a", results=(result(mask=mask),))
+    cloud.put("b", Verdict.OK)
+    read = Directory.read
+
+    def away(self: Directory, key: str) -> bytes:
+        if key.endswith(".png") and read(self, key) == mask:
+            raise CloudError(Code.UNAVAILABLE, "no route to the bucket")
+        return read(self, key)
+
+    monkeypatch.setattr(Directory, "read", away)
+    error = refusal(lambda: cloud.pull(out, PullOptions("segmentation", unlabelled=True)))
+    assert error.message == "no route to the bucket"
+    assert not out.exists()
+
+
 def test_what_cannot_be_read_is_said_and_hides_nothing_else(cloud: Cloud, out: Path) -> None:
     cloud.put("a")
     cloud.put("b", content=b"\xff\xd8 no picture")
