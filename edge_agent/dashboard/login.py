@@ -44,8 +44,7 @@ class Gate:
 
         @app.before_request
         def _check() -> AnyResponse | None:
-            touch = request.method == "POST" or request.headers.get("Sec-Fetch-Mode") == "navigate"
-            user = self.sessions.user(self.token(), touch=touch)
+            user = self.sessions.user(self.token(), touch=_by_a_person())
             g.logged_in = user is not None
             if user is not None:
                 g.person = Person(user.name, user.role)
@@ -132,6 +131,13 @@ def blueprint(gate: Gate, tokens: FormTokens, words: Callable[[], Words]) -> Blu
 def offer(gate: Gate | None) -> dict[str, object]:
     """Return what every template knows of who asks."""
     return {"person": person() if gate else LOCAL, "users": gate is not None, "logged_in": g.get("logged_in", False)}
+
+
+def _by_a_person() -> bool:
+    """Tell whether somebody opened a page or gave an order; what a page asks for by itself is nobody's act."""
+    # Browsers send Sec-Fetch-Mode over TLS and to this machine only; scripts and pictures ask for no text/html.
+    asks_for_page = "navigate" if "text/html" in request.headers.get("Accept", "") else ""
+    return request.method == "POST" or request.headers.get("Sec-Fetch-Mode", asks_for_page) == "navigate"
 
 
 def _ask_to_log_in() -> AnyResponse:
