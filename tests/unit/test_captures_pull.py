@@ -219,6 +219,43 @@ def test_for_segmentation_a_normal_part_has_an_empty_mask_and_a_defect_the_model
     assert samples["press-a"].truth(48, 64).all()
 
 
+def test_a_mask_that_a_person_corrected_stays_when_more_is_pulled(cloud: Cloud, out: Path) -> None:
+    cloud.put("a", Verdict.NG, mask=True)
+    cloud.label("a", "NG")
+    cloud.pull(out, SEGMENTATION)
+    corrected = encode_png(np.eye(48, 64, dtype=np.uint8) * 255)
+    (out / "masks" / "press-a.png").write_bytes(corrected)
+    cloud.put("b", Verdict.NG, mask=True)
+    cloud.label("b", "NG")
+    for _ in range(2):
+        assert cloud.pull(out, SEGMENTATION).pictures == 2
+        assert (out / "masks" / "press-a.png").read_bytes() == corrected
+
+
+@pytest.mark.parametrize("options", [SEGMENTATION, PullOptions()])
+def test_a_pull_that_would_lose_a_corrected_mask_is_refused(cloud: Cloud, out: Path, options: PullOptions) -> None:
+    cloud.put("a", Verdict.NG, mask=True)
+    cloud.label("a", "NG")
+    cloud.pull(out, SEGMENTATION)
+    (out / "masks" / "press-a.png").write_bytes(encode_png(np.eye(48, 64, dtype=np.uint8) * 255))
+    before = files(out)
+    cloud.label("a", "OK")
+    error = refusal(lambda: cloud.pull(out, options))
+    assert error.code is Code.ALREADY_EXISTS
+    assert "masks/press-a.png: expected a mask as it was pulled" in error.message
+    assert files(out) == before
+
+
+def test_a_picture_that_announces_too_many_pixels_is_left_out(cloud: Cloud, out: Path) -> None:
+    cloud.put("a", Verdict.OK)
+    bomb = bytearray(picture(1))
+    bomb[16:24] = (1 << 14).to_bytes(4, "big") * 2
+    cloud.put("b", Verdict.OK, content=bytes(bomb))
+    pulled = cloud.pull(out, PullOptions("segmentation", unlabelled=True))
+    assert (pulled.pictures, pulled.left_out) == (1, {"unreadable": 1})
+    assert cloud.said == ["b: left out, expected a picture of at most 16777216 pixels, came 16384 x 16384"]
+
+
 def test_a_folder_that_no_pull_made_is_left_alone(cloud: Cloud, out: Path) -> None:
     cloud.put("a")
     cloud.label("a", "NG")
