@@ -1,5 +1,6 @@
 """From a bucket of captures to a data set: what counts, what is left out, what an interruption leaves."""
 
+import base64
 import csv
 import json
 from collections.abc import Callable
@@ -345,6 +346,23 @@ def test_what_cannot_be_read_is_said_and_hides_nothing_else(cloud: Cloud, out: P
     assert (listed(out), pulled.left_out) == ({"a": "anomalous"}, {"unreadable": 1})
     told = " ".join(cloud.said)
     assert all(name in told for name in ("c.jsonl", "d.jsonl", "e.label.json", "b: left out"))
+
+
+def test_no_record_however_odd_hides_the_others(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud.put("a")
+    cloud.put("b")
+    folder = cloud.root / "line/unet/2026/05/31/20"
+    record = json.loads((folder / "b.jsonl").read_text())
+    outputs = record["deviceFleetAuxiliaryOutputs"]
+    told = json.loads(base64.b64decode(outputs[0]["data"])) | {"score": 10**400}
+    outputs[0]["data"] = base64.b64encode(json.dumps(told).encode()).decode()
+    (folder / "b.jsonl").write_text(json.dumps(record))
+    (folder / "c.jsonl").write_text("[" * 99_999)
+    (folder / "d.jsonl").write_bytes(b" " * 100_001)
+    (folder / "e.jsonl").symlink_to("/etc/hostname")
+    monkeypatch.setattr("cloud_tools.captures.source.LIMIT_BYTES", 100_000)
+    assert cloud.rows() == ["a"]
+    assert [line.partition(":")[0][-7:] for line in cloud.said] == [f"{name}.jsonl" for name in "bcde"]
 
 
 def test_a_label_cannot_lead_out_of_the_data_set(cloud: Cloud, out: Path) -> None:
