@@ -77,7 +77,8 @@ def pull(
             lost; NOT_FOUND, no capture makes a sample; or as
             the source says. ``out`` is as it was.
     """
-    out = out.absolute()
+    # A link stays one: it may lead to the disk that has the room.
+    out = out.resolve()
     staged, former = out.with_name(f".{out.name}.pulling"), out.with_name(f".{out.name}.before")
     if former.exists() and not out.exists():
         former.rename(out)  # an interruption came between two renames

@@ -333,6 +333,19 @@ def test_a_bucket_that_goes_away_before_the_masks_ends_the_pull(
     assert not out.exists()
 
 
+def test_a_link_to_a_data_set_stays_one(cloud: Cloud, out: Path) -> None:
+    elsewhere = out.with_name("disk") / "data"
+    elsewhere.mkdir(parents=True)
+    out.symlink_to(elsewhere)
+    cloud.put("a")
+    cloud.label("a", "NG")
+    for _ in range(2):
+        cloud.pull(out)
+        assert out.readlink() == elsewhere
+        assert listed(elsewhere) == {"a": "anomalous"}
+    assert sorted(path.name for path in out.parent.iterdir()) == ["bucket", "data", "disk"]
+
+
 def test_what_cannot_be_read_is_said_and_hides_nothing_else(cloud: Cloud, out: Path) -> None:
     cloud.put("a")
     cloud.put("b", content=b"\xff\xd8 no picture")
