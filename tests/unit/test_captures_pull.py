@@ -379,11 +379,20 @@ def test_no_record_however_odd_hides_the_others(cloud: Cloud, monkeypatch: pytes
 
 
 def test_a_label_cannot_lead_out_of_the_data_set(cloud: Cloud, out: Path) -> None:
-    for name, said in (("a", "../../x"), ("b", ".hidden"), ("c", "a/b"), ("d", "fine name")):
+    bad = (
+        "../../x",
+        ".hidden",
+        "a/b",
+        "split.csv",
+        "captures.jsonl",
+        "\N{SNOWMAN}",
+        "\N{CJK UNIFIED IDEOGRAPH-4E00}" * 90,
+    )
+    for name, said in (*((f"bad{number}", said) for number, said in enumerate(bad)), ("d", "fine name")):
         cloud.put(name)
         cloud.label(name, said)
     pulled = cloud.pull(out)
-    assert (listed(out), pulled.left_out) == ({"d": "fine name"}, {"without a class": 3})
+    assert (listed(out), pulled.left_out) == ({"d": "fine name"}, {"without a class": len(bad)})
 
 
 def test_a_reference_that_leads_elsewhere_is_refused(cloud: Cloud) -> None:
