@@ -63,7 +63,7 @@ def table(
 
 def note(text: str) -> None:
     """Say something beside the answer, on stderr."""
-    typer.echo(text, err=True)
+    typer.echo(_printable(text), err=True)
 
 
 @contextmanager
@@ -93,4 +93,9 @@ def _shown(value: object) -> str:
         return "-"
     if isinstance(value, list | tuple):
         return ", ".join(_shown(item) for item in value) or "-"
-    return str(value)
+    return _printable(str(value))
+
+
+def _printable(text: str) -> str:
+    # Names come from buckets and devices; a terminal would obey what they may hold.
+    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)

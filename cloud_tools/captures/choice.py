@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from cloud_tools.captures.pulled import LISTED, SPLIT
 from cloud_tools.captures.records import Capture
 from cloud_tools.datasets.dataset import Split
 from cloud_tools.datasets.layouts import NORMAL_NAMES
@@ -12,8 +13,9 @@ from cloud_tools.datasets.split import TEST_SHARE, VALIDATION_SHARE
 
 NORMAL, ANOMALOUS = "normal", "anomalous"
 _CLASSES = {"OK": NORMAL, "NG": ANOMALOUS}
-# It becomes a folder.
+# It becomes a folder, beside the files of a data set.
 _NAME = re.compile(r"[^\W_][\w .+-]{0,99}")
+_LONGEST_BYTES = 255
 _ALL_SPLITS = 3
 
 
@@ -32,7 +34,8 @@ def class_of(capture: Capture, *, unlabelled: bool) -> str:
         name = capture.said
     else:
         name = _CLASSES.get(capture.verdict, "")
-    return name if _NAME.fullmatch(name) else ""
+    fits = _NAME.fullmatch(name) and len(name.encode()) <= _LONGEST_BYTES and name not in (LISTED, SPLIT)
+    return name if fits else ""
 
 
 def is_normal(name: str) -> bool:

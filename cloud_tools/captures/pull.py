@@ -17,6 +17,7 @@ from urllib.parse import quote
 import numpy as np
 
 from cloud_tools.captures.choice import ANOMALOUS, NORMAL, assign_splits, class_of, is_normal
+from cloud_tools.captures.pulled import LISTED, SPLIT, Corrected, corrected_masks, known_pictures, mask_of
 from cloud_tools.captures.records import Capture, content_of
 from cloud_tools.captures.source import Source
 from cloud_tools.datasets.dataset import Sample, Split
@@ -25,8 +26,8 @@ from cloud_tools.errors import CloudError
 from edge_agent import vision
 from edge_agent.errors import AgentError, Code
 
-LISTED = "captures.jsonl"
-_SPLIT = "split.csv"
+# They tell nothing of the capture that was asked for: the rest would go the same way.
+_OUTAGES = (Code.UNAVAILABLE, Code.ACCESS_DENIED)
 
 
 class PullOptions(NamedTuple):
@@ -55,6 +56,7 @@ class _Item(NamedTuple):
     name: str
     file: str
     sha256: str
+    mask_sha256: str = ""
 
 
 def pull(
@@ -71,26 +73,39 @@ def pull(
         say: told of what is left out.
 
     Raises:
-        CloudError: ALREADY_EXISTS, ``out`` holds something else; NOT_FOUND, no capture makes a sample; or as
+        CloudError: ALREADY_EXISTS, ``out`` holds something else, or a mask that a person corrected and that would be
+            lost; NOT_FOUND, no capture makes a sample; or as
             the source says. ``out`` is as it was.
     """
-    out = out.absolute()
+    # A link stays one: it may lead to the disk that has the room.
+    out = out.resolve()
     staged, former = out.with_name(f".{out.name}.pulling"), out.with_name(f".{out.name}.before")
     if former.exists() and not out.exists():
         former.rename(out)  # an interruption came between two renames
-    known = _known(out)
+    known, corrected = known_pictures(out), corrected_masks(out)
     for leftover in (staged, former):
         shutil.rmtree(leftover, ignore_errors=True)
     staged.mkdir(parents=True)
     try:
-        pulled = _write(source, captures, staged, options, known, say)
-        if out.exists():
-            out.rename(former)
-        staged.rename(out)
+        pulled = _write(source, captures, staged, options, known, corrected, say)
+        _exchange(staged, out, former)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
-        shutil.rmtree(former, ignore_errors=True)
+    shutil.rmtree(former, ignore_errors=True)
     return pulled
+
+
+def _exchange(staged: Path, out: Path, former: Path) -> None:
+    if not out.exists():
+        staged.rename(out)
+        return
+    try:
+        out.rename(former)
+        staged.rename(out)
+    except BaseException:
+        if not out.exists():
+            former.rename(out)
+        raise
 
 
 def _write(
@@ -99,6 +114,7 @@ def _write(
     root: Path,
     options: PullOptions,
     known: dict[str, Path],
+    corrected: dict[str, Corrected],
     say: Callable[[str], None],
 ) -> Pulled:
     left_out: Counter[str] = Counter()
@@ -119,6 +135,7 @@ def _write(
     placed = [
         done for item in items.values() if (done := place(source, root, item, options, left_out, say)) is not None
     ]
+    _keep_corrected(root, [item for item, _ in placed], corrected)
     return _finish(root, placed, left_out)
 
 
@@ -136,9 +153,9 @@ def _pictures(
             continue
         try:
             content = known[_stem(capture)].read_bytes() if _stem(capture) in known else _fetched(source, capture)
-            vision.size_of(content)
+            _check_size(content)
         except AgentError as exc:
-            if exc.code in (Code.UNAVAILABLE, Code.ACCESS_DENIED):
+            if exc.code in _OUTAGES:
                 raise
             left_out["unreadable"] += 1
             say(f"{capture.id}: left out, {exc.message}")
@@ -148,6 +165,14 @@ def _pictures(
 
 def _fetched(source: Source, capture: Capture) -> bytes:
     return content_of(source, capture.picture)
+
+
+def _check_size(picture: bytes) -> None:
+    # A header may announce anything, and a mask is made in its size.
+    width, height = vision.size_of(picture)
+    if width * height > vision.MAX_PIXELS:
+        expected = f"a picture of at most {vision.MAX_PIXELS} pixels"
+        raise CloudError(Code.OUT_OF_RANGE, f"expected {expected}, came {width} x {height}")
 
 
 def _said_last(first: Capture, later: Capture) -> Capture:
@@ -171,12 +196,15 @@ def _place_segmentation(
     try:
         mask = _mask(source, item.capture, picture.read_bytes(), anomalous=anomalous)
     except AgentError as exc:
+        if exc.code in _OUTAGES:
+            raise
         left_out["without a mask"] += 1
         say(f"{item.capture.id}: left out, {exc.message}")
         picture.unlink()
         return None
     (root / "masks").mkdir(exist_ok=True)
-    (root / "masks" / f"{item.name}.png").write_bytes(mask)
+    (root / mask_of(item.name)).write_bytes(mask)
+    item = item._replace(mask_sha256=hashlib.sha256(mask).hexdigest())
     return _placed(root, item, "images", ANOMALOUS if anomalous else NORMAL, anomalous=anomalous)
 
 
@@ -196,6 +224,20 @@ def _placed(root: Path, item: _Item, folder: str, label: str, *, anomalous: bool
     return item._replace(file=file), Sample(file, root / file, label, anomalous, item.name, Split.TRAIN)
 
 
+def _keep_corrected(root: Path, items: Sequence[_Item], corrected: dict[str, Corrected]) -> None:
+    """Put the masks that a person corrected in place of those they were made of.
+
+    Raises:
+        CloudError: ALREADY_EXISTS, one of them is of another mask or of no picture any more.
+    """
+    made = {item.name: item.mask_sha256 for item in items}
+    for name, mask in corrected.items():
+        if made.get(name) != mask.pulled_sha256:
+            message = f"{mask.path}: expected a mask as it was pulled, it was changed and would be lost; pull elsewhere"
+            raise CloudError(Code.ALREADY_EXISTS, message)
+        (root / mask_of(name)).write_bytes(mask.path.read_bytes())
+
+
 def _finish(root: Path, placed: Sequence[tuple[_Item, Sample]], left_out: Counter[str]) -> Pulled:
     """Write which picture belongs to which part and split, and where each came from."""
     samples = [sample for _, sample in placed]
@@ -207,7 +249,7 @@ def _finish(root: Path, placed: Sequence[tuple[_Item, Sample]], left_out: Counte
     for part, sample in zip(parts, samples, strict=True):
         labels.setdefault(part, sample.label)
     splits = assign_splits(labels)
-    with (root / _SPLIT).open("w", newline="") as lines:
+    with (root / SPLIT).open("w", newline="") as lines:
         writer = csv.writer(lines)
         writer.writerow(("file", "split", "part"))
         writer.writerows((sample.file, splits[part].value, part) for part, sample in zip(parts, samples, strict=True))
@@ -224,32 +266,10 @@ def _finish(root: Path, placed: Sequence[tuple[_Item, Sample]], left_out: Counte
 
 def _listed(item: _Item) -> dict[str, Any]:
     told = item.capture._asdict()
-    return {"file": item.file, "sha256": item.sha256} | {
+    mask = {"mask_sha256": item.mask_sha256} if item.mask_sha256 else {}
+    return {"file": item.file, "sha256": item.sha256, **mask} | {
         name: value for name, value in told.items() if name not in ("picture", "mask")
     }
-
-
-def _known(out: Path) -> dict[str, Path]:
-    """Return the pictures that were pulled before, by name.
-
-    Raises:
-        CloudError: ALREADY_EXISTS, the folder holds something that no pull wrote.
-    """
-    if not out.exists():
-        return {}
-    ours = {LISTED, _SPLIT}
-    found: dict[str, Path] = {}
-    if (out / LISTED).is_file():
-        for line in (out / LISTED).read_text().splitlines():
-            file = str(json.loads(line)["file"])
-            ours |= {file, f"masks/{Path(file).stem}.png"}
-            found[Path(file).stem] = out / file
-    foreign = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
-    foreign = [name for name in foreign if name not in ours]
-    if foreign:
-        message = f"{out}: expected a new or empty folder or one that was pulled before, it also holds {foreign[0]}"
-        raise CloudError(Code.ALREADY_EXISTS, message)
-    return {name: path for name, path in found.items() if path.is_file()}
 
 
 def _stem(capture: Capture) -> str:

@@ -22,6 +22,8 @@ _SCHEMA = "edge-agent/label/1"
 _FOLDERS = 6  # fleet, model, year, month, day, hour
 _READERS = 8
 _PICTURES = ("jpg", "png")
+# Whatever JSON that is no record of ours may end in, very deep and very large ones too.
+_UNREADABLE = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError)
 
 
 class Content(NamedTuple):
@@ -135,11 +137,24 @@ def _parsed(
     parse: Callable[[bytes], Any],
     say: Callable[[str], None],
 ) -> Iterator[Any]:
-    for key, content in zip(keys, readers.map(source.read, keys), strict=True):
+    for key, content in zip(keys, readers.map(lambda key: _read(source, key), keys), strict=True):
+        if isinstance(content, CloudError):
+            say(f"{key}: left out, {content.message}")
+            continue
         try:
             yield parse(content)
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as exc:  # noqa: PERF203 - each its own
+        except _UNREADABLE as exc:
             say(f"{key}: not a record that this version reads, {type(exc).__name__}: {exc}")
+
+
+def _read(source: Source, key: str) -> bytes | CloudError:
+    try:
+        return source.read(key)
+    except CloudError as exc:
+        # It was removed since the keys were listed, or it is no record at that size.
+        if exc.code in (Code.NOT_FOUND, Code.OUT_OF_RANGE):
+            return exc
+        raise
 
 
 def _label(content: bytes) -> tuple[str, str, str, str]:

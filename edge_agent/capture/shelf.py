@@ -269,11 +269,14 @@ def _kept(told: CaptureReport) -> Kept:
 
 
 def _header(path: Path) -> Capture | None:
-    """Return what a file holds; one that is damaged is removed."""
+    """Return what a file holds; one that is damaged is removed, one that cannot be read waits for the next start."""
     try:
         return files.read_header(path)
     except StorageError as exc:
         extra = {"action": "capture_failed", "capture": path.name, "reason": exc.message}
+        if exc.code is not Code.CONTENT_MISSING:
+            log.warning("capture cannot be read", extra=extra)
+            return None
         log.warning("capture damaged", extra=extra)
         durable.remove(path)
         return None

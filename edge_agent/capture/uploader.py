@@ -2,7 +2,8 @@
 
 A try that fails makes the next one wait by full jitter, and that one is made with
 another capture: where this succeeds, the one that failed goes last from then on, so
-that what can never be sent does not hold up the rest.
+that what can never be sent does not hold up the rest. What this device itself cannot read
+goes last at once.
 """
 
 import logging
@@ -79,7 +80,12 @@ class Uploader:
             return _IDLE_S
         try:
             self._send(due)
-        except (TransferError, StorageError) as exc:
+        except StorageError as exc:
+            # Its file cannot be read: that tells nothing of the connection, and others may be sound.
+            self._suspect = suspect
+            self._blame(_id(due))
+            return self._postpone(due, exc)
+        except TransferError as exc:
             # Two that fail in a row tell of the connection, one alone of itself.
             self._suspect = "" if suspect else _id(due)
             return self._postpone(due, exc)

@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, Response, abort, g, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
@@ -45,8 +44,7 @@ class Gate:
 
         @app.before_request
         def _check() -> AnyResponse | None:
-            touch = request.method == "POST" or request.headers.get("Sec-Fetch-Mode") == "navigate"
-            user = self.sessions.user(self.token(), touch=touch)
+            user = self.sessions.user(self.token(), touch=_by_a_person())
             g.logged_in = user is not None
             if user is not None:
                 g.person = Person(user.name, user.role)
@@ -135,6 +133,13 @@ def offer(gate: Gate | None) -> dict[str, object]:
     return {"person": person() if gate else LOCAL, "users": gate is not None, "logged_in": g.get("logged_in", False)}
 
 
+def _by_a_person() -> bool:
+    """Tell whether somebody opened a page or gave an order; what a page asks for by itself is nobody's act."""
+    # Browsers send Sec-Fetch-Mode over TLS and to this machine only; scripts and pictures ask for no text/html.
+    asks_for_page = "navigate" if "text/html" in request.headers.get("Accept", "") else ""
+    return request.method == "POST" or request.headers.get("Sec-Fetch-Mode", asks_for_page) == "navigate"
+
+
 def _ask_to_log_in() -> AnyResponse:
     if request.method == "GET" and request.accept_mimetypes.best_match(["text/plain", "text/html"]) == "text/html":
         return redirect(url_for("login.form", next=request.full_path.rstrip("?")), 303)
@@ -144,8 +149,7 @@ def _ask_to_log_in() -> AnyResponse:
 
 
 def _following() -> str:
-    # A path of our own, never another site's address.
+    # A path of our own, never another site's address: to a browser that is whatever two or more slashes begin.
     wanted = request.values.get("next", "")
-    parts = urlsplit(wanted)
-    own = wanted.startswith("/") and not parts.scheme and not parts.netloc and "\\" not in wanted
+    own = wanted.startswith("/") and not wanted.startswith("//") and "\\" not in wanted
     return wanted if own and wanted.isprintable() else url_for("pages.now")

@@ -149,9 +149,19 @@ def _change(path: Path, name: str, user: User | None) -> bool:
         kept = tuple(other for other in known if other.name != name)
         if user is not None or len(kept) < len(known):
             changed = UserList(users=(*kept, user) if user else kept)
-            durable.write(path, changed.to_json(), mode=0o600)
-            _give_to_owner_of(path.parent, path)
+            _write(path, changed.to_json())
         return len(kept) < len(known)
+
+
+def _write(path: Path, content: bytes) -> None:
+    # In place only when the page may read it: while it may not, it knows nobody and ends every session.
+    staged = durable.staging_path(path)
+    try:
+        durable.write(staged, content, mode=0o600)
+        _give_to_owner_of(path.parent, staged)
+        durable.publish(staged, path)
+    finally:
+        staged.unlink(missing_ok=True)
 
 
 def _give_to_owner_of(directory: Path, path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.capture import CaptureSpool, Destination, Uploader, records
+from edge_agent.capture import CaptureSpool, Destination, Uploader, files, records
 from edge_agent.capture.policy import Policy
 from edge_agent.errors import Code, InferenceError, StorageError
 from edge_agent.formats import EncodedPicture, RawPicture, Verdict
@@ -164,6 +164,17 @@ def test_one_that_can_never_be_sent_does_not_hold_up_the_rest(line: Line) -> Non
     assert line.sent()[-1] == "poison"
 
 
+def test_files_that_cannot_be_read_do_not_hold_up_the_rest_however_many(line: Line) -> None:
+    for number in range(3):
+        line.take(f"gone{number}", at=AT - number)
+    line.take("sound", at=AT - 3)
+    for path in line.files()[1:]:
+        path.unlink()
+    line.send(4)
+    assert line.sent() == ["sound"]
+    assert line.spool.status().pending == 3
+
+
 def _counted(name: str) -> float:
     return float(metrics.exposition().decode().split(f"\n{name} ")[1].split("\n")[0])
 
@@ -247,6 +258,23 @@ def test_a_damaged_file_is_found_at_the_start_and_given_up(
     assert line.spool.status().pending == 1
     line.send()
     assert line.sent() == ["f2"]
+
+
+def test_a_file_that_cannot_be_read_at_the_start_waits_for_the_next(
+    line: Line, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    line.take("f1")
+
+    def unreadable(path: Path) -> records.Capture:
+        raise StorageError(Code.STORAGE_FAILED, f"{path}: input/output error")
+
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
+        patched.setattr(files, "read_header", unreadable)
+        line.begin()
+    assert [record.message for record in caplog.records] == ["capture cannot be read"]
+    line.begin()
+    line.send()
+    assert line.sent() == ["f1"]
 
 
 def test_a_file_damaged_while_it_waits_is_told_as_failed(line: Line) -> None:

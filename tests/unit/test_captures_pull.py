@@ -1,5 +1,6 @@
 """From a bucket of captures to a data set: what counts, what is left out, what an interruption leaves."""
 
+import base64
 import csv
 import json
 from collections.abc import Callable
@@ -219,6 +220,43 @@ def test_for_segmentation_a_normal_part_has_an_empty_mask_and_a_defect_the_model
     assert samples["press-a"].truth(48, 64).all()
 
 
+def test_a_mask_that_a_person_corrected_stays_when_more_is_pulled(cloud: Cloud, out: Path) -> None:
+    cloud.put("a", Verdict.NG, mask=True)
+    cloud.label("a", "NG")
+    cloud.pull(out, SEGMENTATION)
+    corrected = encode_png(np.eye(48, 64, dtype=np.uint8) * 255)
+    (out / "masks" / "press-a.png").write_bytes(corrected)
+    cloud.put("b", Verdict.NG, mask=True)
+    cloud.label("b", "NG")
+    for _ in range(2):
+        assert cloud.pull(out, SEGMENTATION).pictures == 2
+        assert (out / "masks" / "press-a.png").read_bytes() == corrected
+
+
+@pytest.mark.parametrize("options", [SEGMENTATION, PullOptions()])
+def test_a_pull_that_would_lose_a_corrected_mask_is_refused(cloud: Cloud, out: Path, options: PullOptions) -> None:
+    cloud.put("a", Verdict.NG, mask=True)
+    cloud.label("a", "NG")
+    cloud.pull(out, SEGMENTATION)
+    (out / "masks" / "press-a.png").write_bytes(encode_png(np.eye(48, 64, dtype=np.uint8) * 255))
+    before = files(out)
+    cloud.label("a", "OK")
+    error = refusal(lambda: cloud.pull(out, options))
+    assert error.code is Code.ALREADY_EXISTS
+    assert "masks/press-a.png: expected a mask as it was pulled" in error.message
+    assert files(out) == before
+
+
+def test_a_picture_that_announces_too_many_pixels_is_left_out(cloud: Cloud, out: Path) -> None:
+    cloud.put("a", Verdict.OK)
+    bomb = bytearray(picture(1))
+    bomb[16:24] = (1 << 14).to_bytes(4, "big") * 2
+    cloud.put("b", Verdict.OK, content=bytes(bomb))
+    pulled = cloud.pull(out, PullOptions("segmentation", unlabelled=True))
+    assert (pulled.pictures, pulled.left_out) == (1, {"unreadable": 1})
+    assert cloud.said == ["b: left out, expected a picture of at most 16777216 pixels, came 16384 x 16384"]
+
+
 def test_a_folder_that_no_pull_made_is_left_alone(cloud: Cloud, out: Path) -> None:
     cloud.put("a")
     cloud.label("a", "NG")
@@ -254,6 +292,60 @@ def test_an_interruption_leaves_what_was_there(cloud: Cloud, out: Path, monkeypa
     assert sorted(path.name for path in out.parent.iterdir()) == ["bucket", "data"]
 
 
+def test_a_data_set_that_cannot_take_its_place_leaves_the_former_one_there(
+    cloud: Cloud, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.put("a")
+    cloud.label("a", "NG")
+    cloud.pull(out)
+    before = files(out)
+    cloud.label("a", "OK")
+    rename = Path.rename
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if path.name.endswith(".pulling"):
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cloud.pull(out)
+    assert files(out) == before
+
+
+def test_a_bucket_that_goes_away_before_the_masks_ends_the_pull(
+    cloud: Cloud, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = encode_png(np.random.default_rng(0).integers(0, 255, (48, 64), np.uint8))
+    cloud.put("a", results=(result(mask=mask),))
+    cloud.put("b", Verdict.OK)
+    read = Directory.read
+
+    def away(self: Directory, key: str) -> bytes:
+        if key.endswith(".png") and read(self, key) == mask:
+            raise CloudError(Code.UNAVAILABLE, "no route to the bucket")
+        return read(self, key)
+
+    monkeypatch.setattr(Directory, "read", away)
+    error = refusal(lambda: cloud.pull(out, PullOptions("segmentation", unlabelled=True)))
+    assert error.message == "no route to the bucket"
+    assert not out.exists()
+
+
+def test_a_link_to_a_data_set_stays_one(cloud: Cloud, out: Path) -> None:
+    elsewhere = out.with_name("disk") / "data"
+    elsewhere.mkdir(parents=True)
+    out.symlink_to(elsewhere)
+    cloud.put("a")
+    cloud.label("a", "NG")
+    for _ in range(2):
+        cloud.pull(out)
+        assert out.readlink() == elsewhere
+        assert listed(elsewhere) == {"a": "anomalous"}
+    assert sorted(path.name for path in out.parent.iterdir()) == ["bucket", "data", "disk"]
+
+
 def test_what_cannot_be_read_is_said_and_hides_nothing_else(cloud: Cloud, out: Path) -> None:
     cloud.put("a")
     cloud.put("b", content=b"\xff\xd8 no picture")
@@ -269,12 +361,38 @@ def test_what_cannot_be_read_is_said_and_hides_nothing_else(cloud: Cloud, out: P
     assert all(name in told for name in ("c.jsonl", "d.jsonl", "e.label.json", "b: left out"))
 
 
+def test_no_record_however_odd_hides_the_others(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud.put("a")
+    cloud.put("b")
+    folder = cloud.root / "line/unet/2026/05/31/20"
+    record = json.loads((folder / "b.jsonl").read_text())
+    outputs = record["deviceFleetAuxiliaryOutputs"]
+    told = json.loads(base64.b64decode(outputs[0]["data"])) | {"score": 10**400}
+    outputs[0]["data"] = base64.b64encode(json.dumps(told).encode()).decode()
+    (folder / "b.jsonl").write_text(json.dumps(record))
+    (folder / "c.jsonl").write_text("[" * 99_999)
+    (folder / "d.jsonl").write_bytes(b" " * 100_001)
+    (folder / "e.jsonl").symlink_to("/etc/hostname")
+    monkeypatch.setattr("cloud_tools.captures.source.LIMIT_BYTES", 100_000)
+    assert cloud.rows() == ["a"]
+    assert [line.partition(":")[0][-7:] for line in cloud.said] == [f"{name}.jsonl" for name in "bcde"]
+
+
 def test_a_label_cannot_lead_out_of_the_data_set(cloud: Cloud, out: Path) -> None:
-    for name, said in (("a", "../../x"), ("b", ".hidden"), ("c", "a/b"), ("d", "fine name")):
+    bad = (
+        "../../x",
+        ".hidden",
+        "a/b",
+        "split.csv",
+        "captures.jsonl",
+        "\N{SNOWMAN}",
+        "\N{CJK UNIFIED IDEOGRAPH-4E00}" * 90,
+    )
+    for name, said in (*((f"bad{number}", said) for number, said in enumerate(bad)), ("d", "fine name")):
         cloud.put(name)
         cloud.label(name, said)
     pulled = cloud.pull(out)
-    assert (listed(out), pulled.left_out) == ({"d": "fine name"}, {"without a class": 3})
+    assert (listed(out), pulled.left_out) == ({"d": "fine name"}, {"without a class": len(bad)})
 
 
 def test_a_reference_that_leads_elsewhere_is_refused(cloud: Cloud) -> None:

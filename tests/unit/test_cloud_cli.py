@@ -162,6 +162,16 @@ def test_tables_are_plain_off_a_terminal_and_never_read_names_as_markup(capsys: 
     assert lines == [["thing", "note"], ["[red]line-1[/red]", "-"], ["x" * 200, "a,", "b"]]
 
 
+def test_a_terminal_obeys_no_name(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "line\x1b]0;owned\x07\x9b2J"
+    output.table([{"name": name}], ("name",), as_json=False)
+    output.emit({"name": [name]}, as_json=False)
+    output.note(f"{name}: left out\nand more")
+    said = capsys.readouterr()
+    assert said.out.split("\n")[1:] == ["line ]0;owned  2J", "name: line ]0;owned  2J", ""]
+    assert said.err == "line ]0;owned  2J: left out\nand more\n"
+
+
 def test_json_of_a_table_is_one_line_and_empty_is_an_empty_list(capsys: pytest.CaptureFixture[str]) -> None:
     output.table([{"thing": "ü"}], ("thing",), as_json=True)
     output.table([], ("thing",), as_json=True)

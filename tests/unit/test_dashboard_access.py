@@ -5,10 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
+from flask import Flask
 
+from edge_agent.dashboard.login import Gate
 from edge_agent.dashboard.sessions import TRIES
+from edge_agent.dashboard.users import Users
 from edge_agent.formats import LogLine, Verdict
-from tests.fakes.cheap_users import PASSWORD
+from tests.fakes.cheap_users import PASSWORD, a_user, users_file
 from tests.fakes.page_agent import PageAgent, a_camera, a_capture, a_frame, a_model, a_report, a_result, a_shift
 from tests.fakes.page_room import PageRoom, guarded
 
@@ -116,7 +119,17 @@ def test_a_login_goes_on_to_the_page_that_was_wanted(room: PageRoom) -> None:
 
 
 @pytest.mark.parametrize(
-    "following", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)", "/\n/evil", ""]
+    "following",
+    [
+        "https://evil.example/",
+        "//evil.example",
+        "///evil.example",
+        "////evil.example",
+        "/\\evil.example",
+        "javascript:alert(1)",
+        "/\n/evil",
+        "",
+    ],
 )
 def test_a_login_never_goes_on_to_another_site(room: PageRoom, following: str) -> None:
     assert room.log_in("otto", next=following).location == "/"
@@ -219,6 +232,30 @@ def test_behind_a_tls_proxy_cookies_go_over_tls_alone(tmp_path: Path) -> None:
     cookies = answer.headers.getlist("Set-Cookie")
     assert any(cookie.startswith("__Host-edge-agent=") for cookie in cookies)
     assert all("Secure" in cookie and "HttpOnly" in cookie for cookie in cookies)
+
+
+@pytest.mark.parametrize(
+    ("sent", "stays"),
+    [
+        ({"Sec-Fetch-Mode": "navigate"}, True),
+        ({"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}, True),  # a browser without TLS
+        ({"Accept": "*/*"}, False),
+        ({"Accept": "text/html", "Sec-Fetch-Mode": "cors"}, False),
+    ],
+)
+def test_whoever_opens_pages_stays_logged_in_and_a_page_that_asks_by_itself_keeps_nobody(
+    tmp_path: Path, sent: dict[str, str], stays: bool
+) -> None:
+    clock = iter(range(0, 1 << 20, 3600)).__next__
+    gate = Gate(Users(users_file(tmp_path / "users.json")), open_reads=False, secure=False, now=clock)
+    app = Flask(__name__)
+    gate.attach(app)
+    app.add_url_rule("/", view_func=lambda: "seen")
+    app.add_url_rule("/login", "login.form", lambda: "log in")
+    browser = app.test_client()
+    browser.set_cookie("edge-agent-session", gate.sessions.begin(a_user("otto")))
+    answers = [browser.get("/", headers=sent).status_code for _ in range(4)]
+    assert (answers[0], answers[-1] == 200) == (200, stays)
 
 
 def test_a_stream_ends_when_its_viewer_is_logged_out(room: PageRoom) -> None:

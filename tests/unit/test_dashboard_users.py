@@ -50,6 +50,24 @@ def test_users_are_written_for_their_owner_alone_changed_and_removed(tmp_path: P
         remove_user(path, "otto")
 
 
+def test_what_root_writes_is_the_page_s_own_before_it_is_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = users_file(tmp_path / "users.json", a_user("anna"))
+    given: list[tuple[int, int, int]] = []
+
+    def give(file: Path, user: int, group: int) -> None:
+        assert [known.name for known in read_users(path).users] == ["anna"]
+        given.append((file.stat().st_ino, user, group))
+
+    monkeypatch.setattr(module.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(module.os, "chown", give)
+    put_user(path, a_user("otto"))
+    assert given == [(path.stat().st_ino, tmp_path.stat().st_uid, tmp_path.stat().st_gid)]
+    assert [known.name for known in read_users(path).users] == ["anna", "otto"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".users.json.lock", "users.json"]
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
 def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
     path = users_file(tmp_path / "users.json")
