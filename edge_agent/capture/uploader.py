@@ -75,7 +75,12 @@ class Uploader:
         if self._spool.pauses.now.upload:
             return _IDLE_S
         suspect, self._suspect = self._suspect, ""
-        due = self._due(but=suspect) or self._due()
+        try:
+            due = self._due(but=suspect) or self._due()
+        except StorageError as exc:
+            # What people said cannot be read just now; that must end neither this thread nor the agent.
+            self._spool.tell(exc.message)
+            return self._delays.next_s()
         if due is None:
             return _IDLE_S
         try:

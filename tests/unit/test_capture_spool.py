@@ -326,6 +326,23 @@ def test_a_damaged_history_costs_old_news_only(line: Line, caplog: pytest.LogCap
     assert line.sent() == ["f1"]
 
 
+def test_labels_that_cannot_be_read_just_now_are_said_and_end_nothing(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable() -> None:
+        raise StorageError(Code.STORAGE_FAILED, "labels.db: disk I/O error")
+
+    line.take("f1", Verdict.OK)
+    with monkeypatch.context() as trouble:
+        trouble.setattr(line.spool.labels, "unsent", unreadable)
+        (pause_s,) = line.send()
+        assert pause_s > 0
+        assert line.spool.status().message == "labels.db: disk I/O error"
+        assert line.sent() == []
+    line.send()
+    assert (line.sent(), line.spool.status().message) == (["f1"], "")
+
+
 def test_captures_are_listed_newest_first_with_their_state(line: Line) -> None:
     for number, name in enumerate(["f1", "f2", "f3"]):
         line.take(name, at=AT + number)
