@@ -126,25 +126,28 @@ class Loop:
 
     def _ask(self, shot: Shot, asked_at: float | None = None) -> float:
         began = self._clock()
+        # A picture may have waited for the look.
+        part_at = began if shot.at is None else shot.at
         # Who asked waits since then, not since the picture came.
         deadline_s = self._options.deadline_s - (0.0 if asked_at is None else began - asked_at)
         if deadline_s <= 0:
             late = f"expected a picture within {self._options.deadline_s:g} s, it came later"
-            return self._away(State.CAMERA_AWAY, shot.name, CameraError(Code.DEADLINE_EXCEEDED, late))
+            return self._away(State.CAMERA_AWAY, shot.name, CameraError(Code.DEADLINE_EXCEEDED, late), part_at)
         try:
             frame = self._inspect(shot.content, source=self.name, frame_name=shot.name, timeout_s=deadline_s)
         except AgentError as exc:
-            return self._away(State.AGENT_AWAY, shot.name, exc)
+            return self._away(State.AGENT_AWAY, shot.name, exc, part_at)
         elapsed_s = self._clock() - began
         verdict, message = settle(frame, elapsed_s, deadline_s)
         self.state, self._failures = State.WATCHING, 0
         code = Code.DEADLINE_EXCEEDED if elapsed_s > deadline_s else None
-        self._answer(Answer(self.name, verdict, shot.name, frame.id, elapsed_s * 1000, message, code, frame))
+        self._answer(Answer(self.name, verdict, shot.name, frame.id, elapsed_s * 1000, message, code, frame, part_at))
         return 0.0
 
-    def _away(self, state: State, frame_name: str, error: AgentError) -> float:
+    def _away(self, state: State, frame_name: str, error: AgentError, part_at: float | None = None) -> float:
         self.state = state
-        self._answer(Answer(self.name, Verdict.NO_RESULT, frame_name, message=str(error), code=error.code))
+        said = Answer(self.name, Verdict.NO_RESULT, frame_name, message=str(error), code=error.code, part_at=part_at)
+        self._answer(said)
         ceiling = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(self._failures, 16))
         self._failures += 1
         return ceiling * (0.5 + self._chance() / 2)

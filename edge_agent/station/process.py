@@ -142,7 +142,7 @@ class Teller:
         fields = answer._asdict() | {"verdict": answer.verdict.value}
         # A log record has a message of its own.
         fields["reason"] = fields.pop("message")
-        del fields["inspected"]
+        del fields["inspected"], fields["part_at"]
         _LOG.debug("answered", extra={"action": "answered", **fields})
         trouble = self._kind(answer)
         if trouble and trouble != self._trouble:

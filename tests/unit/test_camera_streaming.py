@@ -148,6 +148,16 @@ def test_a_picture_is_never_handed_out_twice() -> None:
         assert (shot.content, shot.name) == (b"2", "00000002")
 
 
+def test_a_picture_brings_the_moment_at_which_it_came_however_long_it_waited() -> None:
+    with streaming() as bench:
+        bench.start()
+        bench.gives(b"1")
+        bench.clock.now += RULES.fresh_s / 2
+        shot = bench.camera.newest(0)
+        assert shot is not None
+        assert shot.at == bench.clock.now - RULES.fresh_s / 2
+
+
 def test_a_picture_that_waited_too_long_is_nobodys_business() -> None:
     with streaming() as bench:
         bench.start()

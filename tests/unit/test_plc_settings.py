@@ -67,6 +67,22 @@ def test_a_station_without_a_plc_needs_no_extra_and_no_thread() -> None:
     assert Controller("left", Station(source="directory:x")).threads() == []
 
 
+@pytest.mark.parametrize("verdict", [Verdict.NG, Verdict.NO_RESULT])
+def test_a_part_is_rejected_by_its_picture_s_moment_also_when_no_answer_came_in_time(verdict: Verdict) -> None:
+    now = [100.0]
+    chip = FakeChip()
+    wired = Outputs(chip="x", reject=4, delay_ms=3000, pulse_ms=100)
+    options = Station(source="directory:x", outputs=wired)
+    controller = Controller("left", options, clock=lambda: now[0], open_chip=chip.open)
+    assert controller._outputs is not None
+    controller.hear(Answer("left", verdict, "part.jpg", milliseconds=0.0, part_at=98.0))
+    seen = []
+    for now[0] in (100.9, 101.0, 101.09, 101.1, 103.05):
+        controller._outputs.turn()
+        seen.append(chip.levels[4])
+    assert seen == [False, True, True, False, False]
+
+
 def test_a_loop_that_crashes_leaves_the_outputs_at_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[str] = []
     monkeypatch.setattr(rooms, "end_process", ended.append)

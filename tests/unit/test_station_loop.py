@@ -101,6 +101,16 @@ def test_a_picture_goes_to_the_agent_with_its_station_its_name_and_the_deadline(
     ]
 
 
+@pytest.mark.parametrize("step", [GOOD, AWAY])
+@pytest.mark.parametrize(("picture", "part_at"), [(PICTURE, 100.0), (PICTURE._replace(at=99.5), 99.5)])
+def test_a_part_s_moment_is_its_picture_s_however_long_the_answer_takes(
+    step: InspectedFrame | AgentError, picture: Shot, part_at: float
+) -> None:
+    told: list[Answer] = []
+    a_loop(Agent(Clock(), step, takes_s=1.5), OneShot(picture), tell=told.append).turn()
+    assert [answer.part_at for answer in told] == [part_at]
+
+
 def test_an_agent_that_is_away_means_no_result_and_growing_pauses_up_to_a_ceiling() -> None:
     agent = Agent(Clock(), AWAY)
     told: list[Answer] = []

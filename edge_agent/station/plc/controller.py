@@ -50,7 +50,6 @@ class Controller:
         self.listening = threading.Event()
         self._name = name
         self._options = options
-        self._clock = clock
         self._errors: dict[str, str] = {}
         free_running = options.mode == "free-running"
         self.exchange = Exchange(options.deadline_s, Pulse(clock), clock, free_running=free_running)
@@ -81,8 +80,7 @@ class Controller:
         if self._options.mode == "trigger":
             return
         self.exchange.mirror(outcome_of(answer))
-        seen_at = self._clock() - answer.milliseconds / 1000
-        self._tell_outputs(answer, seen_at if answer.frame_name else None)
+        self._tell_outputs(answer, answer.part_at)
 
     def ended(self, thread: str) -> None:
         """End the process because one of its threads ended, with the outputs at NO RESULT."""
