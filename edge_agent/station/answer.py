@@ -18,7 +18,7 @@ class Answer(NamedTuple):
         message: why there is no result.
         code: the same as a word, where the agent itself did not answer.
         inspected: what the agent answered.
-        part_at: when the picture came, by the loop's clock; None: there was none.
+        part_at: when the picture came, damaged or not, by the loop's clock; None: there was none.
     """
 
     station: str

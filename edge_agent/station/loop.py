@@ -16,6 +16,7 @@ from edge_agent.station.answer import Answer, settle
 from edge_agent.station.camera import Camera
 from edge_agent.station.fresh import fresh
 from edge_agent.station.shot import Content, Shot
+from edge_agent.station.stream import PictureLostError
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
@@ -94,6 +95,9 @@ class Loop:
         """Look once; return the seconds to pause beyond the rate, 0 when all is well."""
         try:
             shot = self._camera.newest(min(1 / self._options.rate_hz, LONGEST_PAUSE_S))
+        except PictureLostError as exc:
+            # A part stood there, whatever came of its picture.
+            return self._away(State.CAMERA_AWAY, "", exc, exc.at)
         except CameraError as exc:
             return self._away(State.CAMERA_AWAY, "", exc)
         if shot is None:

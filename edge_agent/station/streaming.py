@@ -121,6 +121,7 @@ class StreamingCamera:
         if taken is None:
             return None
         if isinstance(taken.frame, PictureLostError):
+            taken.frame.at = taken.at
             raise taken.frame
         content = taken.frame()
         if isinstance(content, RawPicture) and len(content.rgb) > LIMIT_RAW_BYTES:

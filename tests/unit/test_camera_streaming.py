@@ -274,8 +274,9 @@ def test_a_camera_that_waits_for_parts_may_be_silent_and_tells_of_a_damaged_pict
         bench.start()
         bench.clock.now += 8
         bench.script.offer(None, LOST)
-        with pytest.raises(CameraError, match="expected a whole picture"):
+        with pytest.raises(PictureLostError, match="expected a whole picture") as raised:
             bench.camera.newest(PATIENCE_S)
+        assert raised.value.at == bench.clock.now
         bench.gives(b"next")
         assert bench.content() == b"next"
         assert bench.script.opened == 1

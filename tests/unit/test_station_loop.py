@@ -12,6 +12,7 @@ from edge_agent.station.answer import Answer, settle
 from edge_agent.station.camera import Shot, open_camera
 from edge_agent.station.directory import DirectoryCamera
 from edge_agent.station.loop import LONGEST_PAUSE_S, Loop, State
+from edge_agent.station.stream import PictureLostError
 
 
 def result(verdict: Verdict, application: str = "app") -> ModelResult:
@@ -109,6 +110,19 @@ def test_a_part_s_moment_is_its_picture_s_however_long_the_answer_takes(
     told: list[Answer] = []
     a_loop(Agent(Clock(), step, takes_s=1.5), OneShot(picture), tell=told.append).turn()
     assert [answer.part_at for answer in told] == [part_at]
+
+
+def test_a_damaged_picture_is_a_part_without_a_result_and_a_camera_without_a_picture_is_none() -> None:
+    lost = PictureLostError(Code.CAMERA_FAILED, "expected a whole picture")
+    lost.at = 99.5
+    told: list[Answer] = []
+    loop = a_loop(Agent(Clock(), GOOD), OneShot(lost, DARK), tell=told.append)
+    loop.turn()
+    loop.turn()
+    assert [(answer.verdict, answer.part_at) for answer in told] == [
+        (Verdict.NO_RESULT, 99.5),
+        (Verdict.NO_RESULT, None),
+    ]
 
 
 def test_an_agent_that_is_away_means_no_result_and_growing_pauses_up_to_a_ceiling() -> None:
