@@ -9,8 +9,8 @@ import pytest
 from edge_agent.config import Modbus, Opcua, Outputs, Station, read_settings
 from edge_agent.errors import ConfigError
 from edge_agent.formats import Verdict
+from edge_agent.station import process
 from edge_agent.station.answer import Answer
-from edge_agent.station.plc import controller as rooms
 from edge_agent.station.plc.controller import Controller
 from tests.fakes.chip import FakeChip
 
@@ -83,19 +83,35 @@ def test_a_part_is_rejected_by_its_picture_s_moment_also_when_no_answer_came_in_
     assert seen == [False, True, True, False, False]
 
 
-def test_a_loop_that_crashes_leaves_the_outputs_at_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_that_ends_unasked_leaves_the_outputs_of_all_stations_at_no_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ended: list[str] = []
-    monkeypatch.setattr(rooms, "end_process", ended.append)
-    chip = FakeChip()
+    monkeypatch.setattr(process, "end_process", ended.append)
     wired = Outputs(chip="x", ok=1, ng=2, no_result=3, reject=4)
-    controller = Controller("left", Station(source="directory:x", outputs=wired), open_chip=chip.open)
-    controller.hear(Answer("left", Verdict.OK, "part.jpg"))
-    (switching,) = controller.threads()
-    switching.start()
+    chips = {"left": FakeChip(), "right": FakeChip()}
+    controllers = {
+        name: Controller(name, Station(source="directory:x", outputs=wired), open_chip=chip.open)
+        for name, chip in chips.items()
+    }
+    switching = [thread for controller in controllers.values() for thread in controller.threads()]
+    for thread in switching:
+        thread.start()
     try:
-        chip.saw({1: True, 2: False, 3: False, 4: False})
-        controller.ended("station-left")
-        assert (chip.levels, chip.opened, ended) == (SAFE_LEVELS, False, ["station-left"])
+        for name, chip in chips.items():
+            controllers[name].hear(Answer(name, Verdict.OK, "part.jpg"))
+            chip.saw({1: True, 2: False, 3: False, 4: False})
+        process._end(controllers, "station-left")
+        assert [(chip.levels, chip.opened) for chip in chips.values()] == [(SAFE_LEVELS, False)] * 2
+        assert ended == ["station-left"]
     finally:
-        assert switching.stop()
-    assert chip.levels == SAFE_LEVELS
+        assert all(thread.stop() for thread in switching)
+
+
+def test_a_server_or_an_output_that_ends_unasked_is_told_to_who_ends_the_process() -> None:
+    ended: list[str] = []
+    options = Station(source="directory:x", modbus=Modbus(listen="127.0.0.1:0"), outputs=Outputs(chip="x", ok=1))
+    controller = Controller("left", options, open_chip=FakeChip().open)
+    for thread in controller.threads(ended.append):
+        thread._ended(thread.name)
+    assert ended == ["modbus-left", "outputs-left"]

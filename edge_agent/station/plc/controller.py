@@ -56,16 +56,18 @@ class Controller:
         self._servers = _servers(name, options, self.exchange)
         self._outputs = _outputs(name, options.outputs, open_chip, clock)
 
-    def threads(self) -> list[Watched]:
-        """Return the threads that servers and outputs need, not started yet."""
+    def threads(self, ended: Callable[[str], None] = end_process) -> list[Watched]:
+        """Return the threads that servers and outputs need, not started yet; one that ends unasked is told."""
+        silent_s = _SILENT_S + _RETRY_S
         served = [
-            Watched(f"{way}-{self._name}", partial(self._serve, way, serve), silent_s=_SILENT_S + _RETRY_S)
+            Watched(f"{way}-{self._name}", partial(self._serve, way, serve), silent_s=silent_s, ended=ended)
             for way, serve in self._servers.items()
         ]
         if self._outputs is None:
             return served
         outputs = self._outputs
-        switching = Watched(f"outputs-{self._name}", lambda thread: outputs.run(thread.wait), silent_s=_SILENT_S)
+        name = f"outputs-{self._name}"
+        switching = Watched(name, lambda thread: outputs.run(thread.wait), silent_s=_SILENT_S, ended=ended)
         return [*served, switching]
 
     def run(self, loop: Loop, wait: Wait) -> None:
@@ -82,11 +84,10 @@ class Controller:
         self.exchange.mirror(outcome_of(answer))
         self._tell_outputs(answer, answer.part_at)
 
-    def ended(self, thread: str) -> None:
-        """End the process because one of its threads ended, with the outputs at NO RESULT."""
+    def make_safe(self) -> None:
+        """Leave the outputs at NO RESULT, for good; may be called from any thread."""
         if self._outputs is not None:
             self._outputs.make_safe()
-        end_process(thread)
 
     def troubles(self) -> list[str]:
         """Return what does not work, for a person."""
