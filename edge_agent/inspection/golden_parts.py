@@ -172,10 +172,10 @@ class GoldenParts:
     def _run(self, thread: Watched) -> None:
         self._show()
         while not thread.stopping.is_set():
-            order = self._next_order()
+            orders = self._next_orders()
             self._show()
-            if order is not None:
-                self._answer(thread, order)
+            if orders:
+                self._answer(thread, orders)
             elif self.status().state == "DUE" and self._is_ready():
                 self._carry_out(thread, "")
         self._refuse_the_rest()
@@ -186,23 +186,28 @@ class GoldenParts:
             self._shown = status
             self._told(status)
 
-    def _answer(self, thread: Watched, order: _Order) -> None:
-        found = self._carry_out(thread, order.actor)
-        if thread.stopping.is_set():
-            # Some parts were not looked at: that is no answer.
-            order.result.set_exception(_stopped())
-        else:
-            order.result.set_result(found)
+    def _answer(self, thread: Watched, orders: list[_Order]) -> None:
+        found = self._carry_out(thread, orders[0].actor)
+        for order in orders:
+            if thread.stopping.is_set():
+                # Some parts were not looked at: that is no answer.
+                order.result.set_exception(_stopped())
+            else:
+                order.result.set_result(found)
 
     def _refuse_the_rest(self) -> None:
         while not self._orders.empty():
             self._orders.get().result.set_exception(_stopped())
 
-    def _next_order(self) -> _Order | None:
+    def _next_orders(self) -> list[_Order]:
+        """Return all that wait: one check answers them, however often an impatient caller asked."""
         try:
-            return self._orders.get(timeout=self._every_s)
+            orders = [self._orders.get(timeout=self._every_s)]
         except queue.Empty:
-            return None
+            return []
+        while not self._orders.empty():
+            orders.append(self._orders.get())
+        return orders
 
     def _carry_out(self, thread: Watched, actor: str) -> GoldenCheck:
         began = self._span().began

@@ -261,3 +261,22 @@ def test_who_does_not_wait_long_enough_is_told_that_the_check_goes_on(line: Line
     gate.set()
     with line.heard:
         assert line.heard.wait_for(lambda: line.told and line.told[-1].state == "PASSED", PATIENCE_S)
+
+
+def test_who_asks_many_times_while_a_check_goes_on_has_one_more_made(line: Line) -> None:
+    gate = threading.Event()
+
+    def wait(content: bytes) -> Verdict:
+        assert gate.wait(PATIENCE_S)
+        return Verdict(content.decode())
+
+    line.answer = wait
+    parts = line.parts()
+    line.wait_for("DUE", "RUNNING")
+    for _ in range(9):
+        with pytest.raises(InferenceError, match="goes on"):
+            parts.check("anna", timeout_s=0.001)
+    gate.set()
+    # Behind the others, so that they were answered: with the same check, or with the one before.
+    assert parts.check("anna", timeout_s=PATIENCE_S).state == "PASSED"
+    assert len(line.asked) <= 3 * 2
