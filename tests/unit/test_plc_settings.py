@@ -83,6 +83,37 @@ def test_a_part_is_rejected_by_its_picture_s_moment_also_when_no_answer_came_in_
     assert seen == [False, True, True, False, False]
 
 
+def test_a_part_whose_trigger_was_missed_is_rejected_as_one_that_nobody_looked_at() -> None:
+    now = [100.0]
+    chip = FakeChip()
+    options = Station(
+        source="directory:x",
+        mode="trigger",
+        modbus=Modbus(listen="127.0.0.1:0"),
+        outputs=Outputs(chip="x", ok=1, no_result=3, reject=4, delay_ms=3000, pulse_ms=100),
+    )
+    controller = Controller("left", options, clock=lambda: now[0], open_chip=chip.open)
+    assert controller._outputs is not None
+    controller._outputs.hear(Verdict.OK, None)
+    controller.exchange.write({"trigger_enable": True})
+    controller.exchange.write({"trigger": True})
+    controller._outputs.turn()
+    assert chip.levels == {1: True, 3: False, 4: False}
+    now[0] = 101.0
+    controller.exchange.write({"trigger": False})
+    controller.exchange.write({"trigger": True})
+    seen = []
+    for now[0] in (101.0, 103.0, 104.0, 104.2):
+        controller._outputs.turn()
+        seen.append(dict(chip.levels))
+    assert [(levels[1], levels[3], levels[4]) for levels in seen] == [
+        (False, True, False),
+        (False, True, False),
+        (False, True, True),
+        (False, True, False),
+    ]
+
+
 def test_a_thread_that_ends_unasked_leaves_the_outputs_of_all_stations_at_no_result(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 
 from edge_agent.config import Outputs, Station
 from edge_agent.errors import Code, ConfigError
+from edge_agent.formats import Verdict
 from edge_agent.station.answer import Answer
 from edge_agent.station.loop import Loop
 from edge_agent.station.plc.exchange import Exchange, Pulse
@@ -52,7 +53,9 @@ class Controller:
         self._options = options
         self._errors: dict[str, str] = {}
         free_running = options.mode == "free-running"
-        self.exchange = Exchange(options.deadline_s, Pulse(clock), clock, free_running=free_running)
+        self.exchange = Exchange(
+            options.deadline_s, Pulse(clock), clock, free_running=free_running, missed=self._passes_unseen
+        )
         self._servers = _servers(name, options, self.exchange)
         self._outputs = _outputs(name, options.outputs, open_chip, clock)
 
@@ -97,6 +100,11 @@ class Controller:
     def _tell_outputs(self, answer: Answer, part_at: float | None) -> None:
         if self._outputs is not None:
             self._outputs.hear(answer.verdict, part_at)
+
+    def _passes_unseen(self, part_at: float) -> None:
+        # A part that nobody looks at is not OK either.
+        if self._outputs is not None:
+            self._outputs.hear(Verdict.NO_RESULT, part_at)
 
     def _allowing(self, wait: Wait, seconds: float) -> bool:
         self.exchange.pulse.allow(seconds + 1 / self._options.rate_hz + self._options.deadline_s + SLACK_S)
