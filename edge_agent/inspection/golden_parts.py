@@ -7,6 +7,7 @@ survives a restart; a check that a restart cut short is made again.
 
 import logging
 import queue
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -54,6 +55,13 @@ class _Order(NamedTuple):
     result: "Future[GoldenCheck]"
 
 
+class _Last(NamedTuple):
+    """The check that was made last."""
+
+    shift_began: int
+    found: GoldenCheck
+
+
 class GoldenParts:
     """Checks the golden parts.
 
@@ -92,7 +100,9 @@ class GoldenParts:
         self._now = now
         self._every_s = look_every_s
         self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
-        self._shift_began, self._found = _remembered(memory)
+        # In one piece: who asks for doubts meanwhile never sees the new shift with the old one's finding.
+        self._last = _remembered(memory)
+        self._keeping = threading.Lock()
         self._running = self._again = False
         self._shown: GoldenCheck | None = None
         self._thread = Watched("golden-parts", self._run)
@@ -112,22 +122,29 @@ class GoldenParts:
             return GoldenCheck()
         if self._running:
             return GoldenCheck(state="RUNNING")
-        is_of_this_shift = self._shift_began == self._span().began
-        return self._found if is_of_this_shift and not self._again else GoldenCheck(state="DUE")
+        last = self._last
+        is_of_this_shift = last.shift_began == self._span().began
+        return last.found if is_of_this_shift and not self._again else GoldenCheck(state="DUE")
 
     def doubt(self) -> str:
         """Tell why no part may be called OK now; empty: it may."""
         if not self._required:
             return ""
         # A check that is made again by a person takes back nothing of the one before until it has ended.
-        if self._shift_began == self._span().began and self._found.state == "PASSED":
+        last = self._last
+        if last.shift_began == self._span().began and last.found.state == "PASSED":
             return ""
-        found = f", the check came to: {self._found.message}" if self._found.state == "FAILED" else ""
+        found = f", the check came to: {last.found.message}" if last.found.state == "FAILED" else ""
         return f"the golden parts of this shift were not judged as they should be yet{found}"
 
     def check_again(self) -> None:
-        """Check soon, since other models answer now; until then what was found before stands for ``doubt``."""
+        """Check soon, since other models answer now; until then what was found before stands for ``doubt``.
+
+        It does not survive a restart, so that the check is made then as well.
+        """
         self._again = True
+        if self._directory is not None:
+            self._keep()
 
     def check(self, actor: str, *, timeout_s: float) -> GoldenCheck:
         """Check now; return what came of it.
@@ -155,10 +172,10 @@ class GoldenParts:
     def _run(self, thread: Watched) -> None:
         self._show()
         while not thread.stopping.is_set():
-            order = self._next_order()
+            orders = self._next_orders()
             self._show()
-            if order is not None:
-                self._answer(thread, order)
+            if orders:
+                self._answer(thread, orders)
             elif self.status().state == "DUE" and self._is_ready():
                 self._carry_out(thread, "")
         self._refuse_the_rest()
@@ -169,23 +186,28 @@ class GoldenParts:
             self._shown = status
             self._told(status)
 
-    def _answer(self, thread: Watched, order: _Order) -> None:
-        found = self._carry_out(thread, order.actor)
-        if thread.stopping.is_set():
-            # Some parts were not looked at: that is no answer.
-            order.result.set_exception(_stopped())
-        else:
-            order.result.set_result(found)
+    def _answer(self, thread: Watched, orders: list[_Order]) -> None:
+        found = self._carry_out(thread, orders[0].actor)
+        for order in orders:
+            if thread.stopping.is_set():
+                # Some parts were not looked at: that is no answer.
+                order.result.set_exception(_stopped())
+            else:
+                order.result.set_result(found)
 
     def _refuse_the_rest(self) -> None:
         while not self._orders.empty():
             self._orders.get().result.set_exception(_stopped())
 
-    def _next_order(self) -> _Order | None:
+    def _next_orders(self) -> list[_Order]:
+        """Return all that wait: one check answers them, however often an impatient caller asked."""
         try:
-            return self._orders.get(timeout=self._every_s)
+            orders = [self._orders.get(timeout=self._every_s)]
         except queue.Empty:
-            return None
+            return []
+        while not self._orders.empty():
+            orders.append(self._orders.get())
+        return orders
 
     def _carry_out(self, thread: Watched, actor: str) -> GoldenCheck:
         began = self._span().began
@@ -196,8 +218,8 @@ class GoldenParts:
         finally:
             self._running = False
         if not thread.stopping.is_set():
-            self._shift_began, self._found = began, found
-            self._keep(began, found)
+            self._last = _Last(began, found)
+            self._keep()
             self._show()
         return found
 
@@ -224,9 +246,12 @@ class GoldenParts:
             name=part.name, expected=part.expected, verdict=frame.verdict, message=frame.message, score=score_of(frame)
         )
 
-    def _keep(self, began: int, found: GoldenCheck) -> None:
+    def _keep(self) -> None:
+        """Keep what shall be known after a restart: nothing, where a check is due that it would forget."""
         try:
-            self._memory.keep_golden(began, found.to_json().decode())
+            with self._keeping:
+                kept = _Last(_NEVER, GoldenCheck(state="DUE")) if self._again else self._last
+                self._memory.keep_golden(kept.shift_began, kept.found.to_json().decode())
         except StorageError as exc:
             # After a restart the check is made again, which costs nobody anything.
             _log.warning("golden check not kept", extra={"action": "golden_not_kept", "reason": exc.message})
@@ -236,12 +261,12 @@ def _stopped() -> InferenceError:
     return InferenceError(Code.UNAVAILABLE, "the agent is being stopped")
 
 
-def _remembered(memory: Memory) -> tuple[int, GoldenCheck]:
+def _remembered(memory: Memory) -> _Last:
     kept = memory.golden()
     if kept is None:
-        return _NEVER, GoldenCheck()
+        return _Last(_NEVER, GoldenCheck())
     try:
-        return kept[0], parse(GoldenCheck, kept[1], what="golden check")
+        return _Last(kept[0], parse(GoldenCheck, kept[1], what="golden check"))
     except DocumentError as exc:
         _log.warning("golden check forgotten", extra={"action": "golden_forgotten", "reason": exc.message})
-        return _NEVER, GoldenCheck()
+        return _Last(_NEVER, GoldenCheck())

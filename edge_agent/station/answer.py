@@ -18,6 +18,7 @@ class Answer(NamedTuple):
         message: why there is no result.
         code: the same as a word, where the agent itself did not answer.
         inspected: what the agent answered.
+        part_at: when the picture came, damaged or not, by the loop's clock; None: there was none.
     """
 
     station: str
@@ -28,6 +29,7 @@ class Answer(NamedTuple):
     message: str = ""
     code: Code | None = None
     inspected: InspectedFrame | None = None
+    part_at: float | None = None
 
 
 def settle(inspected: InspectedFrame, elapsed_s: float, deadline_s: float) -> tuple[Verdict, str]:

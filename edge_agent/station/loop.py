@@ -16,6 +16,7 @@ from edge_agent.station.answer import Answer, settle
 from edge_agent.station.camera import Camera
 from edge_agent.station.fresh import fresh
 from edge_agent.station.shot import Content, Shot
+from edge_agent.station.stream import PictureLostError
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
@@ -94,6 +95,9 @@ class Loop:
         """Look once; return the seconds to pause beyond the rate, 0 when all is well."""
         try:
             shot = self._camera.newest(min(1 / self._options.rate_hz, LONGEST_PAUSE_S))
+        except PictureLostError as exc:
+            # A part stood there, whatever came of its picture.
+            return self._away(State.CAMERA_AWAY, "", exc, exc.at)
         except CameraError as exc:
             return self._away(State.CAMERA_AWAY, "", exc)
         if shot is None:
@@ -126,25 +130,28 @@ class Loop:
 
     def _ask(self, shot: Shot, asked_at: float | None = None) -> float:
         began = self._clock()
+        # A picture may have waited for the look.
+        part_at = began if shot.at is None else shot.at
         # Who asked waits since then, not since the picture came.
         deadline_s = self._options.deadline_s - (0.0 if asked_at is None else began - asked_at)
         if deadline_s <= 0:
             late = f"expected a picture within {self._options.deadline_s:g} s, it came later"
-            return self._away(State.CAMERA_AWAY, shot.name, CameraError(Code.DEADLINE_EXCEEDED, late))
+            return self._away(State.CAMERA_AWAY, shot.name, CameraError(Code.DEADLINE_EXCEEDED, late), part_at)
         try:
             frame = self._inspect(shot.content, source=self.name, frame_name=shot.name, timeout_s=deadline_s)
         except AgentError as exc:
-            return self._away(State.AGENT_AWAY, shot.name, exc)
+            return self._away(State.AGENT_AWAY, shot.name, exc, part_at)
         elapsed_s = self._clock() - began
         verdict, message = settle(frame, elapsed_s, deadline_s)
         self.state, self._failures = State.WATCHING, 0
         code = Code.DEADLINE_EXCEEDED if elapsed_s > deadline_s else None
-        self._answer(Answer(self.name, verdict, shot.name, frame.id, elapsed_s * 1000, message, code, frame))
+        self._answer(Answer(self.name, verdict, shot.name, frame.id, elapsed_s * 1000, message, code, frame, part_at))
         return 0.0
 
-    def _away(self, state: State, frame_name: str, error: AgentError) -> float:
+    def _away(self, state: State, frame_name: str, error: AgentError, part_at: float | None = None) -> float:
         self.state = state
-        self._answer(Answer(self.name, Verdict.NO_RESULT, frame_name, message=str(error), code=error.code))
+        said = Answer(self.name, Verdict.NO_RESULT, frame_name, message=str(error), code=error.code, part_at=part_at)
+        self._answer(said)
         ceiling = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(self._failures, 16))
         self._failures += 1
         return ceiling * (0.5 + self._chance() / 2)

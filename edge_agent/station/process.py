@@ -23,7 +23,7 @@ from edge_agent.station.shot import Content
 from edge_agent.station.streaming import StreamingCamera
 from edge_agent.telemetry import logs
 from edge_agent.telemetry.notify import Notifier, watchdog
-from edge_agent.telemetry.threads import Watched
+from edge_agent.telemetry.threads import Watched, end_process
 
 _LOG = logging.getLogger(__name__)
 _STATUS_EVERY_S = 1.0
@@ -62,7 +62,11 @@ def run(settings: Settings, runtime_dir: Path) -> int:
         ]
         deadlines_s = {name: options.deadline_s for name, options in settings.station.items()}
         told = [(loop, figures[loop.name], partial(_skipped, cameras[loop.name])) for loop in loops]
-        reporter = Watched("reporter", lambda thread: Reporter(client.report_camera, told).run(thread.wait))
+        reporter = Watched(
+            "reporter",
+            lambda thread: Reporter(client.report_camera, told).run(thread.wait),
+            ended=partial(_end, controllers),
+        )
         reporter.start()
         _watch(loops, controllers, deadlines_s, stop)
         reporter.stop()
@@ -103,21 +107,31 @@ def _status(loop: Loop, controller: Controller) -> str:
     return "; ".join([f"{loop.name}: {loop.state.value} {loop.last.verdict.value}", *controller.troubles()])
 
 
+def _end(controllers: Mapping[str, Controller], thread: str) -> None:
+    """End the process because one of its threads ended, with the outputs of all stations at NO RESULT."""
+    try:
+        for controller in controllers.values():
+            controller.make_safe()
+    finally:
+        end_process(thread)
+
+
 def _watch(
     loops: list[Loop], controllers: Mapping[str, Controller], deadlines_s: Mapping[str, float], stop: threading.Event
 ) -> None:
+    ended = partial(_end, controllers)
     threads = [
         Watched(
             f"station-{loop.name}",
             partial(_run, loop, controllers[loop.name]),
             silent_s=deadlines_s[loop.name] + _SILENCE_S,
-            ended=controllers[loop.name].ended,
+            ended=ended,
         )
         for loop in loops
     ]
     notifier = Notifier()
     guard = watchdog(notifier)
-    threads += [thread for controller in controllers.values() for thread in controller.threads()]
+    threads += [thread for controller in controllers.values() for thread in controller.threads(ended)]
     everyone = [*threads, guard] if guard else threads
     for thread in everyone:
         thread.start()
@@ -142,7 +156,7 @@ class Teller:
         fields = answer._asdict() | {"verdict": answer.verdict.value}
         # A log record has a message of its own.
         fields["reason"] = fields.pop("message")
-        del fields["inspected"]
+        del fields["inspected"], fields["part_at"]
         _LOG.debug("answered", extra={"action": "answered", **fields})
         trouble = self._kind(answer)
         if trouble and trouble != self._trouble:

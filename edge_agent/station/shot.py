@@ -13,7 +13,9 @@ class Shot(NamedTuple):
     Attributes:
         content: JPEG or PNG, not looked at yet; or packed RGB, which nobody has to decode again.
         name: file name or the camera's own count, for people.
+        at: when it came from the camera, by ``time.monotonic``; None: it is handed out as it comes.
     """
 
     content: Content
     name: str
+    at: float | None = None

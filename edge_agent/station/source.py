@@ -4,8 +4,10 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-_CREDENTIALS = re.compile(r"//[^\s]*@")
-_QUERY = re.compile(r"\?.*$")
+# Whatever a person typed there, also spaces and a slash too few.
+_CREDENTIALS = re.compile(r"^([^:/]*:/{0,2}|//).*@", re.DOTALL)
+_QUERY = re.compile(r"\?.*$", re.DOTALL)
+_LOCAL = ("directory", "file", "v4l2", "genicam")
 
 
 class Login(NamedTuple):
@@ -17,9 +19,9 @@ class Login(NamedTuple):
 
 def shown(source: str) -> str:
     """Return a source without what only its owner may know: credentials, and the query, which may hold some."""
-    if "//" not in source:
+    if source.partition(":")[0] in _LOCAL and "//" not in source:
         return source
-    return _QUERY.sub("?…", _CREDENTIALS.sub("//…@", source, count=1))
+    return _QUERY.sub("?…", _CREDENTIALS.sub(r"\1…@", source, count=1))
 
 
 def without_login(url: str) -> tuple[str, Login | None]:

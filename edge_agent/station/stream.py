@@ -14,7 +14,13 @@ Frame = Callable[[], Content]
 
 
 class PictureLostError(CameraError):
-    """One picture came damaged; the stream goes on."""
+    """One picture came damaged; the stream goes on.
+
+    Attributes:
+        at: when it came, by ``time.monotonic``; None: not told.
+    """
+
+    at: float | None = None
 
 
 class StreamEnded(Exception):  # noqa: N818 - not an error

@@ -121,12 +121,13 @@ class StreamingCamera:
         if taken is None:
             return None
         if isinstance(taken.frame, PictureLostError):
+            taken.frame.at = taken.at
             raise taken.frame
         content = taken.frame()
         if isinstance(content, RawPicture) and len(content.rgb) > LIMIT_RAW_BYTES:
             size = f"{content.width} x {content.height}"
             raise self._failed(f"expected a picture of at most {LIMIT_RAW_BYTES} bytes as RGB, came {size}: set a roi")
-        return Shot(content, taken.name)
+        return Shot(content, taken.name, taken.at)
 
     def close(self) -> None:
         """Leave the reader; it lets the stream go as soon as it comes out of it."""

@@ -66,7 +66,9 @@ What goes wrong is never OK:
 - Error falls with the next accepted trigger, or when Trigger Enable falls while nothing is inspected.
 
 The picture is never older than the trigger: a camera that runs by itself gives up the picture it holds and the one
-under way, which costs up to two of its frame times; one that takes pictures on demand does not.
+under way, which costs up to two of its frame times; one that takes pictures on demand does not. A camera that an input
+of its own fires must be fired after Trigger Ack: a picture that came before is nobody's, and the next one that comes
+would be taken for this part's.
 
 In free-running mode triggers are ignored; each result gets a new `result_id`, and Results Valid stays. If the loop
 hangs, the last verdict gives way to NO RESULT.
@@ -94,9 +96,11 @@ Lines of a GPIO character device, by libgpiod 2. **Untested on hardware**: the r
 a chip in memory only.
 
 - Exactly one of `ok`, `ng` and `no_result` is on. `no_result` is on from the start until the first verdict, on any
-  doubt, after `silence_s` without a verdict, when the station stops and when its loop crashes.
-- `reject` is pulsed `delay_ms` after the part's moment: its trigger, or in free-running mode its picture. Without a
-  delay it is pulsed when the verdict comes. Each part
+  doubt, after `silence_s` without a verdict, when the station stops and when a thread of its process crashes, whichever
+  station's.
+- `reject` is pulsed `delay_ms` after the part's moment: its trigger, or in free-running mode the moment at which its
+  picture came from the camera, damaged or not; where none comes nobody is rejected. A trigger that was missed is a part
+  that nobody looked at: not OK. Without a delay it is pulsed when the verdict comes. Each part
   keeps its own moment however many follow; pulses that overlap are one longer pulse. A verdict that comes after its
   part has passed the gate rejects nobody and is logged (`reject_late`): choose `delay_ms` above `deadline_s`.
 - A chip that fails is logged and shown in the unit's status, and tried again each second. The inspection goes on.

@@ -10,6 +10,7 @@ import pytest
 from asyncua import ua
 from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from asyncua.sync import Client
+from cryptography.hazmat.primitives import serialization
 from pydantic import ValidationError
 
 from edge_agent.config import Opcua, Station
@@ -174,6 +175,30 @@ def test_with_a_certificate_only_trusted_clients_get_in_encrypted(tmp_path: Path
             pass
         with pytest.raises((ua.UaError, TimeoutError)), Client(url, timeout=PATIENCE_S):
             pass
+
+
+def test_a_key_that_is_locked_is_told_and_ends_nothing(tmp_path: Path) -> None:
+    server = self_signed(tmp_path / "server", "station")
+    key = serialization.load_pem_private_key(server.private_key.read_bytes(), None)
+    locked = serialization.BestAvailableEncryption(b"secret")
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    server.private_key.write_bytes(key.private_bytes(pem, pkcs8, locked))
+    opcua = Opcua(
+        endpoint="opc.tcp://127.0.0.1:0",
+        certificate=server.certificate,
+        private_key=server.private_key,
+        trusted=tmp_path,
+    )
+    ended: list[str] = []
+    controller = Controller("left", Station(source="directory:x", opcua=opcua))
+    (serving,) = controller.threads(ended.append)
+    serving.start()
+    try:
+        until(lambda: ended or controller.troubles())
+        assert "expected opcua.private_key without a password" in "".join(controller.troubles())
+    finally:
+        assert serving.stop(PATIENCE_S)
+    assert ended == []
 
 
 @contextmanager

@@ -148,6 +148,16 @@ def test_a_picture_is_never_handed_out_twice() -> None:
         assert (shot.content, shot.name) == (b"2", "00000002")
 
 
+def test_a_picture_brings_the_moment_at_which_it_came_however_long_it_waited() -> None:
+    with streaming() as bench:
+        bench.start()
+        bench.gives(b"1")
+        bench.clock.now += RULES.fresh_s / 2
+        shot = bench.camera.newest(0)
+        assert shot is not None
+        assert shot.at == bench.clock.now - RULES.fresh_s / 2
+
+
 def test_a_picture_that_waited_too_long_is_nobodys_business() -> None:
     with streaming() as bench:
         bench.start()
@@ -264,8 +274,9 @@ def test_a_camera_that_waits_for_parts_may_be_silent_and_tells_of_a_damaged_pict
         bench.start()
         bench.clock.now += 8
         bench.script.offer(None, LOST)
-        with pytest.raises(CameraError, match="expected a whole picture"):
+        with pytest.raises(PictureLostError, match="expected a whole picture") as raised:
             bench.camera.newest(PATIENCE_S)
+        assert raised.value.at == bench.clock.now
         bench.gives(b"next")
         assert bench.content() == b"next"
         assert bench.script.opened == 1

@@ -172,6 +172,35 @@ def test_other_models_are_checked_too(line: Line) -> None:
         assert line.heard.wait_for(lambda: line.told[-1].state == "FAILED", PATIENCE_S)
 
 
+def test_a_check_of_other_models_that_a_restart_cut_short_is_made_again(line: Line) -> None:
+    parts = line.parts()
+    line.wait_for("DUE", "RUNNING", "PASSED")
+    parts.stop()
+    parts.check_again()
+    line.told.clear()
+    line.answer = lambda _content: Verdict.OK
+    again = line.parts(required=True)
+    line.wait_for("DUE", "RUNNING", "FAILED")
+    assert again.doubt() != ""
+
+
+def test_a_new_shift_never_passes_on_the_check_of_the_one_before(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = line.parts(required=True)
+    line.wait_for("DUE", "RUNNING", "PASSED")
+    doubts: list[str] = []
+
+    def set_and_look(self: GoldenParts, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+        doubts.append(self.doubt())
+
+    line.answer = lambda _content: Verdict.OK
+    line.span = LATE
+    monkeypatch.setattr(GoldenParts, "__setattr__", set_and_look)
+    assert parts.check("anna", timeout_s=PATIENCE_S).state == "FAILED"
+    assert doubts
+    assert "" not in doubts
+
+
 def test_where_there_are_none_a_check_is_refused_and_the_state_is_off() -> None:
     parts = GoldenParts(None, Line.look, lambda: EARLY, Memory())  # type: ignore[arg-type]
     assert (parts.status(), parts.doubt()) == (GoldenCheck(state="OFF"), "")
@@ -232,3 +261,22 @@ def test_who_does_not_wait_long_enough_is_told_that_the_check_goes_on(line: Line
     gate.set()
     with line.heard:
         assert line.heard.wait_for(lambda: line.told and line.told[-1].state == "PASSED", PATIENCE_S)
+
+
+def test_who_asks_many_times_while_a_check_goes_on_has_one_more_made(line: Line) -> None:
+    gate = threading.Event()
+
+    def wait(content: bytes) -> Verdict:
+        assert gate.wait(PATIENCE_S)
+        return Verdict(content.decode())
+
+    line.answer = wait
+    parts = line.parts()
+    line.wait_for("DUE", "RUNNING")
+    for _ in range(9):
+        with pytest.raises(InferenceError, match="goes on"):
+            parts.check("anna", timeout_s=0.001)
+    gate.set()
+    # Behind the others, so that they were answered: with the same check, or with the one before.
+    assert parts.check("anna", timeout_s=PATIENCE_S).state == "PASSED"
+    assert len(line.asked) <= 3 * 2

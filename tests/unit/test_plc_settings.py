@@ -9,8 +9,8 @@ import pytest
 from edge_agent.config import Modbus, Opcua, Outputs, Station, read_settings
 from edge_agent.errors import ConfigError
 from edge_agent.formats import Verdict
+from edge_agent.station import process
 from edge_agent.station.answer import Answer
-from edge_agent.station.plc import controller as rooms
 from edge_agent.station.plc.controller import Controller
 from tests.fakes.chip import FakeChip
 
@@ -67,19 +67,82 @@ def test_a_station_without_a_plc_needs_no_extra_and_no_thread() -> None:
     assert Controller("left", Station(source="directory:x")).threads() == []
 
 
-def test_a_loop_that_crashes_leaves_the_outputs_at_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    ended: list[str] = []
-    monkeypatch.setattr(rooms, "end_process", ended.append)
+@pytest.mark.parametrize("verdict", [Verdict.NG, Verdict.NO_RESULT])
+def test_a_part_is_rejected_by_its_picture_s_moment_also_when_no_answer_came_in_time(verdict: Verdict) -> None:
+    now = [100.0]
     chip = FakeChip()
+    wired = Outputs(chip="x", reject=4, delay_ms=3000, pulse_ms=100)
+    options = Station(source="directory:x", outputs=wired)
+    controller = Controller("left", options, clock=lambda: now[0], open_chip=chip.open)
+    assert controller._outputs is not None
+    controller.hear(Answer("left", verdict, "part.jpg", milliseconds=0.0, part_at=98.0))
+    seen = []
+    for now[0] in (100.9, 101.0, 101.09, 101.1, 103.05):
+        controller._outputs.turn()
+        seen.append(chip.levels[4])
+    assert seen == [False, True, True, False, False]
+
+
+def test_a_part_whose_trigger_was_missed_is_rejected_as_one_that_nobody_looked_at() -> None:
+    now = [100.0]
+    chip = FakeChip()
+    options = Station(
+        source="directory:x",
+        mode="trigger",
+        modbus=Modbus(listen="127.0.0.1:0"),
+        outputs=Outputs(chip="x", ok=1, no_result=3, reject=4, delay_ms=3000, pulse_ms=100),
+    )
+    controller = Controller("left", options, clock=lambda: now[0], open_chip=chip.open)
+    assert controller._outputs is not None
+    controller._outputs.hear(Verdict.OK, None)
+    controller.exchange.write({"trigger_enable": True})
+    controller.exchange.write({"trigger": True})
+    controller._outputs.turn()
+    assert chip.levels == {1: True, 3: False, 4: False}
+    now[0] = 101.0
+    controller.exchange.write({"trigger": False})
+    controller.exchange.write({"trigger": True})
+    seen = []
+    for now[0] in (101.0, 103.0, 104.0, 104.2):
+        controller._outputs.turn()
+        seen.append(dict(chip.levels))
+    assert [(levels[1], levels[3], levels[4]) for levels in seen] == [
+        (False, True, False),
+        (False, True, False),
+        (False, True, True),
+        (False, True, False),
+    ]
+
+
+def test_a_thread_that_ends_unasked_leaves_the_outputs_of_all_stations_at_no_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended: list[str] = []
+    monkeypatch.setattr(process, "end_process", ended.append)
     wired = Outputs(chip="x", ok=1, ng=2, no_result=3, reject=4)
-    controller = Controller("left", Station(source="directory:x", outputs=wired), open_chip=chip.open)
-    controller.hear(Answer("left", Verdict.OK, "part.jpg"))
-    (switching,) = controller.threads()
-    switching.start()
+    chips = {"left": FakeChip(), "right": FakeChip()}
+    controllers = {
+        name: Controller(name, Station(source="directory:x", outputs=wired), open_chip=chip.open)
+        for name, chip in chips.items()
+    }
+    switching = [thread for controller in controllers.values() for thread in controller.threads()]
+    for thread in switching:
+        thread.start()
     try:
-        chip.saw({1: True, 2: False, 3: False, 4: False})
-        controller.ended("station-left")
-        assert (chip.levels, chip.opened, ended) == (SAFE_LEVELS, False, ["station-left"])
+        for name, chip in chips.items():
+            controllers[name].hear(Answer(name, Verdict.OK, "part.jpg"))
+            chip.saw({1: True, 2: False, 3: False, 4: False})
+        process._end(controllers, "station-left")
+        assert [(chip.levels, chip.opened) for chip in chips.values()] == [(SAFE_LEVELS, False)] * 2
+        assert ended == ["station-left"]
     finally:
-        assert switching.stop()
-    assert chip.levels == SAFE_LEVELS
+        assert all(thread.stop() for thread in switching)
+
+
+def test_a_server_or_an_output_that_ends_unasked_is_told_to_who_ends_the_process() -> None:
+    ended: list[str] = []
+    options = Station(source="directory:x", modbus=Modbus(listen="127.0.0.1:0"), outputs=Outputs(chip="x", ok=1))
+    controller = Controller("left", options, open_chip=FakeChip().open)
+    for thread in controller.threads(ended.append):
+        thread._ended(thread.name)
+    assert ended == ["modbus-left", "outputs-left"]

@@ -12,6 +12,7 @@ from edge_agent.station.answer import Answer, settle
 from edge_agent.station.camera import Shot, open_camera
 from edge_agent.station.directory import DirectoryCamera
 from edge_agent.station.loop import LONGEST_PAUSE_S, Loop, State
+from edge_agent.station.stream import PictureLostError
 
 
 def result(verdict: Verdict, application: str = "app") -> ModelResult:
@@ -98,6 +99,29 @@ def test_a_picture_goes_to_the_agent_with_its_station_its_name_and_the_deadline(
     assert agent.asked == [(b"jpeg", "left", "part-1.jpg", 2.0)]
     assert [(answer.verdict, answer.frame_id, answer.frame_name) for answer in told] == [
         (Verdict.OK, "f1", "part-1.jpg")
+    ]
+
+
+@pytest.mark.parametrize("step", [GOOD, AWAY])
+@pytest.mark.parametrize(("picture", "part_at"), [(PICTURE, 100.0), (PICTURE._replace(at=99.5), 99.5)])
+def test_a_part_s_moment_is_its_picture_s_however_long_the_answer_takes(
+    step: InspectedFrame | AgentError, picture: Shot, part_at: float
+) -> None:
+    told: list[Answer] = []
+    a_loop(Agent(Clock(), step, takes_s=1.5), OneShot(picture), tell=told.append).turn()
+    assert [answer.part_at for answer in told] == [part_at]
+
+
+def test_a_damaged_picture_is_a_part_without_a_result_and_a_camera_without_a_picture_is_none() -> None:
+    lost = PictureLostError(Code.CAMERA_FAILED, "expected a whole picture")
+    lost.at = 99.5
+    told: list[Answer] = []
+    loop = a_loop(Agent(Clock(), GOOD), OneShot(lost, DARK), tell=told.append)
+    loop.turn()
+    loop.turn()
+    assert [(answer.verdict, answer.part_at) for answer in told] == [
+        (Verdict.NO_RESULT, 99.5),
+        (Verdict.NO_RESULT, None),
     ]
 
 

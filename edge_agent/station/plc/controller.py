@@ -9,6 +9,7 @@ from functools import partial
 
 from edge_agent.config import Outputs, Station
 from edge_agent.errors import Code, ConfigError
+from edge_agent.formats import Verdict
 from edge_agent.station.answer import Answer
 from edge_agent.station.loop import Loop
 from edge_agent.station.plc.exchange import Exchange, Pulse
@@ -50,23 +51,26 @@ class Controller:
         self.listening = threading.Event()
         self._name = name
         self._options = options
-        self._clock = clock
         self._errors: dict[str, str] = {}
         free_running = options.mode == "free-running"
-        self.exchange = Exchange(options.deadline_s, Pulse(clock), clock, free_running=free_running)
+        self.exchange = Exchange(
+            options.deadline_s, Pulse(clock), clock, free_running=free_running, missed=self._passes_unseen
+        )
         self._servers = _servers(name, options, self.exchange)
         self._outputs = _outputs(name, options.outputs, open_chip, clock)
 
-    def threads(self) -> list[Watched]:
-        """Return the threads that servers and outputs need, not started yet."""
+    def threads(self, ended: Callable[[str], None] = end_process) -> list[Watched]:
+        """Return the threads that servers and outputs need, not started yet; one that ends unasked is told."""
+        silent_s = _SILENT_S + _RETRY_S
         served = [
-            Watched(f"{way}-{self._name}", partial(self._serve, way, serve), silent_s=_SILENT_S + _RETRY_S)
+            Watched(f"{way}-{self._name}", partial(self._serve, way, serve), silent_s=silent_s, ended=ended)
             for way, serve in self._servers.items()
         ]
         if self._outputs is None:
             return served
         outputs = self._outputs
-        switching = Watched(f"outputs-{self._name}", lambda thread: outputs.run(thread.wait), silent_s=_SILENT_S)
+        name = f"outputs-{self._name}"
+        switching = Watched(name, lambda thread: outputs.run(thread.wait), silent_s=_SILENT_S, ended=ended)
         return [*served, switching]
 
     def run(self, loop: Loop, wait: Wait) -> None:
@@ -81,14 +85,12 @@ class Controller:
         if self._options.mode == "trigger":
             return
         self.exchange.mirror(outcome_of(answer))
-        seen_at = self._clock() - answer.milliseconds / 1000
-        self._tell_outputs(answer, seen_at if answer.frame_name else None)
+        self._tell_outputs(answer, answer.part_at)
 
-    def ended(self, thread: str) -> None:
-        """End the process because one of its threads ended, with the outputs at NO RESULT."""
+    def make_safe(self) -> None:
+        """Leave the outputs at NO RESULT, for good; may be called from any thread."""
         if self._outputs is not None:
             self._outputs.make_safe()
-        end_process(thread)
 
     def troubles(self) -> list[str]:
         """Return what does not work, for a person."""
@@ -98,6 +100,11 @@ class Controller:
     def _tell_outputs(self, answer: Answer, part_at: float | None) -> None:
         if self._outputs is not None:
             self._outputs.hear(answer.verdict, part_at)
+
+    def _passes_unseen(self, part_at: float) -> None:
+        # A part that nobody looks at is not OK either.
+        if self._outputs is not None:
+            self._outputs.hear(Verdict.NO_RESULT, part_at)
 
     def _allowing(self, wait: Wait, seconds: float) -> bool:
         self.exchange.pulse.allow(seconds + 1 / self._options.rate_hz + self._options.deadline_s + SLACK_S)

@@ -58,15 +58,23 @@ class Exchange:
         pulse: the loop's signs of life.
         clock: seconds that only grow.
         free_running: results come without triggers.
+        missed: hears when a trigger came that was not accepted; returns at once.
     """
 
     def __init__(
-        self, deadline_s: float, pulse: Pulse, clock: Callable[[], float], *, free_running: bool = False
+        self,
+        deadline_s: float,
+        pulse: Pulse,
+        clock: Callable[[], float],
+        *,
+        free_running: bool = False,
+        missed: Callable[[float], None] = lambda _at: None,
     ) -> None:
         self.pulse = pulse
         self._deadline_s = deadline_s
         self._clock = clock
         self._state = Handshake(phase=Phase.FREE_RUNNING if free_running else Phase.DISABLED)
+        self._missed = missed
         self._accepted_at = 0.0
         self._taken = 0
         self._changed = threading.Condition()
@@ -94,6 +102,9 @@ class Exchange:
             if self._state.inspection_id != before.inspection_id:
                 self._accepted_at = self._clock()
                 self._changed.notify_all()
+            is_missed = self._state.missed != before.missed
+        if is_missed:
+            self._missed(self._clock())
 
     def next_order(self, timeout_s: float) -> Order | None:
         """Return the next accepted trigger, once; None: none came in time."""

@@ -154,7 +154,11 @@ async def _secured(server: Server, options: Opcua) -> None:
         return
     certificate, private_key = options.certificate.read_bytes(), options.private_key.read_bytes()
     await server.load_certificate(certificate, _format(certificate))
-    await server.load_private_key(private_key, None, _format(private_key))
+    try:
+        await server.load_private_key(private_key, None, _format(private_key))
+    except TypeError as exc:
+        # So the library says that a key is locked: a fault of the files like any other.
+        raise ValueError(f"expected opcua.private_key without a password, {exc}") from exc
     server.set_security_policy([ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt])
     server.set_identity_tokens([ua.AnonymousIdentityToken])
     store = TrustStore([Path(options.trusted)], [])
