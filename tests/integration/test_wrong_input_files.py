@@ -123,9 +123,10 @@ CONTRADICTIONS = [
     ),
     ("run", "[capture]\nurl = 'nonsense'\n", "url: expected s3://bucket/prefix"),
     ("station", "", "station: expected at least one [station.NAME] with a source, came none"),
-    ("station", "[station.left]\nsource = 'rtsp://x'\n", "station.left.source: expected one of directory:…"),
-    ("dashboard", "[dashboard]\nlisten = '0.0.0.0:0'\n", "dashboard.listen: expected loopback"),
-    ("dashboard", "[dashboard]\nusers = '/no/such/file'\n", "dashboard.users: expected none"),
+    ("station", "[station.left]\nsource = 'ftp://x'\n", "station.left.source: expected one of directory:…"),
+    ("dashboard", "[dashboard]\nlisten = '0.0.0.0:0'\n", "dashboard: expected loopback, as 127.0.0.1:8080"),
+    ("dashboard", "[dashboard]\nlisten = '0.0.0.0:0'\ntransport = 'plain'\n", "dashboard: expected a file of users"),
+    ("dashboard", "[dashboard]\nusers = '/no/such/file'\n", "dashboard.users: expected a file of users, came /no/such"),
 ]
 
 
@@ -368,7 +369,11 @@ def test_a_wrong_command_line_of_the_device_says_what_was_expected(
 _DEPLOY = ["--to", "thing/x", "--dry-run"]
 CLOUD_LINES = [
     (["no-such-verb"], 2, "No such command 'no-such-verb'"),
-    (["train", "regression", "--data", "d", "--out", "o"], 2, "'regression' is not one of 'classification'"),
+    (
+        ["train", "regression", "--data", "d", "--out", "o"],
+        2,
+        "expected a kind of classification, segmentation, patchcore",
+    ),
     (["train", "classification", "--data", "none", "--out", "o"], 2, "expected a folder none, there is none"),
     (["train", "segmentation", "--data", ".", "--out", "o"], 2, "expected a folder images, there is none"),
     (["package", "none", "--name", "a", "--version", "1", "-o", "b"], 3, "expected a run with manifest-parts.json"),

@@ -1,5 +1,6 @@
 """Whatever comes to Inspect: a verdict, NO_RESULT or INVALID_ARGUMENT, and the agent is as it was."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 
@@ -12,13 +13,14 @@ from edge_agent.client import AgentClient
 from edge_agent.formats import EncodedPicture, Verdict
 from edge_agent.vision import encode_jpeg
 from tests.fakes.device import AgentDevice
-from tests.fakes.malformed import EXAMPLES, Words, bombard
+from tests.fakes.malformed import EXAMPLES, Words, bombard, messages
 from tests.fakes.posix_memory import PosixMemory
 from tests.fakes.tiny_models import BRIGHT, GREY, grey_picture
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Inspection"]
 # An answer always comes to a question that can be understood: a model's trouble is NO_RESULT, which is OK here.
-CODES = frozenset(("OK", "INVALID_ARGUMENT"))
+# Of cameras only so many are kept.
+CODES = frozenset(("OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"))
 WIDTH, HEIGHT = 24, 16
 PIXELS = WIDTH * HEIGHT * 3
 APPLICATIONS = ("image-classification-app", "image-segmentation-app", "anomaly-detection-app")
@@ -54,10 +56,19 @@ def words(memory: PosixMemory) -> Words:
             "width": size_wide,
             "height": size_high,
             "SharedImage.name": st.sampled_from([memory.name] * 6 + [*wrong_names]),
+            "CameraStatus.id": st.sampled_from(["left", "left", "right", "", "ä" * 300, "a\0b", "../x"])
+            | st.text(max_size=8),
+            "CameraStatus.kind": st.sampled_from(["rtsp", "directory", "genicam", "rtsp", "x" * 300]),
+            "CameraStatus.state": st.sampled_from(["WATCHING", "IDLE", "CAMERA_AWAY", "STARTING", "on fire", ""]),
+            "CameraStatus.message": st.sampled_from(["", "no signal", "ä" * 5000]),
+            "CameraStatus.since": st.sampled_from([0.0, 1.7e9, 1.7e9, math.nan, -1.0]),
+            "CameraStatus.rate_hz": st.sampled_from([0.0, 2.0, 10.0, math.inf, -1.0]),
             "SharedImage.offset": st.sampled_from([0, 0, 0, 1, 100, 101, PIXELS, 2**63 - 1, 2**63, 2**64 - 1]),
         }
     )
     found.any_order = True
+    right = [pb.CameraStatus(id=name, kind="rtsp", state="WATCHING", since=1.7e9) for name in ("left", "right")]
+    found["ReportCameraRequest.camera"] = st.sampled_from(right) | messages(pb.CameraStatus, found)
     return found
 
 
@@ -88,5 +99,8 @@ def told(codes: Counter[str]) -> None:
     """The requests were neither all refused nor all answered."""
     print(dict(sorted(codes.items())))  # noqa: T201 - shown with -s
     assert sum(codes.values()) >= EXAMPLES
-    assert codes["Inspect OK"] > EXAMPLES / 10
-    assert codes["Inspect INVALID_ARGUMENT"] > EXAMPLES / 10
+    assert codes["Inspect RESOURCE_EXHAUSTED"] == 0, codes
+    # Each of the two calls gets half of the requests.
+    for method in ("Inspect", "ReportCamera"):
+        for code in ("OK", "INVALID_ARGUMENT"):
+            assert codes[f"{method} {code}"] > EXAMPLES / 20, codes
