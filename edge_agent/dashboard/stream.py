@@ -22,8 +22,8 @@ from edge_agent.dashboard.words import Words
 VIEWERS = 12
 # A page that hears nothing for a few of these knows that it is alone.
 BEAT_S = 1.0
-# No eye sees more, and a fast line must not keep every phone busy.
-SHORTEST_GAP_S = 0.05
+# Some ten pictures a second: a fast line must keep neither every phone busy nor the agent that draws for them.
+SHORTEST_GAP_S = 0.09
 
 # The same names as the snapshot's fields; what changed elsewhere is not told again.
 _NOW = {"agent", "frame", "models", "deployment", "counts", "away", "cameras", "golden", "rule"}
