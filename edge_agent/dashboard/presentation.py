@@ -17,6 +17,7 @@ View = dict[str, Any]
 
 # A picture older than this is no longer the part in front of the camera.
 STALE_S = 2.0
+NO_OVERLAY = "/static/nothing.png"
 NOTHING = "\N{EN DASH}"
 # The line goes on and nobody looks at it.
 _BLIND = frozenset({"CAMERA_AWAY", "AGENT_AWAY", "SILENT"})
@@ -119,7 +120,9 @@ def _has_overlay(result: ModelResult) -> bool:
 
 
 def _overlay(frame: InspectedFrame, result: ModelResult) -> View:
-    source = f"/frames/{quote(frame.id, safe='')}/overlay/{quote(result.application, safe='')}.png"
+    # Where nothing is marked nobody draws: most parts are good, and the agent has better things to do.
+    drawn = f"/frames/{quote(frame.id, safe='')}/overlay/{quote(result.application, safe='')}.png"
+    source = drawn if result.area else NO_OVERLAY
     return {"application": result.application, "src": source}
 
 

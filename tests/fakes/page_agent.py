@@ -274,7 +274,7 @@ def a_model(name: str = "unet", active: str | None = "1", **fields: Any) -> Mode
 
 def a_result(model: str = "unet", version: str = "1", verdict: Verdict = Verdict.OK, **fields: Any) -> ModelResult:
     status = a_model(model)
-    known: dict[str, Any] = {"score": 0.12, "threshold": 0.5, "kind": status.kind, "milliseconds": 21.4}
+    known: dict[str, Any] = {"score": 0.12, "threshold": 0.5, "kind": status.kind, "milliseconds": 21.4, "area": 0.01}
     known["application"] = status.applications[0]
     return ModelResult(model=model, version=version, verdict=verdict, **(known | fields))
 

@@ -81,6 +81,15 @@ def test_a_model_without_result_shows_no_score_no_bar_and_no_overlay() -> None:
     assert view["frame"]["overlays"] == []
 
 
+def test_where_nothing_is_marked_nothing_is_drawn() -> None:
+    marked, plain = (a_result("unet", "2", area=area) for area in (0.01, 0.0))
+    sources = [
+        now_view(snapshot(frame=a_frame("f1", Verdict.OK, one)), EN, 1.0)["frame"]["overlays"][0]["src"]
+        for one in (marked, plain)
+    ]
+    assert sources == ["/frames/f1/overlay/image-segmentation-app.png", "/static/nothing.png"]
+
+
 def test_a_model_that_a_chain_did_not_need_is_not_asked_and_no_fault() -> None:
     skipped = a_result("unet", "", Verdict.NO_RESULT, message="skipped: app says OK", score=0.0)
     frame = a_frame("f1", Verdict.OK, skipped.model_copy(update={"skipped": True}))
