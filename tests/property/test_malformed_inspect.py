@@ -100,7 +100,7 @@ def told(codes: Counter[str]) -> None:
     print(dict(sorted(codes.items())))  # noqa: T201 - shown with -s
     assert sum(codes.values()) >= EXAMPLES
     assert codes["Inspect RESOURCE_EXHAUSTED"] == 0, codes
-    # Each of the two calls gets half of the requests.
-    for method in ("Inspect", "ReportCamera"):
-        for code in ("OK", "INVALID_ARGUMENT"):
-            assert codes[f"{method} {code}"] > EXAMPLES / 20, codes
+    # Each of the two calls gets half of the requests; few of the cameras are right in every field.
+    for word in ("Inspect OK", "Inspect INVALID_ARGUMENT", "ReportCamera INVALID_ARGUMENT"):
+        assert codes[word] > EXAMPLES / 20, codes
+    assert codes["ReportCamera OK"] > EXAMPLES / 100, codes
