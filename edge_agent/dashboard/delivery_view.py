@@ -1,11 +1,10 @@
 """The page *Models*: what runs, what is being brought, what happened before. Pure."""
 
-from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from edge_agent.dashboard.hub import Snapshot
-from edge_agent.dashboard.presentation import NOTHING, View, agent_view, changes
+from edge_agent.dashboard.presentation import NOTHING, View, agent_view, changes, local_time
 from edge_agent.dashboard.words import Words
 from edge_agent.formats import DeploymentReport, ModelStatus, StateReport
 
@@ -109,7 +108,7 @@ def history_view(report: DeploymentReport, words: Words) -> View:
         "message": report.message,
         "reason": words("deployment.reason", reason=report.reason) if report.reason else "",
         "actor": report.actor,
-        "started": datetime.fromtimestamp(report.started).astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+        "started": local_time(report.started, "%Y-%m-%d %H:%M:%S"),
         "lasted": seconds((report.ended or report.started) - report.started, words) if report.ended else "",
     }
 

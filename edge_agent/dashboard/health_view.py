@@ -1,12 +1,11 @@
 """The page *Health*: everything that may ail, at one glance. Pure."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from edge_agent.dashboard.captures_view import queue_view
 from edge_agent.dashboard.delivery_view import model_view, seconds, size
 from edge_agent.dashboard.hub import Snapshot
-from edge_agent.dashboard.presentation import NOTHING, View, agent_view, cameras_view
+from edge_agent.dashboard.presentation import NOTHING, View, agent_view, cameras_view, local_time
 from edge_agent.dashboard.words import Words
 from edge_agent.formats import ClockStatus, LogLine, ModelStatus, Status
 
@@ -52,7 +51,7 @@ def line_view(line: LogLine) -> View:
     """Return one line of the log."""
     fields = " ".join(f"{name}={value}" for name, value in sorted(line.fields.items()))
     return {
-        "at": datetime.fromtimestamp(line.at).astimezone().strftime("%H:%M:%S"),
+        "at": local_time(line.at),
         "level": line.level,
         "logger": line.logger,
         "message": line.message,
@@ -91,4 +90,4 @@ def _clock(clock: ClockStatus | None, now: float, words: Words) -> View:
 
 
 def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S") if at else NOTHING
+    return local_time(at, "%Y-%m-%d %H:%M:%S") if at else NOTHING

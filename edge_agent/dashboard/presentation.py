@@ -80,7 +80,7 @@ def cameras_view(cameras: Iterable[CameraStatus], words: Words) -> list[View]:
             "frames": words.number(camera.frames, 0),
             "skipped": words.number(camera.skipped, 0),
             "failures": words.number(camera.failures, 0),
-            "since": words("camera.since", at=_time_of_day(camera.since)) if camera.since else "",
+            "since": words("camera.since", at=local_time(camera.since)) if camera.since else "",
         }
         for camera in cameras
     ]
@@ -91,8 +91,9 @@ def _golden_alarm(snapshot: Snapshot, words: Words) -> View:
     return {"state": state, "word": words(f"golden.alarm.{state}") if state in _GOLDEN_TOLD else ""}
 
 
-def _time_of_day(at: float) -> str:
-    return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")
+def local_time(at: float, form: str = "%H:%M:%S") -> str:
+    """Return a moment, epoch seconds, as the wall clock beside the page says it; ``form`` as ``strftime`` takes it."""
+    return datetime.fromtimestamp(at).astimezone().strftime(form)
 
 
 def verdict_word(verdict: Verdict | None, words: Words) -> str:

@@ -7,13 +7,13 @@ and injecting. Who may do what is told in ``login`` and ``access``.
 
 import hmac
 import secrets
-from ipaddress import ip_address
 from typing import NamedTuple
 
 from flask import Flask, Response, abort, g, request
 
 from edge_agent.config import Dashboard
 from edge_agent.errors import Code, ConfigError
+from edge_agent.telemetry.metrics import is_loopback
 
 CSRF_COOKIE = "edge-agent-form"
 MAX_PORT = 65535
@@ -51,27 +51,20 @@ def checked_address(room: Dashboard) -> Address:
     host = host.removeprefix("[").removesuffix("]")
     if not port.isdecimal() or int(port) > MAX_PORT:
         raise ConfigError(Code.CONFIG_INVALID, f"dashboard.listen: expected HOST:PORT, came {listen!r}")
-    if not _is_loopback(host) and room.transport != "plain":
+    if not is_loopback(host) and room.transport != "plain":
         raise _unsafe(
             f"loopback, as 127.0.0.1:8080, for a TLS proxy in front (dashboard.transport = proxy), or "
             f"dashboard.transport = plain, since this page encrypts nothing; came dashboard.listen = {listen!r}"
         )
-    if room.users is None and (room.transport == "proxy" or not _is_loopback(host)):
+    if room.users is None and (room.transport == "proxy" or not is_loopback(host)):
         raise _unsafe(f"a file of users, since others than this machine can ask; came dashboard.listen = {listen!r}")
-    if room.transport == "proxy" and not _is_loopback(host):
+    if room.transport == "proxy" and not is_loopback(host):
         raise _unsafe(f"loopback behind the proxy; came dashboard.listen = {listen!r}")
     return Address(host, int(port))
 
 
 def _unsafe(expected: str) -> ConfigError:
     return ConfigError(Code.CONFIG_INVALID, f"dashboard: expected {expected}")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def host_name(header: str) -> str:

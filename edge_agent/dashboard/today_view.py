@@ -1,12 +1,11 @@
 """The page *Today*: the running shift, the ones before, and whether golden parts are still judged as such. Pure."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from math import ceil
 
 from edge_agent.dashboard import charts
 from edge_agent.dashboard.hub import Snapshot
-from edge_agent.dashboard.presentation import NOTHING, View, agent_view, counts_view, milliseconds
+from edge_agent.dashboard.presentation import NOTHING, View, agent_view, counts_view, local_time, milliseconds
 from edge_agent.dashboard.words import Words
 from edge_agent.formats import Counts, GoldenCheck, LatencyPoint, ScoreHistogram, Shift, Verdict
 
@@ -162,13 +161,9 @@ def span(shift: Shift, words: Words) -> str:
 
 def clock(at: float) -> str:
     """Return the time of day."""
-    return _local(at).strftime("%H:%M")
+    return local_time(at, "%H:%M")
 
 
 def day(at: float) -> str:
     """Return the date."""
-    return _local(at).strftime("%Y-%m-%d")
-
-
-def _local(at: float) -> datetime:
-    return datetime.fromtimestamp(at).astimezone()
+    return local_time(at, "%Y-%m-%d")

@@ -61,7 +61,7 @@ class CameraBoard:
             InferenceError: INVALID_ARGUMENT: it is malformed; RESOURCE_EXHAUSTED: there are too many cameras.
         """
         _check(camera)
-        camera = camera.model_copy(update={"message": _printable(camera.message)[:LIMIT_MESSAGE]})
+        camera = camera.model_copy(update={"message": _printable(camera.message)})
         with self._lock:
             before = self._told.get(camera.id)
             if before is None:

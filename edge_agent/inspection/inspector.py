@@ -174,20 +174,31 @@ class Inspector:
         priority: Priority,
         timeout_s: float,
     ) -> _Inspected:
-        started, at = time.monotonic(), self._now()
-        chain = run_chain(self._models, steps, picture, deadline=started + timeout_s, priority=priority)
-        source = "" if alone else origin.source
-        judged = self._not_in_doubt(self._rule.judge(source, chain.results))
-        frame = self._frame(chain, judged, origin, at, started)
-        self._tell(frame, picture, chain.maps)
-        return _Inspected(frame, chain)
+        def judge(results: Sequence[ModelResult]) -> Judgement:
+            return self._not_in_doubt(self._rule.judge("" if alone else origin.source, results))
+
+        inspected = self._ask(steps, picture, origin, judge, priority=priority, timeout_s=timeout_s)
+        self._tell(inspected.frame, picture, inspected.chain.maps)
+        return inspected
 
     def _look(
         self, steps: Sequence[Step], picture: Picture, origin: Origin, *, priority: Priority, timeout_s: float
     ) -> _Inspected:
+        return self._ask(steps, picture, origin, self._rule.judge_alone, priority=priority, timeout_s=timeout_s)
+
+    def _ask(
+        self,
+        steps: Sequence[Step],
+        picture: Picture,
+        origin: Origin,
+        judge: Callable[[Sequence[ModelResult]], Judgement],
+        *,
+        priority: Priority,
+        timeout_s: float,
+    ) -> _Inspected:
         started, at = time.monotonic(), self._now()
         chain = run_chain(self._models, steps, picture, deadline=started + timeout_s, priority=priority)
-        return _Inspected(self._frame(chain, self._rule.judge_alone(chain.results), origin, at, started), chain)
+        return _Inspected(self._frame(chain, judge(chain.results), origin, at, started), chain)
 
     def _frame(
         self, chain: ChainResult, judged: Judgement, origin: Origin, at: float, started: float

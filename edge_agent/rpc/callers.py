@@ -5,15 +5,15 @@ from contextvars import ContextVar
 from edge_agent.errors import Code, InferenceError
 from edge_agent.telemetry.metrics import is_loopback
 
-_FROM_ELSEWHERE: ContextVar[bool] = ContextVar("from_elsewhere", default=False)
+_PEER: ContextVar[str] = ContextVar("peer", default="")
 
 
 def note_caller(peer: str) -> None:
-    """Note for the call under way where it comes from; ``peer`` is gRPC's word, as ``ipv4:10.0.0.7:50123``."""
-    family, _, address = peer.partition(":")
-    # gRPC escapes the brackets of IPv6.
-    host = address.replace("%5B", "[").replace("%5D", "]").rpartition(":")[0]
-    _FROM_ELSEWHERE.set(family in ("ipv4", "ipv6") and not is_loopback(host))
+    """Note for the call under way where it comes from, in gRPC's words, as ``ipv4:10.0.0.7:50123``.
+
+    It is read only where memory is lent, which few calls do.
+    """
+    _PEER.set(peer)
 
 
 def check_on_this_machine(what: str) -> None:
@@ -22,6 +22,9 @@ def check_on_this_machine(what: str) -> None:
     Raises:
         InferenceError: FAILED_PRECONDITION.
     """
-    if _FROM_ELSEWHERE.get():
+    family, _, address = _PEER.get().partition(":")
+    # gRPC escapes the brackets of IPv6.
+    host = address.replace("%5B", "[").replace("%5D", "]").rpartition(":")[0]
+    if family in ("ipv4", "ipv6") and not is_loopback(host):
         message = f"{what}: expected a caller on this machine, came one from the network; send the bytes"
         raise InferenceError(Code.FAILED_PRECONDITION, message)

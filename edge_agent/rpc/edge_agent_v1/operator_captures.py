@@ -9,11 +9,10 @@ from edge_agent._proto.edge_agent.v1 import edge_agent_pb2 as pb
 from edge_agent._proto.edge_agent.v1 import edge_agent_pb2_grpc as services
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import Verdict
-from edge_agent.rpc.edge_agent_v1.requests import limited
+from edge_agent.rpc.edge_agent_v1.requests import check_text, limited
 from edge_agent.rpc.ports import CapturePart, CaptureVerbs
 from edge_agent.wire import reports
 
-_TEXT_LIMIT = 1000
 _VERDICTS = ("", *Verdict.__members__)
 _STATES = ("", "PENDING", "UPLOADED", "FAILED")
 _PARTS: dict[int, CapturePart] = {
@@ -50,8 +49,8 @@ class CaptureCalls(services.OperatorServicer):
 
     def LabelCapture(self, request: pb.LabelCaptureRequest, context: grpc.ServicerContext) -> pb.LabelCaptureResponse:
         """Keep what a person says that the part is."""
-        actor = _actor(request.actor)
-        report = self._operator.label_capture(request.id, request.label.strip(), actor)
+        check_text("actor", request.actor)
+        report = self._operator.label_capture(request.id, request.label.strip(), request.actor.strip())
         return pb.LabelCaptureResponse(capture=reports.capture_to_proto(report))
 
     def PauseCaptures(
@@ -61,7 +60,8 @@ class CaptureCalls(services.OperatorServicer):
         asked = {name: getattr(request, name) for name in ("capture", "upload") if request.HasField(name)}
         if not asked:
             raise InferenceError(Code.INVALID_ARGUMENT, "expected capture or upload, came neither")
-        status = self._operator.pause_captures(asked.get("capture"), asked.get("upload"), _actor(request.actor))
+        check_text("actor", request.actor)
+        status = self._operator.pause_captures(asked.get("capture"), asked.get("upload"), request.actor.strip())
         return pb.PauseCapturesResponse(captures=reports.captures_to_proto(status))
 
 
@@ -69,11 +69,3 @@ def _check_word(field: str, word: str, known: tuple[str, ...]) -> None:
     if word not in known:
         expected = ", ".join(known[1:])
         raise InferenceError(Code.INVALID_ARGUMENT, f"{field}: expected one of {expected} or nothing, came {word!r}")
-
-
-def _actor(text: str) -> str:
-    actor = text.strip()
-    if not actor or len(text) > _TEXT_LIMIT:
-        message = f"actor: expected 1 to {_TEXT_LIMIT} characters, came {len(actor)}"
-        raise InferenceError(Code.INVALID_ARGUMENT, message)
-    return actor
