@@ -114,6 +114,19 @@ class Window:
         """Return what carries this data-testid."""
         return self.page.get_by_test_id(testid)
 
+    def order_by_keyboard(self, testid: str, reason: str) -> None:
+        """Reach a button without a mouse, press it, give a reason and confirm."""
+        keyboard = self.page.keyboard
+        for _ in range(30):
+            keyboard.press("Tab")
+            if self.page.evaluate("document.activeElement.dataset.testid") == testid:
+                break
+        keyboard.press("Enter")
+        keyboard.type(reason)
+        keyboard.press("Tab")
+        keyboard.press("Tab")
+        keyboard.press("Enter")
+
     def foreign_requests(self) -> list[str]:
         """Return the requests that left the host."""
         home = urlsplit(self.address).netloc

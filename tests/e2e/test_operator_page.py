@@ -315,16 +315,7 @@ def test_an_operator_logs_in_acts_and_logs_out(agent: PageAgent, chromium: Brows
 
 def test_the_counts_are_reset_with_the_keyboard_alone(agent: PageAgent, seen: Window) -> None:
     seen.open("/today")
-    keyboard = seen.page.keyboard
-    for _ in range(30):
-        keyboard.press("Tab")
-        if seen.page.evaluate("document.activeElement.dataset.testid") == "reset":
-            break
-    keyboard.press("Enter")
-    keyboard.type("by hand")
-    keyboard.press("Tab")
-    keyboard.press("Tab")
-    keyboard.press("Enter")
+    seen.order_by_keyboard("reset", "by hand")
     expect(seen.find("notice")).to_have_text("The counts begin anew.")
     assert agent.orders[0][1] == "by hand"
 

@@ -193,16 +193,7 @@ def test_a_rollback_without_a_reason_does_not_happen(line: Line, seen: Window) -
 def test_the_operator_rolls_back_with_the_keyboard_alone(line: Line, seen: Window) -> None:
     seen.open("/models")
     expect(seen.find("rollback").first).to_be_visible()
-    keyboard = seen.page.keyboard
-    for _ in range(30):
-        keyboard.press("Tab")
-        if seen.page.evaluate("document.activeElement.dataset.testid") == "rollback":
-            break
-    keyboard.press("Enter")
-    keyboard.type("by hand")
-    keyboard.press("Tab")
-    keyboard.press("Tab")
-    keyboard.press("Enter")
+    seen.order_by_keyboard("rollback", "by hand")
     expect(seen.find("notice")).to_be_visible()
     assert [report.operation for report in line.core.deployment_reports] == ["rollback"]
 

@@ -1,8 +1,6 @@
 """The disk under the counts is full to the last byte: the line goes on, and nothing counted is lost or doubled."""
 
 import logging
-import os
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +11,7 @@ import pytest
 from edge_agent.errors import Code, StorageError
 from edge_agent.formats import Counts, InspectedFrame, ModelResult, Verdict
 from edge_agent.inspection import ResultCounter
+from tests.fakes.small_disk import small_disk
 
 PATIENCE_S = 60.0
 DISK_BYTES = 2 << 20
@@ -24,15 +23,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A tmpfs of two megabytes."""
     place = tmp_path / "disk"
     place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "small", str(place)]
-    mounted = subprocess.run(command, check=False, capture_output=True, text=True)
-    if mounted.returncode != 0:
-        message = f"this machine lets nobody mount a tmpfs: {mounted.stderr.strip()}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with small_disk(place, DISK_BYTES):
+        yield place
 
 
 class Refusals(logging.Handler):

@@ -56,6 +56,17 @@ class Line:
         result = ModelResult(application="a", model="m", verdict=verdict, score=0.75)
         return InspectedFrame(id="f", at=0.0, verdict=verdict, results=(result,), message="no room" * (verdict is NONE))
 
+    def hold_answers(self) -> threading.Event:
+        """Answer nothing before the event is set."""
+        gate = threading.Event()
+
+        def wait(content: bytes) -> Verdict:
+            assert gate.wait(PATIENCE_S)
+            return Verdict(content.decode())
+
+        self.answer = wait
+        return gate
+
     def tell(self, check: GoldenCheck) -> None:
         with self.heard:
             self.told.append(check)
@@ -247,13 +258,7 @@ def test_a_check_that_a_stop_cuts_short_is_no_answer_and_is_not_kept(line: Line)
 
 def test_who_does_not_wait_long_enough_is_told_that_the_check_goes_on(line: Line) -> None:
     line.ready = False
-    gate = threading.Event()
-
-    def wait(content: bytes) -> Verdict:
-        assert gate.wait(PATIENCE_S)
-        return Verdict(content.decode())
-
-    line.answer = wait
+    gate = line.hold_answers()
     parts = line.parts()
     with pytest.raises(InferenceError, match="goes on") as caught:
         parts.check("anna", timeout_s=0.05)
@@ -264,13 +269,7 @@ def test_who_does_not_wait_long_enough_is_told_that_the_check_goes_on(line: Line
 
 
 def test_who_asks_many_times_while_a_check_goes_on_has_one_more_made(line: Line) -> None:
-    gate = threading.Event()
-
-    def wait(content: bytes) -> Verdict:
-        assert gate.wait(PATIENCE_S)
-        return Verdict(content.decode())
-
-    line.answer = wait
+    gate = line.hold_answers()
     parts = line.parts()
     line.wait_for("DUE", "RUNNING")
     for _ in range(9):
