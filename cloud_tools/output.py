@@ -13,6 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
+from edge_agent.formats.text import printable
+
 _UNLIMITED = 10_000
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, one document on each line.")]
@@ -63,7 +65,7 @@ def table(
 
 def note(text: str) -> None:
     """Say something beside the answer, on stderr."""
-    typer.echo(_printable(text), err=True)
+    typer.echo(printable(text, keep="\n"), err=True)
 
 
 @contextmanager
@@ -93,9 +95,5 @@ def _shown(value: object) -> str:
         return "-"
     if isinstance(value, list | tuple):
         return ", ".join(_shown(item) for item in value) or "-"
-    return _printable(str(value))
-
-
-def _printable(text: str) -> str:
     # Names come from buckets and devices; a terminal would obey what they may hold.
-    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
+    return printable(str(value), keep="\n")

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from edge_agent.formats import Document
+from edge_agent.formats.text import printable
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -41,11 +42,6 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[st
 def note(text: str) -> None:
     """Print one line to stderr."""
     print(printable(text), file=sys.stderr, flush=True)  # noqa: T201 - this is the door to stderr
-
-
-def printable(text: str) -> str:
-    """Return text without what a terminal would obey: names come from files and from callers."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def moment(at: float | None) -> str:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import CameraStatus
+from edge_agent.formats.text import printable
 from edge_agent.telemetry import metrics
 
 SILENT = "SILENT"
@@ -61,7 +62,7 @@ class CameraBoard:
             InferenceError: INVALID_ARGUMENT: it is malformed; RESOURCE_EXHAUSTED: there are too many cameras.
         """
         _check(camera)
-        camera = camera.model_copy(update={"message": _printable(camera.message)})
+        camera = camera.model_copy(update={"message": printable(camera.message[:LIMIT_MESSAGE])})
         with self._lock:
             before = self._told.get(camera.id)
             if before is None:
@@ -128,7 +129,7 @@ def _check(camera: CameraStatus) -> None:
     _check_word("id", camera.id, _LIMIT_ID, least=1)
     _check_word("kind", camera.kind, _LIMIT_KIND)
     if camera.state not in _STATES:
-        raise _wrong("state", f"one of {', '.join(_STATES)}", _printable(camera.state)[:_LIMIT_ID])
+        raise _wrong("state", f"one of {', '.join(_STATES)}", printable(camera.state[:_LIMIT_ID]))
     for name in ("frames", "skipped", "failures"):
         if not 0 <= getattr(camera, name) <= LIMIT_COUNT:
             raise _wrong(name, f"a count up to {LIMIT_COUNT}", str(getattr(camera, name))[:_LIMIT_ID])
@@ -144,7 +145,3 @@ def _check_word(name: str, word: str, limit: int, *, least: int = 0) -> None:
 
 def _wrong(name: str, expected: str, came: str) -> InferenceError:
     return InferenceError(Code.INVALID_ARGUMENT, f"camera.{name}: expected {expected}, came {came}")
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else " " for letter in text[:LIMIT_MESSAGE])

@@ -13,9 +13,10 @@ from edge_agent import __version__
 from edge_agent.cli import main
 from edge_agent.cli.app import exit_code
 from edge_agent.cli.doctor import check_settings
-from edge_agent.cli.output import printable, size
+from edge_agent.cli.output import size
 from edge_agent.config import Settings, read_settings
 from edge_agent.errors import Code, ConfigError, InferenceError, RefusedError
+from edge_agent.formats.text import printable
 from edge_agent.inference.runtimes import table
 from edge_agent.store.audit import AuditLog
 from edge_agent.store.quarantine import Quarantine
