@@ -13,9 +13,10 @@ from edge_agent.client.event_stream import EventStream
 from edge_agent.client.fast_connection import NotAskedError
 from edge_agent.client.fast_path import FastPath
 from edge_agent.client.line_calls import LineCalls
-from edge_agent.formats import DeploymentReport, InspectedFrame, ModelVersion, Picture, Status
+from edge_agent.formats import AnomalyMap, DeploymentReport, InspectedFrame, ModelVersion, Picture, Status
 from edge_agent.wire import reports
 from edge_agent.wire.inspection import InspectOrder, SharedPicture, answer_from_proto, order_to_proto
+from edge_agent.wire.maps import map_from_proto
 
 _LAYERS = {"picture": pb.GetFrameRequest.PICTURE, "overlay": pb.GetFrameRequest.OVERLAY}
 
@@ -194,6 +195,15 @@ class AgentClient(LineCalls, CaptureCalls):
         request = pb.GetFrameRequest(id=frame_id, layer=wanted, application=application)
         answer = self._call("control", self._operator.GetFrame, request, timeout_s)
         return FrameContent(answer.content, answer.content_type)
+
+    def frame_map(self, frame_id: str, application: str, *, timeout_s: float = 5.0) -> AnomalyMap:
+        """Return what a recent frame's overlay is drawn from: whoever draws it spares the agent the work.
+
+        Raises:
+            InferenceError: NOT_FOUND when the agent no longer has it, or there is no mask.
+        """
+        request = pb.GetFrameRequest(id=frame_id, layer=pb.GetFrameRequest.MAP, application=application)
+        return map_from_proto(self._call("control", self._operator.GetFrame, request, timeout_s).map)
 
     def close(self) -> None:
         """Close the connections; calls and streams under way end."""

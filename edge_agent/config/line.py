@@ -89,5 +89,5 @@ class Dashboard(Room):
     """File of users and roles, as edge-agent users writes it; needed when others than this machine can ask."""
     transport: Literal["local", "proxy", "plain"] = "local"
     """local: loopback only; proxy: loopback behind a TLS proxy on this machine; plain: anywhere, unencrypted."""
-    nice: int = Field(10, ge=0, le=19)
+    nice: int = Field(15, ge=0, le=19)
     """Niceness of the page's process: on a busy device the line goes first."""

@@ -6,6 +6,7 @@ from typing import Protocol
 from edge_agent.client import EventStream, FrameContent
 from edge_agent.client.capture_calls import CapturePart
 from edge_agent.formats import (
+    AnomalyMap,
     CaptureReport,
     CaptureStatus,
     DeploymentReport,
@@ -34,6 +35,9 @@ class Watching(Protocol):
 
     def frame(self, frame_id: str, layer: str = ..., application: str = ..., *, timeout_s: float = ...) -> FrameContent:
         """Return a recent frame's picture or overlay."""
+
+    def frame_map(self, frame_id: str, application: str, *, timeout_s: float = ...) -> AnomalyMap:
+        """Return what a recent frame's overlay is drawn from."""
 
     def frames(self, *, limit: int = ..., timeout_s: float = ...) -> list[InspectedFrame]:
         """Return recent frames, newest first."""

@@ -11,15 +11,18 @@ from flask import Blueprint, Response, abort
 from edge_agent.client import FrameContent
 from edge_agent.dashboard.agent import Agent
 from edge_agent.errors import AgentError, Code
-from edge_agent.vision import decode, overlay
+from edge_agent.formats import AnomalyMap
+from edge_agent.vision import decode, map_mask, overlay
 
 _FRAME_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _TYPES = frozenset({"image/jpeg", "image/png"})
 # An id names the same bytes for ever.
 _CACHING = "private, max-age=600, immutable"
 _LONGEST_NAME = 256
+# No overlay is drawn larger than a page shows it, whatever the camera takes; the browser stretches it.
+_LONGEST_SIDE = 960
 
-_Key = tuple[str, str, str]  # frame, layer, application
+_Key = tuple[str, str]  # frame; application of the overlay, empty for the picture
 
 
 class RecentPictures:
@@ -40,13 +43,13 @@ class RecentPictures:
         self._asked: dict[_Key, Future[FrameContent]] = {}
         self._lock = threading.Lock()
 
-    def get(self, frame_id: str, layer: str, application: str = "") -> FrameContent:
-        """Return a picture or an overlay.
+    def get(self, frame_id: str, application: str = "") -> FrameContent:
+        """Return a picture, or the overlay of one application's mask.
 
         Raises:
             AgentError: NOT_FOUND: the agent no longer has it; or the agent is away.
         """
-        key = (frame_id, layer, application)
+        key = (frame_id, application)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -60,7 +63,7 @@ class RecentPictures:
 
     def _ask(self, key: _Key, answer: "Future[FrameContent]") -> None:
         try:
-            content = self._agent.frame(*key)
+            content = self._content(*key)
             with self._lock:
                 self._keep(key, content)
             answer.set_result(content)
@@ -71,6 +74,12 @@ class RecentPictures:
                 del self._asked[key]
             # Changes nothing where there is an answer; else nobody waits for ever.
             answer.cancel()
+
+    def _content(self, frame_id: str, application: str) -> FrameContent:
+        if not application:
+            return self._agent.frame(frame_id)
+        # Drawn here and not in the agent: the line waits for that process, and for this one nobody does.
+        return drawn(self._agent.frame_map(frame_id, application))
 
     def _keep(self, key: _Key, content: FrameContent) -> None:
         if key not in self._kept:
@@ -88,19 +97,19 @@ def blueprint(agent: Agent) -> Blueprint:
 
     @views.get("/frames/<frame_id>.jpg")
     def picture(frame_id: str) -> Response:
-        return _answer(pictures, frame_id, "picture", "")
+        return _answer(pictures, frame_id)
 
     @views.get("/frames/<frame_id>/overlay/<path:application>.png")
     def one_overlay(frame_id: str, application: str) -> Response:
-        return _answer(pictures, frame_id, "overlay", application)
+        return _answer(pictures, frame_id, application)
 
     return views
 
 
-def _answer(pictures: RecentPictures, frame_id: str, layer: str, application: str) -> Response:
+def _answer(pictures: RecentPictures, frame_id: str, application: str = "") -> Response:
     if not _FRAME_ID.fullmatch(frame_id) or len(application) > _LONGEST_NAME:
         abort(404)
-    return answer_picture(lambda: pictures.get(frame_id, layer, application))
+    return answer_picture(lambda: pictures.get(frame_id, application))
 
 
 def answer_picture(get: Callable[[], FrameContent]) -> Response:
@@ -113,6 +122,13 @@ def answer_picture(get: Callable[[], FrameContent]) -> Response:
         # Whatever it is, no browser shall make more of it than a picture.
         abort(502)
     return Response(content.content, content_type=content.content_type, headers={"Cache-Control": _CACHING})
+
+
+def drawn(anomalies: AnomalyMap) -> FrameContent:
+    """Return the overlay of a mask, in the picture's proportions."""
+    shrink = min(1.0, _LONGEST_SIDE / max(anomalies.width, anomalies.height))
+    width, height = (max(1, round(side * shrink)) for side in (anomalies.width, anomalies.height))
+    return FrameContent(overlay(map_mask(anomalies._replace(width=width, height=height))), "image/png")
 
 
 def painted(mask_png: bytes) -> FrameContent:

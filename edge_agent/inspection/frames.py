@@ -31,6 +31,17 @@ class RecentFrame(NamedTuple):
         content = self.picture.content if isinstance(self.picture, EncodedPicture) else self.picture.rgb
         return len(content) + sum(len(anomalies.logits) for anomalies in self.maps.values())
 
+    def map_of(self, application: str) -> AnomalyMap:
+        """Return what the overlay of an application is drawn from.
+
+        Raises:
+            InferenceError: NOT_FOUND: it has no mask.
+        """
+        anomalies = self.maps.get(application)
+        if anomalies is None:
+            raise InferenceError(Code.NOT_FOUND, f"frame {self.frame.id} has no mask of {application}")
+        return anomalies
+
 
 class RecentFrames:
     """The newest ``limit`` frames, within ``limit_bytes``; the newest one always.
@@ -112,10 +123,7 @@ def _overlay(kept: RecentFrame, application: str) -> bytes:
     # Imported when somebody looks: the agent itself does without the image library.
     from edge_agent.vision import map_mask, overlay  # noqa: PLC0415
 
-    anomalies = kept.maps.get(application)
-    if anomalies is None:
-        raise InferenceError(Code.NOT_FOUND, f"frame {kept.frame.id} has no mask of {application}")
-    return overlay(map_mask(anomalies))
+    return overlay(map_mask(kept.map_of(application)))
 
 
 def _jpeg(rgb: bytes | memoryview, width: int, height: int) -> bytes:

@@ -153,6 +153,14 @@ class Inspector:
         """
         return self._frames.draw(frame_id, layer, application)
 
+    def frame_map(self, frame_id: str, application: str) -> AnomalyMap:
+        """Return what a recent frame's overlay is drawn from.
+
+        Raises:
+            InferenceError: NOT_FOUND: no such frame, or no mask of that application in it.
+        """
+        return self._frames.get(frame_id).map_of(application)
+
     def look(self, picture: Picture, *, priority: Priority, timeout_s: float) -> InspectedFrame:
         """Return what all mapped applications say of a picture, judged by itself; nobody else learns of it.
 

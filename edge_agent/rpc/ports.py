@@ -127,6 +127,13 @@ class Inspector(Protocol):
             InferenceError: NOT_FOUND.
         """
 
+    def frame_map(self, frame_id: str, application: str) -> AnomalyMap:
+        """Return what a recent frame's overlay is drawn from.
+
+        Raises:
+            InferenceError: NOT_FOUND.
+        """
+
 
 class CaptureVerbs(Protocol):
     """What an operator sees of captures, and does with them."""

@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from edge_agent.client import FrameContent
-from edge_agent.formats import CaptureStatus, Counts, GoldenCheck, GoldenPart, LogLine, Verdict
-from edge_agent.vision import encode_jpeg, encode_png, overlay
+from edge_agent.formats import AnomalyMap, CaptureStatus, Counts, GoldenCheck, GoldenPart, LogLine, Verdict
+from edge_agent.vision import encode_jpeg, encode_png
 from tests.e2e.browser import ARGUMENTS, CHROMIUM, PATIENCE_MS, PHONE, Window, browser, window
 from tests.fakes.agent_core import drawn_part
 from tests.fakes.cheap_users import PASSWORD, users_file
@@ -59,7 +59,7 @@ def inspect(agent: PageAgent, frame_id: str, score: float, source: str = "left")
     agent.show(
         a_frame(frame_id, verdict, a_result("unet", verdict=verdict, score=score), source=source),
         PART,
-        image_segmentation_app=overlay(np.zeros((240, 320), np.uint8)),
+        image_segmentation_app=AnomalyMap(np.full((2, 2), -9, np.float32).tobytes(), 2, 2, 0.5, 320, 240),
     )
 
 

@@ -223,8 +223,7 @@ class FakeCore:
         if KINDS[model] == "classification":
             return frame, None
         mask = self.frames[frame.id].masks[application]
-        logits = np.where(mask > 0, np.float32(9), np.float32(-9))
-        return frame, AnomalyMap(logits.tobytes(), mask.shape[0], mask.shape[1], 0.5, frame.width, frame.height)
+        return frame, _map_of(mask)
 
     def frame(self, frame_id: str, layer: Layer, application: str) -> tuple[bytes, str]:
         recent = self.frames.get(frame_id)
@@ -235,6 +234,12 @@ class FakeCore:
         if application not in recent.masks:
             raise InferenceError(Code.NOT_FOUND, f"frame {frame_id} has no mask of {application}")
         return overlay(recent.masks[application]), "image/png"
+
+    def frame_map(self, frame_id: str, application: str) -> AnomalyMap:
+        recent = self.frames.get(frame_id)
+        if recent is None or application not in recent.masks:
+            raise InferenceError(Code.NOT_FOUND, f"no mask of {application} is kept for frame {frame_id}")
+        return _map_of(recent.masks[application])
 
     # Operator
 
@@ -456,6 +461,12 @@ def drawn_part(number: int, width: int = 320, height: int = 240) -> bytes:
 
 def _names_version(name: str, model: str) -> bool:
     return name.startswith(f"{model}-") and name[len(model) + 1 :].replace("-", "").isdigit()
+
+
+def _map_of(mask: NDArray[np.uint8]) -> AnomalyMap:
+    rows, columns = mask.shape
+    logits = np.where(mask > 0, np.float32(9), np.float32(-9))
+    return AnomalyMap(logits.tobytes(), rows, columns, 0.5, columns, rows)
 
 
 def _decoded(picture: Picture) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ from edge_agent.client import FrameContent
 from edge_agent.errors import AgentError, Code, InferenceError, RefusedError
 from edge_agent.formats import (
     AgentStatus,
+    AnomalyMap,
     CameraStatus,
     CaptureReport,
     CaptureStatus,
@@ -65,6 +66,7 @@ class PageAgent:
         self.counts = Counts()
         self.last_frame: InspectedFrame | None = None
         self.pictures: dict[tuple[str, str, str], FrameContent] = {}
+        self.maps: dict[tuple[str, str], AnomalyMap] = {}
         self.rolled_back: list[tuple[str, str, str]] = []
         self.asked: list[tuple[str, str, str]] = []
         self.refusal: AgentError | None = None
@@ -130,6 +132,14 @@ class PageAgent:
             return self.pictures[(frame_id, str(layer), application)]
         except KeyError as exc:
             raise InferenceError(Code.NOT_FOUND, f"expected a recent frame, came {frame_id}") from exc
+
+    def frame_map(self, frame_id: str, application: str, *, timeout_s: float = 5.0) -> AnomalyMap:
+        self.check()
+        self.asked.append((frame_id, "map", application))
+        try:
+            return self.maps[(frame_id, application)]
+        except KeyError as exc:
+            raise InferenceError(Code.NOT_FOUND, f"expected a mask of {application}, came {frame_id}") from exc
 
     def frames(self, *, limit: int = 0, timeout_s: float = 5.0) -> list[InspectedFrame]:
         self.serve("frames")
@@ -234,11 +244,11 @@ class PageAgent:
         self._events = Events()
         self.away = ""
 
-    def show(self, frame: InspectedFrame, picture: bytes, **overlays: bytes) -> None:
+    def show(self, frame: InspectedFrame, picture: bytes, **maps: AnomalyMap) -> None:
         """Inspect a picture; overlays by application, dashes written as underscores."""
         self.pictures[(frame.id, "picture", "")] = FrameContent(picture, "image/jpeg")
-        for application, overlay in overlays.items():
-            self.pictures[(frame.id, "overlay", application.replace("_", "-"))] = FrameContent(overlay, "image/png")
+        for application, anomalies in maps.items():
+            self.maps[frame.id, application.replace("_", "-")] = anomalies
         self.last_frame = frame
         self.kept_frames = [*self.kept_frames, frame][-64:]
         name = frame.verdict.value.lower()

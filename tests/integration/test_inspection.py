@@ -15,7 +15,7 @@ from edge_agent.inference import DataPlane, Registry, open_session
 from edge_agent.inspection import Combination, Inspector, LineRule, RecentFrames, ResultCounter, Rule
 from edge_agent.inspection.results import SCHEMA
 from edge_agent.storage.database import Database, Value
-from edge_agent.vision import decode, encode_png, map_mask
+from edge_agent.vision import decode, encode_png, map_mask, overlay
 from tests.fakes.tiny_models import BRIGHT, GLARE, GREY, grey_picture, write_version
 
 PATIENCE_S = 60.0
@@ -90,13 +90,17 @@ def test_masks_are_answered_only_when_asked_for_and_kept_for_the_page(line: Line
     inspector = line.inspector()
     frame = inspector.inspect(NG_PICTURE, with_mask=False, timeout_s=PATIENCE_S)
     assert [result.mask_png for result in frame.results] == [b"", b""]
-    overlay, content_type = inspector.frame(frame.id, "overlay", "spot-app")
+    drawn, content_type = inspector.frame(frame.id, "overlay", "spot-app")
     assert content_type == "image/png"
-    assert overlay.startswith(b"\x89PNG")
+    assert drawn.startswith(b"\x89PNG")
+    assert overlay(map_mask(inspector.frame_map(frame.id, "spot-app"))) == drawn
     assert inspector.frame(frame.id, "picture") == (NG_PICTURE.content, "image/png")
     for frame_id, application in ((frame.id, "class-app"), ("unknown", "spot-app")):
         with pytest.raises(InferenceError) as caught:
             inspector.frame(frame_id, "overlay", application)
+        assert caught.value.code is Code.NOT_FOUND
+        with pytest.raises(InferenceError) as caught:
+            inspector.frame_map(frame_id, application)
         assert caught.value.code is Code.NOT_FOUND
 
 

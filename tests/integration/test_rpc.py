@@ -27,7 +27,9 @@ from edge_agent.rpc.edge_agent_v1.inspection import InspectionService
 from edge_agent.rpc.server import data_server
 from edge_agent.telemetry import metrics
 from edge_agent.telemetry.logs import JsonFormatter
+from edge_agent.vision import map_mask, overlay
 from edge_agent.wire.inspection import SharedPicture
+from edge_agent.wire.maps import map_from_proto
 from tests.fakes.agent_core import FakeCore, Served, drawn_part, served
 
 WAIT_S = 60
@@ -110,6 +112,17 @@ def test_a_frame_is_asked_for_by_id_with_its_overlay(client: AgentClient) -> Non
     drawn = client.frame(frame.id, "overlay", "image-segmentation-app", timeout_s=WAIT_S)
     assert drawn.content_type == "image/png"
     assert drawn.content.startswith(b"\x89PNG")
+    anomalies = client.frame_map(frame.id, "image-segmentation-app", timeout_s=WAIT_S)
+    assert (anomalies.width, anomalies.height) == (frame.width, frame.height)
+    assert overlay(map_mask(anomalies)) == drawn.content
+    with pytest.raises(InferenceError, match="no mask of other-app"):
+        client.frame_map(frame.id, "other-app", timeout_s=WAIT_S)
+
+
+def test_a_map_whose_numbers_do_not_fit_together_is_not_drawn() -> None:
+    for message in (pb.AnomalyMap(), pb.AnomalyMap(logits=bytes(8), rows=2, columns=2, width=9, height=9)):
+        with pytest.raises(InferenceError, match="expected float32 for each place"):
+            map_from_proto(message)
 
 
 def test_events_come_in_order_and_after_an_id(client: AgentClient, running: Served) -> None:

@@ -250,7 +250,7 @@ def test_a_layer_that_the_protocol_does_not_know_is_refused(device: AgentDevice)
     def call(channel: grpc.Channel) -> None:
         services.OperatorStub(channel).GetFrame(request, timeout=TIMEOUT_S)
 
-    assert refusal(device, "control.sock", call) == (_BAD, "layer: expected PICTURE or OVERLAY, came 7")
+    assert refusal(device, "control.sock", call) == (_BAD, "layer: expected PICTURE, OVERLAY or MAP, came 7")
 
 
 PIXELS = bytes(SIDE * SIDE * 3)

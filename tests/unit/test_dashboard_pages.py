@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from edge_agent.client import FrameContent
@@ -13,11 +14,13 @@ from edge_agent.config import Dashboard
 from edge_agent.dashboard.pictures import RecentPictures
 from edge_agent.dashboard.security import checked_address, host_name
 from edge_agent.errors import ConfigError, InferenceError
-from edge_agent.formats import Verdict
+from edge_agent.formats import AnomalyMap, Verdict
+from edge_agent.vision import decode
 from tests.fakes.page_agent import PageAgent, a_frame, a_model, a_report, a_result
 from tests.fakes.page_room import PageRoom
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+MAP = AnomalyMap(np.full((3, 5), 9, np.float32).tobytes(), 3, 5, 0.5, 40, 24)
 
 
 class Room(PageRoom):
@@ -31,7 +34,7 @@ class Room(PageRoom):
 def room() -> Room:
     room = Room()
     room.agent.models = {"unet": a_model("unet", "2", previous="1")}
-    room.agent.show(a_frame("f1", Verdict.NG), b"jpeg bytes", image_segmentation_app=b"png bytes")
+    room.agent.show(a_frame("f1", Verdict.NG), b"jpeg bytes", image_segmentation_app=MAP)
     room.look()
     return room
 
@@ -139,13 +142,19 @@ def test_pictures_come_by_id_and_are_asked_for_once(room: Room) -> None:
         assert (answer.data, answer.mimetype) == (b"jpeg bytes", "image/jpeg")
         assert "immutable" in answer.headers["Cache-Control"]
     overlay = room.browser.get("/frames/f1/overlay/image-segmentation-app.png")
-    assert (overlay.data, overlay.mimetype) == (b"png bytes", "image/png")
-    assert room.agent.asked == [("f1", "picture", ""), ("f1", "overlay", "image-segmentation-app")]
+    assert overlay.mimetype == "image/png"
+    assert decode(overlay.data).shape == (24, 40, 3)
+    assert room.agent.asked == [("f1", "picture", ""), ("f1", "map", "image-segmentation-app")]
+
+
+def test_the_overlay_of_a_large_picture_is_drawn_no_larger_than_a_page_shows_it(room: Room) -> None:
+    room.agent.maps["f1", "large"] = MAP._replace(width=4096, height=3000)
+    assert decode(room.browser.get("/frames/f1/overlay/large.png").data).shape == (703, 960, 3)
 
 
 def test_an_application_with_a_slash_in_its_name_has_an_overlay_too(room: Room) -> None:
-    room.agent.pictures["f1", "overlay", "left/top"] = FrameContent(b"png", "image/png")
-    assert room.browser.get("/frames/f1/overlay/left%2Ftop.png").data == b"png"
+    room.agent.maps["f1", "left/top"] = MAP
+    assert room.browser.get("/frames/f1/overlay/left%2Ftop.png").data.startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
@@ -176,14 +185,14 @@ def test_recent_pictures_are_bounded_by_count_and_by_bytes() -> None:
     few = RecentPictures(agent, count=2, size_bytes=1000)
     small = RecentPictures(agent, count=100, size_bytes=35)
     for number in range(6):
-        few.get(f"f{number}", "picture")
-        small.get(f"f{number}", "picture")
+        few.get(f"f{number}")
+        small.get(f"f{number}")
     assert len(few._kept) == 2
     assert len(small._kept) == 3
     agent.go_away()
-    assert small.get("f5", "picture").content == bytes(10)
+    assert small.get("f5").content == bytes(10)
     with pytest.raises(InferenceError):
-        small.get("f0", "picture")
+        small.get("f0")
 
 
 def test_the_agent_is_asked_once_for_what_several_viewers_want_at_a_time() -> None:
@@ -199,7 +208,7 @@ def test_the_agent_is_asked_once_for_what_several_viewers_want_at_a_time() -> No
     agent.frame = slow  # type: ignore[method-assign]
     pictures = RecentPictures(agent)
     with ThreadPoolExecutor(8) as viewers:
-        answers = [viewers.submit(pictures.get, name, "picture") for name in ("f1", "gone") for _ in range(4)]
+        answers = [viewers.submit(pictures.get, name) for name in ("f1", "gone") for _ in range(4)]
         assert first_asks.wait(60)
         go_on.set()
         assert [answer.result().content for answer in answers[:4]] == [b"x"] * 4
@@ -215,7 +224,7 @@ def test_a_fault_of_the_pages_own_leaves_no_viewer_waiting() -> None:
     pictures = RecentPictures(agent)
     for _ in range(2):
         with pytest.raises(TypeError):
-            pictures.get("f1", "picture")
+            pictures.get("f1")
     assert not pictures._asked
 
 

@@ -18,6 +18,7 @@ from edge_agent.rpc.ports import EventFeed, Inspector, Layer, Line, Operator
 from edge_agent.rpc.service import Service, service
 from edge_agent.wire import reports
 from edge_agent.wire.events import event_to_proto
+from edge_agent.wire.maps import map_to_proto
 
 STREAMS = 16
 _ROLL_BACK_S = 60.0
@@ -122,14 +123,19 @@ class OperatorService(CaptureCalls, LineCalls, services.OperatorServicer):
         return pb.InstallResponse(deployment_id=self._operator.install(wanted))
 
     def GetFrame(self, request: pb.GetFrameRequest, context: grpc.ServicerContext) -> pb.GetFrameResponse:
-        """Return a recent frame's picture or overlay."""
-        layer = _LAYERS.get(request.layer)
+        """Return a recent frame's picture or overlay, or what the overlay is drawn from."""
+        is_map = request.layer == pb.GetFrameRequest.MAP
+        layer = "overlay" if is_map else _LAYERS.get(request.layer)
         if layer is None:
-            raise InferenceError(Code.INVALID_ARGUMENT, f"layer: expected PICTURE or OVERLAY, came {request.layer}")
+            message = f"layer: expected PICTURE, OVERLAY or MAP, came {request.layer}"
+            raise InferenceError(Code.INVALID_ARGUMENT, message)
         if layer == "overlay" and not request.application:
             raise InferenceError(
                 Code.INVALID_ARGUMENT, "application: expected the one whose overlay is meant, came none"
             )
+        if is_map:
+            anomalies = self._inspector.frame_map(request.id, request.application)
+            return pb.GetFrameResponse(map=map_to_proto(anomalies))
         content, content_type = self._inspector.frame(request.id, layer, request.application)
         return pb.GetFrameResponse(content=content, content_type=content_type)
 

@@ -527,8 +527,10 @@ class GetFrameRequest(_message.Message):
         __slots__ = ()
         PICTURE: _ClassVar[GetFrameRequest.Layer]
         OVERLAY: _ClassVar[GetFrameRequest.Layer]
+        MAP: _ClassVar[GetFrameRequest.Layer]
     PICTURE: GetFrameRequest.Layer
     OVERLAY: GetFrameRequest.Layer
+    MAP: GetFrameRequest.Layer
     ID_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
     APPLICATION_FIELD_NUMBER: _ClassVar[int]
@@ -538,12 +540,30 @@ class GetFrameRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ..., layer: _Optional[_Union[GetFrameRequest.Layer, str]] = ..., application: _Optional[str] = ...) -> None: ...
 
 class GetFrameResponse(_message.Message):
-    __slots__ = ("content", "content_type")
+    __slots__ = ("content", "content_type", "map")
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    MAP_FIELD_NUMBER: _ClassVar[int]
     content: bytes
     content_type: str
-    def __init__(self, content: _Optional[bytes] = ..., content_type: _Optional[str] = ...) -> None: ...
+    map: AnomalyMap
+    def __init__(self, content: _Optional[bytes] = ..., content_type: _Optional[str] = ..., map: _Optional[_Union[AnomalyMap, _Mapping]] = ...) -> None: ...
+
+class AnomalyMap(_message.Message):
+    __slots__ = ("logits", "rows", "columns", "pixel_threshold", "width", "height")
+    LOGITS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    PIXEL_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    logits: bytes
+    rows: int
+    columns: int
+    pixel_threshold: float
+    width: int
+    height: int
+    def __init__(self, logits: _Optional[bytes] = ..., rows: _Optional[int] = ..., columns: _Optional[int] = ..., pixel_threshold: _Optional[float] = ..., width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
 
 class ListFramesRequest(_message.Message):
     __slots__ = ("limit",)

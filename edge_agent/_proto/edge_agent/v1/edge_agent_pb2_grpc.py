@@ -294,7 +294,7 @@ class OperatorServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetFrame(self, request, context):
-        """A recent frame's picture, or an overlay drawn by the agent.
+        """A recent frame's picture, an overlay drawn by the agent, or what it is drawn from.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
