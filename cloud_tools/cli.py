@@ -18,6 +18,7 @@ from cloud_tools.errors import CloudError, exit_code
 from cloud_tools.local import commands as local
 from cloud_tools.packaging import commands as packaging
 from cloud_tools.provision import commands as provision
+from cloud_tools.registry import commands as registry
 from cloud_tools.release import commands as release
 from cloud_tools.rollout import commands as rollout
 from cloud_tools.training import commands as training
@@ -32,6 +33,9 @@ EXTRAS = {
     "onnx": "cloud",
     "pkcs11": "hsm",
     "rich": "cloud",
+    "alembic": "registry",
+    "mlflow": "registry",
+    "sqlalchemy": "registry",
     "hypercorn": "local",
     "ministack": "local",
     "efficientnet_lite_pytorch": "train",
@@ -41,7 +45,7 @@ EXTRAS = {
     "torch": "train",
     "onnxruntime": "onnx",
 }
-ROOMS = (local, provision, captures, datasets, training, packaging, release, rollout)
+ROOMS = (local, provision, captures, datasets, training, packaging, registry, release, rollout)
 
 
 def build_app() -> typer.Typer:

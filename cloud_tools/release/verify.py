@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from cloud_tools.errors import CloudError
 from cloud_tools.release.chain import read_chain
-from cloud_tools.release.publish import blob_key
+from cloud_tools.release.publish import blob_key, target_path
 from cloud_tools.release.repository import Target, signed_targets
 from cloud_tools.release.storage import Storage, read
 from edge_agent.errors import Code
@@ -41,7 +41,7 @@ def verify(storage: Storage, root: bytes, now: float) -> Verified:
     chain = read_chain(storage, root, now)
     for role in chain.delegations():
         chain.signed_by(role)
-    manifests = [_manifest(storage, target) for target in signed_targets(chain).values()]
+    manifests = [_read_manifest(storage, target) for target in signed_targets(chain).values()]
     sizes = {a.sha256: a.size_bytes for manifest in manifests for a in manifest.artefacts}
     for digest, size in sizes.items():
         _check_blob(storage, digest, size)
@@ -50,7 +50,17 @@ def verify(storage: Storage, root: bytes, now: float) -> Verified:
     return Verified(releases, len(sizes), sum(sizes.values()), chain.timestamp.expires.timestamp(), demo)
 
 
-def _manifest(storage: Storage, target: Target) -> Manifest:
+def read_release(storage: Storage, root: bytes, release: ModelVersion, now: float) -> Manifest | None:
+    """Return the signed manifest of one release, or None where nobody signed such a one.
+
+    Raises:
+        CloudError: SIGNATURE_INVALID, METADATA_EXPIRED, NOT_FOUND (no repository), DIGEST_MISMATCH, MANIFEST_INVALID.
+    """
+    target = signed_targets(read_chain(storage, root, now)).get(target_path(release))
+    return None if target is None else _read_manifest(storage, target)
+
+
+def _read_manifest(storage: Storage, target: Target) -> Manifest:
     content = read(storage, target.key, limit_bytes=LIMIT_BYTES)
     if len(content) != target.size_bytes or sha256(content).hexdigest() != target.sha256:
         raise CloudError(Code.DIGEST_MISMATCH, f"{target.key}: the bytes are not the ones that were signed")

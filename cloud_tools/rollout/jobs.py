@@ -107,6 +107,20 @@ def create_job(aws: Aws, document: JobDocument, to: Sequence[str], *, job_id: st
     return Job(job_id, tuple(dict.fromkeys(to)))
 
 
+def ask_once(aws: Aws, release: ModelVersion, to: Sequence[str], job_id: str) -> None:
+    """Ask all targets to install a release; a job of this name that is there already has done so.
+
+    Raises:
+        CloudError: a target is not there, or AWS refused.
+    """
+    document = form_document("install", [release._asdict()])
+    try:
+        create_job(aws, document, to, job_id=job_id)
+    except CloudError as exc:
+        if exc.code is not Code.ALREADY_EXISTS:
+            raise
+
+
 def cancel_job(aws: Aws, job_id: str, *, force: bool = False, comment: str = "") -> None:
     """Take a job back; with ``force`` also from devices that work on it.
 
