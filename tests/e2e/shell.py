@@ -1,0 +1,52 @@
+"""Shell blocks of a page, run as a reader would: one after the other, in an empty directory."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
+# What the reader would do at the end: the agent runs until it is told, and the local AWS too.
+_PROLOGUE = """
+set -euo pipefail
+ip link set lo up
+end() { kill $(jobs -p) 2>/dev/null || true; edge-cloud local down --dir cloud >/dev/null 2>&1 || true; wait; }
+trap end EXIT
+"""
+
+
+def blocks(page: Path, heading: str = "") -> list[str]:
+    """Return the shell blocks of a page, or of what stands under one heading of it.
+
+    Raises:
+        AssertionError: there is none.
+    """
+    text = page.read_text(encoding="utf-8")
+    if heading:
+        text = re.split(r"^## ", text.partition(f"\n## {heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+    found = _BLOCK.findall(text)
+    assert found, f"{page}: expected shell blocks under {heading!r}"
+    return found
+
+
+def run_blocks(commands: list[str], directory: Path, *, timeout_s: float, **environment: str) -> str:
+    """Run them in a network of their own, where no port is taken, and return what they printed.
+
+    Raises:
+        AssertionError: one of the commands failed.
+    """
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    ran = subprocess.run(
+        ["unshare", "--net", "bash", "-c", _PROLOGUE + "\n".join(commands)],
+        cwd=directory,
+        env=os.environ | {"PATH": path, "REPO": str(ROOT)} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    assert ran.returncode == 0, f"exit code {ran.returncode}\n{ran.stdout[-8000:]}"
+    return ran.stdout
