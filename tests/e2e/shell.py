@@ -38,8 +38,9 @@ def run_blocks(commands: list[str], directory: Path, *, timeout_s: float, **envi
         AssertionError: one of the commands failed.
     """
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    own_user = [] if os.geteuid() == 0 else ["--map-root-user"]
     ran = subprocess.run(
-        ["unshare", "--net", "bash", "-c", _PROLOGUE + "\n".join(commands)],
+        ["unshare", "--net", *own_user, "bash", "-c", _PROLOGUE + "\n".join(commands)],
         cwd=directory,
         env=os.environ | {"PATH": path, "REPO": str(ROOT)} | environment,
         stdout=subprocess.PIPE,
