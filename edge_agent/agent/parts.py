@@ -253,7 +253,7 @@ class Parts:
             events=self._inspected,
             doubt=lambda: self.golden.doubt(),  # noqa: PLW0108 - made below, of this inspector
         )
-        self.cameras = CameraBoard(self.events.publish)
+        self.cameras = CameraBoard(self.events.publish, lost=self.inspector.count_lost)
         self.golden = GoldenParts(
             settings.golden_parts,
             self.inspector.look,
@@ -332,7 +332,7 @@ class Parts:
         # Asked for every inspection, so nothing is read here.
         return model in self.registry.active() or model in self._committed
 
-    def _inspected(self, frame: InspectedFrame, _picture: bytes) -> None:
+    def _inspected(self, frame: InspectedFrame) -> None:
         self.events.publish(frame)
         self.events.publish(self.counts.counts())
         self.news.offer(frame)

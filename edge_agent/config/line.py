@@ -71,6 +71,16 @@ class Station(Room):
     outputs: Outputs = Outputs()
     """Digital outputs."""
 
+    @property
+    def has_input(self) -> bool:
+        """Tell whether an input of the camera takes its pictures: each is a part's, and none comes by itself."""
+        return self.trigger not in ("free", "software")
+
+    @property
+    def takes_parts(self) -> bool:
+        """Tell whether each picture is one part's: a PLC asks for it, or an input of the camera takes it."""
+        return self.mode == "trigger" or self.has_input
+
     @model_validator(mode="after")
     def _somebody_triggers(self) -> Self:
         if self.mode == "trigger" and not (self.modbus.listen or self.opcua.endpoint):

@@ -134,8 +134,10 @@ def _streaming(source: str, opens: Callable[[], Stream], options: Station) -> Ca
     rules = Rules(
         options.stall_s,
         options.deadline_s,
-        quiet=options.trigger not in ("free", "software"),
+        quiet=options.has_input,
         asked=options.trigger == "software",
+        # Where a PLC asks, its triggers are the parts.
+        counted=options.has_input and options.mode == "free-running",
     )
     return StreamingCamera(shown(source), opens, rules)
 

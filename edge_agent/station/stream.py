@@ -58,12 +58,14 @@ class Rules(NamedTuple):
         fresh_s: a picture older than that is nobody's business any more.
         quiet: silence is no fault: pictures come when parts do.
         asked: a picture is taken when the loop asks for one.
+        counted: each picture is a part's: of one that nobody took it is told when it came.
     """
 
     stall_s: float
     fresh_s: float
     quiet: bool = False
     asked: bool = False
+    counted: bool = False
 
 
 def pause_s(failures: int, chance: float) -> float:

@@ -79,6 +79,7 @@ class StreamingCamera:
         self._reader: _Reader | None = None
         self._stuck: list[_Reader] = []
         self._slot: _Taken | None = None
+        self._missed: list[float] = []
         self._fault: CameraError | None = None
         self._count = 0
         self._ask = 0
@@ -116,6 +117,17 @@ class StreamingCamera:
             under_way = 0 if self._rules.asked or self._rules.quiet else 1
             taken = self._wait(timeout_s, since=self._count + under_way)
         return self._shot(taken)
+
+    def missed(self, until: float) -> list[float]:
+        """Return when pictures came that nobody took, once, where each picture is a part's.
+
+        Args:
+            until: by the clock; those that came later are kept.
+        """
+        with self._news:
+            missed = [at for at in self._missed if at <= until]
+            del self._missed[: len(missed)]
+        return missed
 
     def _shot(self, taken: _Taken | None) -> Shot | None:
         if taken is None:
@@ -160,9 +172,16 @@ class StreamingCamera:
         """Tell whether there is a picture to hand out; one that is too old, or was asked for before, is dropped."""
         slot = self._slot
         if slot is not None and (slot.ask != self._ask or self._clock() - slot.at > self._rules.fresh_s):
-            self._slot = None
-            self.skipped += 1
+            self._skip()
         return self._slot is not None and self._count > since
+
+    def _skip(self) -> None:
+        """Let the picture go that nobody took."""
+        if self._slot is not None:
+            self.skipped += 1
+            if self._rules.counted:
+                self._missed.append(self._slot.at)
+            self._slot = None
 
     def _look_after_reader(self) -> None:
         """Leave the reader behind if it is stuck; have one that reads."""
@@ -172,7 +191,8 @@ class StreamingCamera:
             reader.stopping.set()
             self._stuck.append(reader)
             self._reader, failures = None, reader.failures + 1
-            self._slot, self._fault = None, self._failed("expected an answer of the stream, it is stuck")
+            self._skip()
+            self._fault = self._failed("expected an answer of the stream, it is stuck")
         if self._reader is None and not self._closed and len(self._stuck) < LIMIT_STUCK:
             self._reader = _Reader(f"camera {self._what}", self._read, failures)
             self._reader.start()
@@ -245,7 +265,7 @@ class StreamingCamera:
         with self._news:
             if me.stopping.is_set():
                 return
-            self.skipped += self._slot is not None
+            self._skip()
             self._count += 1
             self._slot = _Taken(frame, f"{self._count:08d}", self._clock(), ask)
             self._fault = None
@@ -258,7 +278,7 @@ class StreamingCamera:
                 return
             if fault is not None:
                 # What came before a fault is old news.
-                self._slot = None
+                self._skip()
             self._fault = fault
             self._news.notify_all()
 

@@ -363,3 +363,32 @@ def test_pauses_grow_to_a_ceiling_and_are_spread() -> None:
     assert pauses == sorted(pauses)
     assert pauses[-1] == LONGEST_PAUSE_S
     assert pause_s(100, 0.0) == LONGEST_PAUSE_S / 2
+
+
+def test_where_each_picture_is_a_parts_those_that_nobody_took_are_told_once_whatever_became_of_them() -> None:
+    with streaming(RULES._replace(quiet=True, counted=True)) as bench:
+        bench.start()
+        bench.gives(b"skipped")
+        bench.clock.now += 1
+        bench.script.offer(LOST)
+        bench.waits(lambda: bench.camera._count == 2)
+        bench.clock.now += 1
+        bench.gives(b"taken")
+        assert bench.content() == b"taken"
+        bench.clock.now += 1
+        bench.gives(b"too old")
+        bench.clock.now += RULES.fresh_s + 1
+        assert bench.camera.newest(0) is None
+        bench.gives(b"before a fault")
+        bench.script.offer(AWAY)
+        bench.script.has(lambda: bench.script.opened > 1)
+        assert bench.camera.missed(102.0) == [100.0, 101.0], "the damaged one stood there too"
+        assert bench.camera.missed(bench.clock.now) == [103.0, 106.0]
+        assert bench.camera.missed(bench.clock.now) == []
+
+
+def test_what_a_camera_that_runs_by_itself_skips_is_no_part() -> None:
+    with streaming() as bench:
+        bench.start()
+        bench.gives(b"1", b"2")
+        assert bench.camera.missed(bench.clock.now) == []

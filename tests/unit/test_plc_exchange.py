@@ -1,0 +1,61 @@
+"""A station towards its PLC and its gate, with a clock of the test's own: who hears what of a part, and when."""
+
+from typing import Any
+
+import pytest
+
+from edge_agent.config import Station
+from edge_agent.errors import Code
+from edge_agent.formats import Verdict
+from edge_agent.station.answer import Answer
+from edge_agent.station.plc.controller import Controller
+from edge_agent.station.plc.table import Fault
+from tests.fakes.chip import FakeChip
+
+REJECT, OK, NO_RESULT = 4, 1, 3
+GOOD = Answer("left", Verdict.OK, "part", "f1", 5.0)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Bench:
+    """A controller whose gate is switched by hand."""
+
+    def __init__(self, **options: Any) -> None:
+        outputs = {"chip": "x", "ok": OK, "no_result": NO_RESULT, "reject": REJECT, "delay_ms": 3000.0}
+        self.clock, self.chip = Clock(), FakeChip()
+        station = Station.model_validate({"source": "genicam:x", "deadline_s": 1.0, "outputs": outputs} | options)
+        self.controller = Controller("left", station, clock=self.clock, open_chip=self.chip.open)
+
+    def levels(self, after_s: float = 0.0) -> dict[int, bool]:
+        """Return what is switched then."""
+        self.clock.now += after_s
+        assert self.controller._outputs is not None
+        self.controller._outputs.turn()
+        return self.chip.levels
+
+    def values(self) -> dict[str, Any]:
+        return self.controller.exchange.values()
+
+
+@pytest.fixture
+def free() -> Bench:
+    return Bench(trigger="Line1")
+
+
+def test_a_part_whose_picture_was_skipped_is_no_result_to_the_plc_and_leaves_at_the_gate(free: Bench) -> None:
+    skipped = Answer("left", Verdict.NO_RESULT, message="skipped", code=Code.DEADLINE_EXCEEDED, part_at=99.0)
+    free.controller.hear(skipped)
+    values = free.values()
+    assert (values["no_result"], values["no_result_count"], values["error_code"]) == (True, 1, Fault.DEADLINE)
+    free.controller.hear(GOOD._replace(part_at=99.5))
+    assert (free.values()["result_id"], free.values()["ok"]) == (2, True)
+    assert not free.levels(after_s=1.99)[REJECT]
+    assert free.levels(after_s=0.01)[REJECT], "three seconds after the part that was skipped"
+    assert not free.levels(after_s=0.2)[REJECT], "not for the one behind it"
