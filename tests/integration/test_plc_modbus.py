@@ -11,13 +11,14 @@ from pymodbus.client import ModbusTcpClient
 from pymodbus.exceptions import ModbusException
 from typing_extensions import Self
 
-from edge_agent.config import Modbus, Station
+from edge_agent.config import Modbus, Outputs, Station
 from edge_agent.errors import ConfigError
 from edge_agent.formats import Verdict
 from edge_agent.station.plc.controller import Controller
 from edge_agent.station.plc.exchange import Exchange, Pulse
 from edge_agent.station.plc.modbus import ModbusServer, check_modbus
 from edge_agent.station.plc.table import BY_NAME, ROWS, Fault, Phase, Said, Space, decode, encode, size_of
+from tests.fakes.chip import FakeChip
 from tests.fakes.plc import AWAY, DARK, PATIENCE_S, Plant, running_station, until
 
 READERS = {
@@ -197,6 +198,27 @@ def test_a_station_that_hangs_answers_no_result_at_the_deadline_and_its_heart_st
         plant.may_answer.set()
         beats_on(plc)
         assert plc.get("verdict") == Said.NO_RESULT
+
+
+def test_a_station_that_hangs_lets_its_gate_hear_of_the_part_once_and_when_the_plc_does() -> None:
+    outputs = Outputs(chip="x", no_result=3, reject=4, pulse_ms=60_000.0)
+    gated, chip = options(deadline_s=0.2).model_copy(update={"outputs": outputs}), FakeChip()
+    with (
+        running_station(gated, open_chip=chip.open) as (controller, plant),
+        Plc(controller.ports["modbus"]) as plc,
+    ):
+        plant.may_answer.clear()
+        plc.trigger()
+        # Nobody asks for a register meanwhile, and the loop still waits for its agent.
+        chip.saw({3: True, 4: True})
+        assert not plant.may_answer.is_set()
+        assert plc.get("no_result")
+        heard = controller._outputs._signals  # type: ignore[union-attr]
+        plant.may_answer.set()
+        plc.acknowledge()
+        plc.trigger(2)
+        until(lambda: plc.get("ok"), "the next part's own verdict")
+        assert controller._outputs._signals.pulses == heard.pulses  # type: ignore[union-attr]
 
 
 def test_a_free_running_station_mirrors_each_result_and_needs_no_plc() -> None:

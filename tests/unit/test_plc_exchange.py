@@ -9,6 +9,8 @@ from edge_agent.errors import Code
 from edge_agent.formats import Verdict
 from edge_agent.station.answer import Answer
 from edge_agent.station.plc.controller import Controller
+from edge_agent.station.plc.exchange import Order
+from edge_agent.station.plc.handshake import Outcome
 from edge_agent.station.plc.table import Fault
 from tests.fakes.chip import FakeChip
 
@@ -59,3 +61,38 @@ def test_a_part_whose_picture_was_skipped_is_no_result_to_the_plc_and_leaves_at_
     assert not free.levels(after_s=1.99)[REJECT]
     assert free.levels(after_s=0.01)[REJECT], "three seconds after the part that was skipped"
     assert not free.levels(after_s=0.2)[REJECT], "not for the one behind it"
+
+
+def test_the_gate_hears_of_each_trigger_s_end_once_when_the_plc_does_whatever_ended_it() -> None:
+    bench = Bench(mode="trigger", modbus={"listen": "127.0.0.1:0"})
+    exchange = bench.controller.exchange
+    heard: list[tuple[Verdict, float]] = []
+    exchange._ended = lambda outcome, at: heard.append((outcome.verdict, at))
+
+    def trigger() -> Order:
+        exchange.write({"trigger_enable": True})
+        exchange.write({"trigger": True})
+        order = exchange.next_order(0.0)
+        assert order is not None
+        return order
+
+    def release() -> None:
+        exchange.write({"trigger_enable": False, "trigger": False})
+        bench.clock.now += 1.0
+
+    assert exchange.finish(trigger(), Outcome(Verdict.OK))
+    assert heard == [(Verdict.OK, 100.0)]
+    release()
+    order = trigger()
+    exchange.write({"trigger_enable": False, "trigger": False})
+    assert heard[1:] == [(Verdict.NO_RESULT, 101.0)], "the PLC gave it up"
+    assert not exchange.finish(order, Outcome(Verdict.OK))
+    order = trigger()
+    bench.clock.now += 1.4
+    exchange.end_overdue(0.0)
+    assert len(heard) == 2, "within its grace"
+    bench.clock.now += 0.1
+    exchange.end_overdue(0.0)
+    assert heard[2:] == [(Verdict.NO_RESULT, 101.0)]
+    assert not exchange.finish(order, Outcome(Verdict.OK))
+    assert len(heard) == 3

@@ -83,7 +83,7 @@ def test_a_part_is_rejected_by_its_picture_s_moment_also_when_no_answer_came_in_
     assert seen == [False, True, True, False, False]
 
 
-def test_a_part_whose_trigger_was_missed_is_rejected_as_one_that_nobody_looked_at() -> None:
+def test_a_trigger_out_of_turn_costs_its_part_and_the_one_under_way_their_place_on_the_line() -> None:
     now = [100.0]
     chip = FakeChip()
     options = Station(
@@ -108,7 +108,7 @@ def test_a_part_whose_trigger_was_missed_is_rejected_as_one_that_nobody_looked_a
         seen.append(dict(chip.levels))
     assert [(levels[1], levels[3], levels[4]) for levels in seen] == [
         (False, True, False),
-        (False, True, False),
+        (False, True, True),
         (False, True, True),
         (False, True, False),
     ]

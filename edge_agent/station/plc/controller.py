@@ -54,7 +54,12 @@ class Controller:
         self._errors: dict[str, str] = {}
         free_running = options.mode == "free-running"
         self.exchange = Exchange(
-            options.deadline_s, Pulse(clock), clock, free_running=free_running, missed=self._passes_unseen
+            options.deadline_s,
+            Pulse(clock),
+            clock,
+            free_running=free_running,
+            missed=lambda part_at: self._tell_outputs(Verdict.NO_RESULT, part_at),
+            ended=lambda outcome, part_at: self._tell_outputs(outcome.verdict, part_at),
         )
         self._servers = _servers(name, options, self.exchange)
         self._outputs = _outputs(name, options.outputs, open_chip, clock)
@@ -71,12 +76,15 @@ class Controller:
         outputs = self._outputs
         name = f"outputs-{self._name}"
         switching = Watched(name, lambda thread: outputs.run(thread.wait), silent_s=_SILENT_S, ended=ended)
-        return [*served, switching]
+        if self._options.mode != "trigger":
+            return [*served, switching]
+        name = f"deadlines-{self._name}"
+        return [*served, switching, Watched(name, self._end_overdue, silent_s=_SILENT_S, ended=ended)]
 
     def run(self, loop: Loop, wait: Wait) -> None:
         """Run the station's loop until told to stop, by triggers or by its rate."""
         if self._options.mode == "trigger":
-            run_triggered(loop, self.exchange, self._options.deadline_s, wait, self._tell_outputs)
+            run_triggered(loop, self.exchange, self._options.deadline_s, wait)
         else:
             loop.run(partial(self._allowing, wait))
 
@@ -85,7 +93,7 @@ class Controller:
         if self._options.mode == "trigger":
             return
         self.exchange.mirror(outcome_of(answer))
-        self._tell_outputs(answer, answer.part_at)
+        self._tell_outputs(answer.verdict, answer.part_at)
 
     def make_safe(self) -> None:
         """Leave the outputs at NO RESULT, for good; may be called from any thread."""
@@ -97,14 +105,14 @@ class Controller:
         outputs = [self._outputs.error] if self._outputs is not None and self._outputs.error else []
         return [*self._errors.values(), *outputs]
 
-    def _tell_outputs(self, answer: Answer, part_at: float | None) -> None:
+    def _tell_outputs(self, verdict: Verdict, part_at: float | None) -> None:
         if self._outputs is not None:
-            self._outputs.hear(answer.verdict, part_at)
+            self._outputs.hear(verdict, part_at)
 
-    def _passes_unseen(self, part_at: float) -> None:
-        # A part that nobody looks at is not OK either.
-        if self._outputs is not None:
-            self._outputs.hear(Verdict.NO_RESULT, part_at)
+    def _end_overdue(self, thread: Watched) -> None:
+        """Let the gate hear of an inspection that hangs when it is overdue, though no PLC asks for it then."""
+        while not thread.wait(0.0):
+            self.exchange.end_overdue(_RETRY_S)
 
     def _allowing(self, wait: Wait, seconds: float) -> bool:
         self.exchange.pulse.allow(seconds + 1 / self._options.rate_hz + self._options.deadline_s + SLACK_S)
