@@ -83,7 +83,7 @@ class Outputs(Room):
     pulse_ms: float = Field(100.0, ge=1, le=60_000)
     """Length of the pulse; pulses that overlap are one longer pulse."""
     silence_s: float = Field(10.0, gt=0, le=86_400)
-    """After so long without a verdict the outputs say NO RESULT."""
+    """After so long without a verdict the outputs, and a free-running station's registers, say NO RESULT."""
 
     @model_validator(mode="after")
     def _lines_of_their_own(self) -> Self:

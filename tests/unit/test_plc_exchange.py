@@ -11,7 +11,7 @@ from edge_agent.station.answer import Answer
 from edge_agent.station.plc.controller import Controller
 from edge_agent.station.plc.exchange import Order
 from edge_agent.station.plc.handshake import Outcome
-from edge_agent.station.plc.table import Fault
+from edge_agent.station.plc.table import Fault, Said
 from tests.fakes.chip import FakeChip
 
 REJECT, OK, NO_RESULT = 4, 1, 3
@@ -96,3 +96,39 @@ def test_the_gate_hears_of_each_trigger_s_end_once_when_the_plc_does_whatever_en
     assert heard[2:] == [(Verdict.NO_RESULT, 101.0)]
     assert not exchange.finish(order, Outcome(Verdict.OK))
     assert len(heard) == 3
+
+
+def test_a_free_running_station_whose_source_stopped_takes_its_last_verdict_back_after_silence() -> None:
+    bench = Bench(outputs={"chip": "x", "ok": OK, "no_result": NO_RESULT, "silence_s": 5.0})
+    bench.controller.exchange.pulse.allow(1000.0)  # the loop lives, and has no new picture
+    bench.controller.hear(GOOD)
+    assert bench.levels(after_s=4.9) == {OK: True, NO_RESULT: False}
+    assert (bench.values()["ok"], bench.values()["results_valid"]) == (True, True)
+    assert bench.levels(after_s=0.1) == {OK: False, NO_RESULT: True}
+    values = bench.values()
+    assert (values["ok"], values["no_result"], values["error"]) == (False, True, True)
+    assert (values["verdict"], values["error_code"]) == (Said.NO_RESULT, Fault.CAMERA)
+    assert values["error_text"] == "expected a result within 5 s, none came"
+    assert (values["result_id"], values["no_result_count"]) == (1, 0), "no part is made up"
+    bench.controller.hear(GOOD)
+    assert (bench.values()["ok"], bench.values()["result_id"]) == (True, 2)
+
+
+def test_a_station_that_looks_seldom_is_not_silent_between_two_looks() -> None:
+    bench = Bench(rate_hz=0.02, deadline_s=2.0)
+    bench.controller.exchange.pulse.allow(1000.0)
+    bench.controller.hear(GOOD)
+    assert (bench.levels(after_s=51.9)[OK], bench.values()["ok"]) == (True, True)
+    assert (bench.levels(after_s=0.1)[OK], bench.values()["ok"]) == (False, False)
+
+
+def test_a_triggered_station_keeps_a_result_until_the_plc_has_read_it() -> None:
+    bench = Bench(mode="trigger", modbus={"listen": "127.0.0.1:0"})
+    exchange = bench.controller.exchange
+    exchange.write({"trigger_enable": True})
+    exchange.write({"trigger": True})
+    order = exchange.next_order(0.0)
+    assert order is not None
+    exchange.finish(order, Outcome(Verdict.OK))
+    bench.clock.now += 3600
+    assert (bench.values()["ok"], bench.values()["results_valid"]) == (True, True)

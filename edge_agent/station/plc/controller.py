@@ -53,16 +53,18 @@ class Controller:
         self._options = options
         self._errors: dict[str, str] = {}
         free_running = options.mode == "free-running"
+        outputs = _patient(options) if free_running else options.outputs
         self.exchange = Exchange(
             options.deadline_s,
             Pulse(clock),
             clock,
             free_running=free_running,
+            silence_s=outputs.silence_s,
             missed=lambda part_at: self._tell_outputs(Verdict.NO_RESULT, part_at),
             ended=lambda outcome, part_at: self._tell_outputs(outcome.verdict, part_at),
         )
         self._servers = _servers(name, options, self.exchange)
-        self._outputs = _outputs(name, options.outputs, open_chip, clock)
+        self._outputs = _outputs(name, outputs, open_chip, clock)
 
     def threads(self, ended: Callable[[str], None] = end_process) -> list[Watched]:
         """Return the threads that servers and outputs need, not started yet; one that ends unasked is told."""
@@ -170,6 +172,12 @@ def _servers(name: str, options: Station, exchange: Exchange) -> dict[str, Serve
     except ImportError as exc:
         raise _missing(name, exc) from exc
     return servers
+
+
+def _patient(options: Station) -> Outputs:
+    """Return the outputs' settings for a station that may look more seldom than its verdicts stand."""
+    next_answer_s = 1 / options.rate_hz + options.deadline_s
+    return options.outputs.model_copy(update={"silence_s": max(options.outputs.silence_s, next_answer_s)})
 
 
 def _outputs(name: str, options: Outputs, open_chip: Opener | None, clock: Callable[[], float]) -> OutputLines | None:

@@ -1,5 +1,6 @@
 """The one state that the station's loop and the servers share, behind a lock. Decides nothing of its own."""
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -59,6 +60,7 @@ class Exchange:
         pulse: the loop's signs of life.
         clock: seconds that only grow.
         free_running: results come without triggers.
+        silence_s: so long such a result stands when no further one comes.
         missed: hears when a trigger came that was not accepted; returns at once.
         ended: hears the end of each accepted trigger, whichever it is, and when it was accepted; returns at once.
     """
@@ -70,6 +72,7 @@ class Exchange:
         clock: Callable[[], float],
         *,
         free_running: bool = False,
+        silence_s: float = math.inf,
         missed: Callable[[float], None] = lambda _at: None,
         ended: Callable[[Outcome, float], None] = lambda _outcome, _at: None,
     ) -> None:
@@ -79,7 +82,8 @@ class Exchange:
         self._state = Handshake(phase=Phase.FREE_RUNNING if free_running else Phase.DISABLED)
         self._missed = missed
         self._ended = ended
-        self._accepted_at = 0.0
+        self._accepted_at = self._mirrored_at = 0.0
+        self._silence_s = silence_s
         self._taken = 0
         self._changed = threading.Condition()
 
@@ -87,9 +91,9 @@ class Exchange:
         """Return the values of all rows at one moment."""
         with self._changing():
             state = self._state
-        if state.phase is Phase.FREE_RUNNING and self.pulse.is_overdue():
-            # Parts pass that nobody looks at: the last verdict is not theirs.
-            state = state._replace(outcome=_HANGS, fault=_HANGS.fault, message=_HANGS.message)
+            stale = self._why_stale()
+        if stale is not None:
+            state = state._replace(outcome=stale, fault=stale.fault, message=stale.message)
         return {**told(state), **state.commands._asdict(), "heartbeat": self.pulse.heartbeat()}
 
     def write(self, written: Mapping[str, Any]) -> None:
@@ -137,6 +141,7 @@ class Exchange:
         """Tell one more result of a station that needs no trigger."""
         with self._changed:
             self._state = mirror(self._state, outcome)
+            self._mirrored_at = self._clock()
 
     def commands(self) -> Commands:
         """Return what the PLC wrote last."""
@@ -155,6 +160,18 @@ class Exchange:
                 self._changed.notify_all()
         if before.phase is Phase.BUSY and after.phase is not Phase.BUSY and after.outcome is not None:
             self._ended(after.outcome, accepted_at)
+
+    def _why_stale(self) -> Outcome | None:
+        """Return what a free-running station tells in place of its last verdict, once that is nobody's any more."""
+        if self._state.phase is not Phase.FREE_RUNNING:
+            return None
+        if self.pulse.is_overdue():
+            # Parts pass that nobody looks at: the last verdict is not theirs.
+            return _HANGS
+        if self._state.outcome is None or self._clock() - self._mirrored_at < self._silence_s:
+            return None
+        message = f"expected a result within {self._silence_s:g} s, none came"
+        return Outcome(Verdict.NO_RESULT, Fault.CAMERA, message)
 
     def _is_waiting(self) -> bool:
         return self._state.phase is Phase.BUSY and self._state.inspection_id != self._taken
