@@ -52,6 +52,8 @@ class Station(Room):
     """An inspection that lasts longer is NO RESULT."""
     loop: bool = True
     """Begin again after the directory's last image, or the video file's."""
+    latency_s: float = Field(0.5, ge=0, le=30)
+    """Cameras of the network: from exposure to arrival, at most; a trigger's picture comes later than that after it."""
     stall_s: float = Field(5.0, ge=0.2, le=60)
     """A stream that is silent for so long is opened again."""
     roi: Annotated[tuple[int, int, int, int], AfterValidator(_region)] | None = None

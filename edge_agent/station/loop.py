@@ -125,7 +125,7 @@ class Loop:
             self._away(State.CAMERA_AWAY, "", exc)
             return self.last
         if shot is None:
-            missing = f"expected a picture within {self._options.deadline_s:g} s, came none"
+            missing = f"expected a picture that was taken since within {self._options.deadline_s:g} s, came none"
             self._away(State.CAMERA_AWAY, "", CameraError(Code.CAMERA_FAILED, missing))
         else:
             self._ask(shot, began)
