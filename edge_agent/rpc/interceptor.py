@@ -1,6 +1,6 @@
 """What surrounds every call: who may call, whose trace it belongs to, what became of it, and errors as status.
 
-This is one of the two places where any exception is caught: a programmer's error in one
+This is one of the three places where any exception is caught: a programmer's error in one
 call becomes INTERNAL with an id that stands in the log, and the process lives.
 """
 
