@@ -31,6 +31,14 @@ LEFT = "[station.left]\nsource = 'directory:/x'\n"
         ("[station.left.modbus]\nconnections = 0", "greater than or equal to 1"),
         ("[station.left.modbus]\nlistn = 'x'", "listn is nearest to station.left.modbus.listen"),
         ("[station.left.opcua]\nendpoint = 'http://x:1'", "endpoint"),
+        (
+            "[station.left.modbus]\nlisten = '0.0.0.0:502'",
+            r"station\.left\.modbus: .*expected clients with an address beyond loopback.* came .*0\.0\.0\.0:502",
+        ),
+        (
+            "[station.left.opcua]\nendpoint = 'opc.tcp://plc.example:4840'",
+            r"station\.left\.opcua: .*trusted with an endpoint beyond loopback.* came .*plc\.example",
+        ),
         ("[station.left.outputs]\nchip = '/dev/gpiochip0'", "at least one of ok, ng, no_result and reject"),
         ("[station.left.outputs]\nrejct = 1", "rejct is nearest to station.left.outputs.reject"),
     ],

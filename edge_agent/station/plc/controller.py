@@ -36,7 +36,7 @@ class Controller:
         open_chip: opens the chip of the outputs; the kernel's by default.
 
     Raises:
-        ConfigError: a server would be open to everybody, or the extra plc is not installed.
+        ConfigError: a server's file is missing, or the extra plc is not installed.
     """
 
     def __init__(
@@ -162,12 +162,11 @@ def _servers(name: str, options: Station, exchange: Exchange) -> dict[str, Serve
         if options.modbus.listen:
             from edge_agent.station.plc import modbus  # noqa: PLC0415 - an extra
 
-            modbus.check_modbus(name, options.modbus)
             servers["modbus"] = partial(modbus.serve_modbus, exchange, options.modbus)
         if options.opcua.endpoint:
             from edge_agent.station.plc import opcua  # noqa: PLC0415 - an extra
 
-            opcua.check_opcua(name, options.opcua)
+            opcua.check_files(name, options.opcua)
             servers["opcua"] = partial(opcua.serve_opcua, name, exchange, options.opcua)
     except ImportError as exc:
         raise _missing(name, exc) from exc
