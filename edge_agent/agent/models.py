@@ -1,10 +1,13 @@
 """Models as the other rooms need them: built, opened, described, mapped."""
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from edge_agent import __version__
 from edge_agent.config import Settings
 from edge_agent.errors import ActivationError, AgentError, Code, StorageError
 from edge_agent.formats import Manifest, ModelsConfig, ModelStatus
@@ -12,6 +15,7 @@ from edge_agent.inference import (
     Builder,
     BuildReport,
     GoldenReport,
+    Registry,
     Session,
     Spare,
     build_engine,
@@ -176,6 +180,26 @@ class Mappings:
     def applications(self, model: str) -> tuple[str, ...]:
         """Return the applications that ask this model."""
         return tuple(app for app, name in self._config.mappings.items() if name == model)
+
+
+def judges(registry: Registry, mappings: Mappings, rule: str) -> str:
+    """Return what judges a part now, as a digest: the rule, and versions, contents and thresholds that are asked.
+
+    Asked for inspections, so nothing is read here.
+    """
+    active = registry.active()
+    asked = [(app, model, _judge(registry, active.get(model))) for app, model in mappings.served().items()]
+    return hashlib.sha256(json.dumps([__version__, rule, asked]).encode()).hexdigest()
+
+
+def _judge(registry: Registry, session: Session | None) -> list[object] | None:
+    if session is None:
+        return None
+    manifest = session.manifest
+    set_here = registry.threshold(manifest.model_version)
+    threshold = manifest.decision.threshold if set_here is None else set_here
+    contents = [artefact.sha256 for artefact in manifest.artefacts]
+    return [manifest.version, threshold, session.provider, contents]
 
 
 def describe_models(

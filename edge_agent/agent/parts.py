@@ -18,7 +18,7 @@ from edge_agent.agent.inspection_news import NewsOfInspections
 from edge_agent.agent.line import Line, tell_golden
 from edge_agent.agent.local_models import LocalModels
 from edge_agent.agent.machine import memory_bytes
-from edge_agent.agent.models import Mappings, Runtimes
+from edge_agent.agent.models import Mappings, Runtimes, judges
 from edge_agent.agent.operator import Health, Operator
 from edge_agent.agent.stored_versions import StoredVersions
 from edge_agent.capture import CaptureSpool, Destination, Sampling, Uploader
@@ -104,7 +104,6 @@ class Parts:
         self._observer = observer
         self._last_state = ""
         self._committed: frozenset[str] = frozenset()
-        self._answering: tuple[object, ...] | None = None
         self._build_store(state_dir)
         self._build_inference(state_dir)
         self._build_captures(state_dir)
@@ -254,12 +253,13 @@ class Parts:
             events=self._inspected,
             doubt=lambda: self.golden.doubt(),  # noqa: PLW0108 - made below, of this inspector
         )
-        self.cameras = CameraBoard(self.events.publish)
+        self.cameras = CameraBoard(self.events.publish, lost=self.inspector.count_lost)
         self.golden = GoldenParts(
             settings.golden_parts,
             self.inspector.look,
             self.counts.span,
             self.counts.ledger,
+            judges=partial(judges, self.registry, self.mappings, f"{rule.words()}; {dict(settings.chain)}"),
             required=settings.golden_required,
             is_ready=lambda: self.health.state == "READY",
             told=lambda check: tell_golden(check, self.events.publish, self._note),
@@ -332,7 +332,7 @@ class Parts:
         # Asked for every inspection, so nothing is read here.
         return model in self.registry.active() or model in self._committed
 
-    def _inspected(self, frame: InspectedFrame, _picture: bytes) -> None:
+    def _inspected(self, frame: InspectedFrame) -> None:
         self.events.publish(frame)
         self.events.publish(self.counts.counts())
         self.news.offer(frame)
@@ -406,10 +406,6 @@ class Parts:
         self.events.publish(ModelsChanged(models=models))
         metrics.show_models((m.name, m.active or "", m.state) for m in models)
         self._show_fallbacks(models)
-        answering = tuple((m.name, m.active, m.threshold, m.applications) for m in models)
-        if self._answering is not None and answering != self._answering:
-            self.golden.check_again()
-        self._answering = answering
 
     def _show_fallbacks(self, models: Sequence[ModelStatus]) -> None:
         """Tell of models that something else executes than wanted; they answer, and the agent is DEGRADED."""

@@ -3,6 +3,9 @@
 ``offer`` only puts into a bounded queue; one thread encodes and writes. When the queue
 or the disk's quota is full the newest is dropped and counted: what already waits was
 promised.
+
+This is one of the three places where any exception is caught: a capture that cannot be encoded is lost alone, and the
+line that it was to be a record of goes on.
 """
 
 import functools
@@ -49,6 +52,8 @@ class _Offered(NamedTuple):
     id: str
     size_bytes: int
     encode: Callable[[], tuple[Capture, list[bytes]]]
+    is_asked_for: bool = False
+    """Its client was told that it is in progress, and asks."""
 
 
 class CaptureSpool:
@@ -97,7 +102,7 @@ class CaptureSpool:
         self._queue: deque[_Offered] = deque()
         self._queued_bytes = 0
         self._failed: set[str] = set()
-        self._dropped = 0
+        self._dropped = self._broken = 0
         self._trouble = ""
         self._writer = Watched("capture-spool", self._work)
 
@@ -105,10 +110,16 @@ class CaptureSpool:
         """Start the thread that writes."""
         self._writer.start()
 
-    def stop(self) -> None:
-        """Write what is queued, end the thread, close."""
-        self.drain(timeout_s=5.0)
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Write what is queued, end the thread, close; what is not written in time is lost, said and counted."""
+        self.drain(timeout_s)
         self._writer.stop()
+        with self._changed:
+            lost = len(self._queue)
+        if lost:
+            log.error("captures lost at the stop", extra={"action": "captures_lost", "captures": lost})
+        for _ in range(lost):
+            metrics.count_dropped_capture()
         self.shelf.close()
         self.labels.close()
 
@@ -159,7 +170,7 @@ class CaptureSpool:
         refused: Code | None = Code.ALREADY_EXISTS
         if self.capture_state(capture.capture_id) is None:
             encode = functools.partial(records.from_tensors, capture)
-            refused = self._enqueue(_Offered(capture.capture_id, capture.size_bytes, encode))
+            refused = self._enqueue(_Offered(capture.capture_id, capture.size_bytes, encode, is_asked_for=True))
         if refused is not None:
             raise InferenceError(refused, f"capture {capture.capture_id}: {refused.meaning}")
 
@@ -184,7 +195,8 @@ class CaptureSpool:
         metrics.show_captures(len(waiting), failed, self.shelf.size_bytes + self.shelf.kept_bytes)
         metrics.show_unsent_labels(self.labels.count_unsent())
         paused = self.pauses.now
-        told = f"{self._dropped} captures dropped: the spool is full" if self._dropped else ""
+        full = f"{self._dropped} captures dropped: the spool is full" if self._dropped else ""
+        broken = f"{self._broken} captures lost: they could not be encoded, see the log" if self._broken else ""
         now = self._now()
         oldest = min((entry.capture.at for entry in waiting), default=now)
         return CaptureStatus(
@@ -193,10 +205,10 @@ class CaptureSpool:
             bytes=self.shelf.size_bytes,
             oldest_s=max(0.0, now - oldest),
             uploaded=self.shelf.history.count("UPLOADED"),
-            message="; ".join(filter(None, (told, self._trouble))),
+            message="; ".join(filter(None, (full, broken, self._trouble))),
             capture_paused=paused.capture,
             upload_paused=paused.upload,
-            dropped=self._dropped,
+            dropped=self._dropped + self._broken,
             quota_bytes=self.shelf.quota_bytes,
         )
 
@@ -289,7 +301,12 @@ class CaptureSpool:
                 log.warning("old captures not removed", extra={"action": "expiry_failed", "reason": exc.message})
 
     def _store(self, offered: _Offered) -> None:
-        capture, contents = offered.encode()
+        try:
+            capture, contents = offered.encode()
+        except Exception:
+            log.exception("capture not encoded", extra={"action": "capture_lost", "capture": offered.id})
+            self._lose(offered)
+            return
         try:
             self.shelf.put(capture, contents)
         except StorageError as exc:
@@ -298,6 +315,13 @@ class CaptureSpool:
             self._count_dropped()
             if capture.kind == "tensors":
                 self._remember_failed(capture)
+
+    def _lose(self, offered: _Offered) -> None:
+        metrics.count_dropped_capture()
+        with self._changed:
+            self._broken += 1
+            if offered.is_asked_for:
+                self._failed.add(offered.id)
 
     def _remember_failed(self, capture: Capture) -> None:
         # Its client was told that it is in progress, and asks.

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from edge_agent.cli.context import Places
 from edge_agent.client import AgentClient
-from edge_agent.config import Inference, Settings
+from edge_agent.config import Inference, Settings, is_loopback
 from edge_agent.errors import AgentError, Code, ConfigError
-from edge_agent.telemetry.metrics import is_loopback
 
 if TYPE_CHECKING:
     from edge_agent.inference.runtimes.table import RuntimeInfo

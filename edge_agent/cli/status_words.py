@@ -64,7 +64,8 @@ def _counted(counts: Counts) -> str:
 
 def _camera(camera: CameraStatus) -> Iterator[str]:
     since = f" since {moment(camera.since)}" if camera.since else ""
-    figures = f"{camera.frames} inspected, {camera.skipped} skipped, {camera.failures} failures"
+    lost = f", {camera.lost} parts lost" * bool(camera.lost)
+    figures = f"{camera.frames} inspected, {camera.skipped} skipped, {camera.failures} failures{lost}"
     yield f"camera {camera.id} ({camera.kind}): {camera.state}{since}, {camera.rate_hz:.1f} Hz, {figures}"
     yield from _remark(camera.message)
 

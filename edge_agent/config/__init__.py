@@ -5,7 +5,7 @@ that names the nearest known one.
 """
 
 from edge_agent.config.delivery import Deployment, Device, Mqtt, Probation, Repository, Shadow, Trust
-from edge_agent.config.fields import CREDENTIALS_PATTERN, THING_PATTERN, Room
+from edge_agent.config.fields import CREDENTIALS_PATTERN, THING_PATTERN, Room, is_loopback
 from edge_agent.config.inspection import Inspection
 from edge_agent.config.line import Capture, Dashboard, Station
 from edge_agent.config.plc import Modbus, Opcua, Outputs
@@ -50,5 +50,6 @@ __all__ = [
     "Station",
     "Telemetry",
     "Trust",
+    "is_loopback",
     "read_settings",
 ]

@@ -1,5 +1,6 @@
 """What rooms are made of: their base, and the values that several of them take."""
 
+import ipaddress
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,14 @@ def _port_that_exists(value: str) -> str:
     if value and int(value.rpartition(":")[2]) > MAX_PORT:
         raise ValueError(f"expected a port up to {MAX_PORT}")
     return value
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host of an address is this machine only."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 Address = Annotated[str, Field(pattern=_ADDRESS_PATTERN), AfterValidator(_port_that_exists)]

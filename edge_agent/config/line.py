@@ -52,6 +52,8 @@ class Station(Room):
     """An inspection that lasts longer is NO RESULT."""
     loop: bool = True
     """Begin again after the directory's last image, or the video file's."""
+    latency_s: float = Field(0.5, ge=0, le=30)
+    """Cameras of the network: from exposure to arrival, at most; a trigger's picture comes later than that after it."""
     stall_s: float = Field(5.0, ge=0.2, le=60)
     """A stream that is silent for so long is opened again."""
     roi: Annotated[tuple[int, int, int, int], AfterValidator(_region)] | None = None
@@ -70,6 +72,16 @@ class Station(Room):
     """OPC UA."""
     outputs: Outputs = Outputs()
     """Digital outputs."""
+
+    @property
+    def has_input(self) -> bool:
+        """Tell whether an input of the camera takes its pictures: each is a part's, and none comes by itself."""
+        return self.trigger not in ("free", "software")
+
+    @property
+    def takes_parts(self) -> bool:
+        """Tell whether each picture is one part's: a PLC asks for it, or an input of the camera takes it."""
+        return self.mode == "trigger" or self.has_input
 
     @model_validator(mode="after")
     def _somebody_triggers(self) -> Self:

@@ -2,11 +2,12 @@
 
 import ipaddress
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import Self
 
-from edge_agent.config.fields import OptionalAddress, OptionalPath, Room
+from edge_agent.config.fields import OptionalAddress, OptionalPath, Room, is_loopback
 
 _ENDPOINT_PATTERN = r"^(|opc\.tcp://[^\s/:]+:[0-9]{1,5}(/[^\s]*)?|opc\.tcp://\[[^\s\]]+\]:[0-9]{1,5}(/[^\s]*)?)$"
 _LINES = ("ok", "ng", "no_result", "reject")
@@ -40,6 +41,12 @@ class Modbus(Room):
     idle_s: float = Field(60.0, gt=0, le=86_400)
     """A connection that asks nothing for so long is closed."""
 
+    @model_validator(mode="after")
+    def _named_clients_beyond_loopback(self) -> Self:
+        if self.listen and not is_loopback(self.listen.rpartition(":")[0]) and not self.clients:
+            raise ValueError("expected clients with an address beyond loopback, since Modbus asks for no login")
+        return self
+
 
 class Opcua(Room):
     """OPC UA, with the same values."""
@@ -58,6 +65,8 @@ class Opcua(Room):
         given = [self.certificate, self.private_key, self.trusted]
         if any(given) and not all(given):
             raise ValueError("expected certificate, private_key and trusted together, or none of them")
+        if not all(given) and self.endpoint and not is_loopback(urlsplit(self.endpoint).hostname or ""):
+            raise ValueError("expected certificate, private_key and trusted with an endpoint beyond loopback")
         return self
 
 
@@ -83,7 +92,7 @@ class Outputs(Room):
     pulse_ms: float = Field(100.0, ge=1, le=60_000)
     """Length of the pulse; pulses that overlap are one longer pulse."""
     silence_s: float = Field(10.0, gt=0, le=86_400)
-    """After so long without a verdict the outputs say NO RESULT."""
+    """After so long without a verdict the outputs, and a free-running station's registers, say NO RESULT."""
 
     @model_validator(mode="after")
     def _lines_of_their_own(self) -> Self:

@@ -88,12 +88,23 @@ def read_settings(file: Path | None, flags: Mapping[str, Any] | None = None) -> 
     if file is not None and not file.is_file():
         raise ConfigError(Code.CONFIG_INVALID, f"{file}: expected a configuration file, there is none")
     try:
-        return Sources(**(flags or {}))
+        settings = Sources(**(flags or {}))
     except ValidationError as exc:
         hints = "".join(_nearest(fault["loc"]) for fault in exc.errors() if fault["type"] == "extra_forbidden")
         raise ConfigError(Code.CONFIG_INVALID, f"{file or 'settings'}: {describe(exc)}{hints}") from exc
     except (OSError, ValueError) as exc:
         raise ConfigError(Code.CONFIG_INVALID, f"{file}: expected TOML, {exc}") from exc
+    _check_parts_alone(settings, str(file or "settings"))
+    return settings
+
+
+def _check_parts_alone(settings: Settings, where: str) -> None:
+    """Refuse N of M where a picture is a part: a defective one would be OK if those before it were."""
+    came = settings.inspection.ng_frames
+    takes_parts = next((name for name, station in settings.station.items() if station.takes_parts), None)
+    if takes_parts is not None and came.partition("/")[2] != "1":
+        message = f"expected 1/1 with station.{takes_parts}, whose pictures are a part each, came {came}"
+        raise ConfigError(Code.CONFIG_INVALID, f"{where}: inspection.ng_frames: {message}")
 
 
 def _nearest(location: tuple[int | str, ...]) -> str:

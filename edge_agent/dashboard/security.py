@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 from flask import Flask, Response, abort, g, request
 
-from edge_agent.config import Dashboard
+from edge_agent.config import Dashboard, is_loopback
 from edge_agent.errors import Code, ConfigError
-from edge_agent.telemetry.metrics import is_loopback
 
 CSRF_COOKIE = "edge-agent-form"
 MAX_PORT = 65535

@@ -115,7 +115,7 @@ class Walker:
             record, event = self._blamed(record, exc)
         except Stopping:
             self._pause(record)
-        except Exception as exc:  # noqa: BLE001 - one of the two places of the design where this stands
+        except Exception as exc:  # noqa: BLE001 - one of the three places of the design where this stands
             # The deployment fails, the process lives: a fault of ours must not stop the line.
             _log.exception("deployment step failed", extra=fields(record, "deployment_fault"))
             message = f"{type(exc).__name__}: {exc}"

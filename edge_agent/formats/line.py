@@ -18,6 +18,7 @@ class CameraStatus(Document):
     skipped: int = Field(0, description="came while another was inspected, and went")
     failures: int = Field(0, description="times that the camera or the agent was away")
     rate_hz: float = Field(0.0, description="inspections a second, lately")
+    lost: int = Field(0, description="parts of which no picture was inspected: skipped or damaged; each is NO RESULT")
 
 
 class ScoreHistogram(Document):

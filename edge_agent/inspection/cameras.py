@@ -21,6 +21,8 @@ SILENT_AFTER_S = 10.0
 LIMIT_CAMERAS = 64
 LIMIT_MESSAGE = 500
 LIMIT_COUNT = (1 << 63) - 1
+# Parts that one report may tell as lost: no camera takes more pictures in a second.
+LIMIT_LOST = 1000
 _LIMIT_ID = 64
 _LIMIT_KIND = 32
 _STATES = ("STARTING", "WATCHING", "IDLE", "CAMERA_AWAY", "AGENT_AWAY")
@@ -38,6 +40,7 @@ class CameraBoard:
 
     Args:
         publish: hears a camera whose state, message or failures changed.
+        lost: hears the name of a camera, and of how many parts more it has no picture that was inspected.
         clock: seconds that only grow.
         now: epoch seconds.
     """
@@ -46,10 +49,12 @@ class CameraBoard:
         self,
         publish: Callable[[CameraStatus], object],
         *,
+        lost: Callable[[str, int], object] = lambda _camera, _parts: None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._publish = publish
+        self._lost = lost
         self._clock = clock
         self._now = now
         self._lock = threading.Lock()
@@ -72,6 +77,10 @@ class CameraBoard:
             # Under the lock: the last event of a camera shall be what is shown of it.
             if before is None or _news(before.camera) != _news(camera):
                 self._publish(camera)
+        # What a station lost before this agent heard of it was counted by the one before, or by nobody.
+        lost = _grown(camera.lost, before.camera.lost) if before is not None else 0
+        if lost:
+            self._lost(camera.id, min(lost, LIMIT_LOST))
 
     def cameras(self) -> tuple[CameraStatus, ...]:
         """Return all of them by name, those that are silent as such."""
@@ -130,7 +139,7 @@ def _check(camera: CameraStatus) -> None:
     _check_word("kind", camera.kind, _LIMIT_KIND)
     if camera.state not in _STATES:
         raise _wrong("state", f"one of {', '.join(_STATES)}", printable(camera.state[:_LIMIT_ID]))
-    for name in ("frames", "skipped", "failures"):
+    for name in ("frames", "skipped", "failures", "lost"):
         if not 0 <= getattr(camera, name) <= LIMIT_COUNT:
             raise _wrong(name, f"a count up to {LIMIT_COUNT}", str(getattr(camera, name))[:_LIMIT_ID])
     for name in ("since", "rate_hz"):

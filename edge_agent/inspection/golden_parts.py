@@ -1,13 +1,12 @@
 """Golden parts: pictures of parts that are known, inspected to see whether the line still judges as it should.
 
-Done by itself when a shift begins, and whenever a person asks. The pictures go behind those of the line
-in every queue, and nothing of them is counted, kept, captured or told but the check itself. What was found
-survives a restart; a check that a restart cut short is made again.
+Done by itself when a shift begins, when something else judges, and whenever a person asks. The pictures go behind
+those of the line in every queue, and nothing of them is counted, kept, captured or told but the check itself. What was
+found survives a restart, and stands for the shift, the models and the pictures that it was found with, no others.
 """
 
 import logging
 import queue
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -16,9 +15,18 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from edge_agent.errors import Code, DocumentError, InferenceError, StorageError
-from edge_agent.formats import EncodedPicture, GoldenCheck, GoldenPart, InspectedFrame, Picture, Verdict, parse
+from edge_agent.formats import (
+    Document,
+    EncodedPicture,
+    GoldenCheck,
+    GoldenPart,
+    InspectedFrame,
+    Picture,
+    Verdict,
+    parse,
+)
 from edge_agent.inference import Priority
-from edge_agent.inspection.known_parts import KnownPart, judge, known_parts, score_of
+from edge_agent.inspection.known_parts import KnownPart, judge, known_parts, pictures_digest, score_of
 from edge_agent.inspection.shifts import ShiftSpan
 from edge_agent.telemetry.threads import Watched
 
@@ -31,6 +39,8 @@ _REST_S = 1.0
 _LOOK_S = 1.0
 # The begin of no shift.
 _NEVER = -1
+_DUE = "the golden parts of this shift were not judged as they should be yet"
+_OTHERS = "the golden parts of this shift were judged by other models, thresholds or mappings"
 
 
 class Look(Protocol):
@@ -58,7 +68,16 @@ class _Order(NamedTuple):
 class _Last(NamedTuple):
     """The check that was made last."""
 
-    shift_began: int
+    shift_began: int = _NEVER
+    judges: str = ""
+    found: GoldenCheck = GoldenCheck()
+
+
+class _Kept(Document):
+    """The same on the disk, beside the begin of its shift."""
+
+    judges: str
+    pictures: str
     found: GoldenCheck
 
 
@@ -70,6 +89,7 @@ class GoldenParts:
         look: inspects.
         span: the shift that runs.
         memory: keeps what was found.
+        judges: tells what judges parts now, models, thresholds and mappings, in words that differ if any of it does.
         required: no part may be called OK before the check of its shift was passed.
         is_ready: tells whether models are loaded, so that a check is worth making.
         told: told of every change; only hands over.
@@ -84,6 +104,7 @@ class GoldenParts:
         span: Callable[[], ShiftSpan],
         memory: Memory,
         *,
+        judges: Callable[[], str],
         required: bool = False,
         is_ready: Callable[[], bool] = lambda: True,
         told: Callable[[GoldenCheck], object] = lambda _check: None,
@@ -94,6 +115,7 @@ class GoldenParts:
         self._look = look
         self._span = span
         self._memory = memory
+        self._judges = judges
         self._required = required
         self._is_ready = is_ready
         self._told = told
@@ -101,9 +123,8 @@ class GoldenParts:
         self._every_s = look_every_s
         self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         # In one piece: who asks for doubts meanwhile never sees the new shift with the old one's finding.
-        self._last = _remembered(memory)
-        self._keeping = threading.Lock()
-        self._running = self._again = False
+        self._last = _Last()
+        self._running = False
         self._shown: GoldenCheck | None = None
         self._thread = Watched("golden-parts", self._run)
 
@@ -123,8 +144,7 @@ class GoldenParts:
         if self._running:
             return GoldenCheck(state="RUNNING")
         last = self._last
-        is_of_this_shift = last.shift_began == self._span().began
-        return last.found if is_of_this_shift and not self._again else GoldenCheck(state="DUE")
+        return last.found if self._is_of_now(last) else GoldenCheck(state="DUE")
 
     def doubt(self) -> str:
         """Tell why no part may be called OK now; empty: it may."""
@@ -132,19 +152,15 @@ class GoldenParts:
             return ""
         # A check that is made again by a person takes back nothing of the one before until it has ended.
         last = self._last
-        if last.shift_began == self._span().began and last.found.state == "PASSED":
-            return ""
-        found = f", the check came to: {last.found.message}" if last.found.state == "FAILED" else ""
-        return f"the golden parts of this shift were not judged as they should be yet{found}"
+        if self._is_of_now(last):
+            if last.found.state == "PASSED":
+                return ""
+            return f"{_DUE}, the check came to: {last.found.message}"
+        is_of_this_shift = last.shift_began == self._span().began and last.found.state == "PASSED"
+        return _OTHERS if is_of_this_shift else _DUE
 
-    def check_again(self) -> None:
-        """Check soon, since other models answer now; until then what was found before stands for ``doubt``.
-
-        It does not survive a restart, so that the check is made then as well.
-        """
-        self._again = True
-        if self._directory is not None:
-            self._keep()
+    def _is_of_now(self, last: _Last) -> bool:
+        return last.shift_began == self._span().began and last.judges == self._judges()
 
     def check(self, actor: str, *, timeout_s: float) -> GoldenCheck:
         """Check now; return what came of it.
@@ -170,6 +186,7 @@ class GoldenParts:
     # below: on the thread
 
     def _run(self, thread: Watched) -> None:
+        self._last = self._remembered()
         self._show()
         while not thread.stopping.is_set():
             orders = self._next_orders()
@@ -187,9 +204,11 @@ class GoldenParts:
             self._told(status)
 
     def _answer(self, thread: Watched, orders: list[_Order]) -> None:
-        found = self._carry_out(thread, orders[0].actor)
+        found = None
+        while found is None and not thread.stopping.is_set():
+            found = self._carry_out(thread, orders[0].actor)
         for order in orders:
-            if thread.stopping.is_set():
+            if found is None:
                 # Some parts were not looked at: that is no answer.
                 order.result.set_exception(_stopped())
             else:
@@ -209,28 +228,37 @@ class GoldenParts:
             orders.append(self._orders.get())
         return orders
 
-    def _carry_out(self, thread: Watched, actor: str) -> GoldenCheck:
-        began = self._span().began
-        self._running, self._again = True, False
+    def _carry_out(self, thread: Watched, actor: str) -> GoldenCheck | None:
+        """Check, keep and tell what was found; None: a stop or a change of models cut it short."""
+        began, judges = self._span().began, self._judges()
+        self._running = True
         self._show()
         try:
-            found = self._inspect_all(thread, actor)
+            found, pictures = self._inspect_all(thread, actor, judges)
+            if found is not None:
+                last = _Last(began, judges, found)
+                self._keep(last, pictures)
+                self._last = last
         finally:
             self._running = False
         if not thread.stopping.is_set():
-            self._last = _Last(began, found)
-            self._keep()
             self._show()
         return found
 
-    def _inspect_all(self, thread: Watched, actor: str) -> GoldenCheck:
+    def _inspect_all(self, thread: Watched, actor: str, judges: str) -> tuple[GoldenCheck | None, str]:
+        """Return what was found, None where it was cut short, and the digest of the pictures."""
         assert self._directory is not None
         try:
             known = known_parts(self._directory)
+            pictures = pictures_digest(known)
         except StorageError as exc:
-            return GoldenCheck(state="FAILED", at=self._now(), message=exc.message, actor=actor)
-        parts = [self._inspect(thread, part) for part in known if not thread.stopping.is_set()]
-        return judge(parts, at=self._now(), actor=actor)
+            return GoldenCheck(state="FAILED", at=self._now(), message=exc.message, actor=actor), ""
+        parts = []
+        for part in known:
+            parts.append(self._inspect(thread, part))
+            if thread.stopping.is_set() or self._judges() != judges:
+                return None, ""
+        return judge(parts, at=self._now(), actor=actor), pictures
 
     def _inspect(self, thread: Watched, part: KnownPart) -> GoldenPart:
         try:
@@ -246,27 +274,28 @@ class GoldenParts:
             name=part.name, expected=part.expected, verdict=frame.verdict, message=frame.message, score=score_of(frame)
         )
 
-    def _keep(self) -> None:
-        """Keep what shall be known after a restart: nothing, where a check is due that it would forget."""
+    def _keep(self, last: _Last, pictures: str) -> None:
+        kept = _Kept(judges=last.judges, pictures=pictures, found=last.found)
         try:
-            with self._keeping:
-                kept = _Last(_NEVER, GoldenCheck(state="DUE")) if self._again else self._last
-                self._memory.keep_golden(kept.shift_began, kept.found.to_json().decode())
+            self._memory.keep_golden(last.shift_began, kept.to_json().decode())
         except StorageError as exc:
             # After a restart the check is made again, which costs nobody anything.
             _log.warning("golden check not kept", extra={"action": "golden_not_kept", "reason": exc.message})
 
+    def _remembered(self) -> _Last:
+        """Return what was found before the start, if it was found with the pictures that are there now."""
+        assert self._directory is not None
+        remembered = self._memory.golden()
+        if remembered is None:
+            return _Last()
+        try:
+            kept = parse(_Kept, remembered[1], what="golden check")
+            pictures = pictures_digest(known_parts(self._directory))
+        except (DocumentError, StorageError) as exc:
+            _log.warning("golden check forgotten", extra={"action": "golden_forgotten", "reason": exc.message})
+            return _Last()
+        return _Last(remembered[0], kept.judges, kept.found) if pictures == kept.pictures else _Last()
+
 
 def _stopped() -> InferenceError:
     return InferenceError(Code.UNAVAILABLE, "the agent is being stopped")
-
-
-def _remembered(memory: Memory) -> _Last:
-    kept = memory.golden()
-    if kept is None:
-        return _Last(_NEVER, GoldenCheck())
-    try:
-        return _Last(kept[0], parse(GoldenCheck, kept[1], what="golden check"))
-    except DocumentError as exc:
-        _log.warning("golden check forgotten", extra={"action": "golden_forgotten", "reason": exc.message})
-        return _Last(_NEVER, GoldenCheck())

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from edge_agent.errors import Code, InferenceError
-from edge_agent.formats import AnomalyMap, EncodedPicture, InspectedFrame, ModelResult, Picture, Verdict
+from edge_agent.formats import AnomalyMap, InspectedFrame, ModelResult, Picture, Verdict
 from edge_agent.inference import Priority
 from edge_agent.inspection.chain import ChainResult, Models, Step, run_chain, steps_of
 from edge_agent.inspection.drawing import drawn
@@ -50,7 +50,7 @@ class Inspector:
         counts: counts every inspection.
         chain: which application is asked only when which other says NG; empty: each always is.
         capture: offered every frame with its picture and what masks are drawn from; it drops rather than delays.
-        events: told every frame, and the picture's bytes where it came encoded.
+        events: told every frame.
         doubt: tells why no part may be called OK now; empty: it may.
         now: epoch seconds.
     """
@@ -65,7 +65,7 @@ class Inspector:
         counts: ResultCounter,
         chain: Mapping[str, str] = _NO_CHAIN,
         capture: Callable[[InspectedFrame, Picture, Mapping[str, AnomalyMap]], object] | None = None,
-        events: Callable[[InspectedFrame, bytes], None] | None = None,
+        events: Callable[[InspectedFrame], None] | None = None,
         doubt: Callable[[], str] = str,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -144,6 +144,22 @@ class Inspector:
         if frame.verdict is not chain.results[0].verdict:
             raise InferenceError(Code.FAILED_PRECONDITION, frame.message)
         return frame, chain.maps.get(application)
+
+    def count_lost(self, source: str, parts: int) -> None:
+        """Count parts that stood before a camera, and of which no picture was inspected: NO RESULT, told and counted.
+
+        Args:
+            source: the camera's station.
+            parts: how many.
+        """
+        for _ in range(parts):
+            at = self._now()
+            message = "no picture of this part was inspected: it was skipped or damaged"
+            frame = InspectedFrame(
+                id=self._ids.next(at), at=at, source=source, verdict=Verdict.NO_RESULT, message=message
+            )
+            self._count(frame)
+            self._publish(frame)
 
     def frame(self, frame_id: str, layer: Layer, application: str = "") -> tuple[bytes, str]:
         """Return a recent frame's picture or overlay, and its content type.
@@ -231,13 +247,19 @@ class Inspector:
         return Judgement(Verdict.NO_RESULT, doubt) if doubt else judged
 
     def _tell(self, frame: InspectedFrame, picture: Picture, maps: Mapping[str, AnomalyMap]) -> None:
-        self._counts.add(frame)
-        metrics.count_inspection(frame.verdict.value)
+        self._count(frame)
         self._frames.keep(frame, picture, maps)
         if self._capture is not None:
             self._capture(frame, picture, maps)
+        self._publish(frame)
+
+    def _count(self, frame: InspectedFrame) -> None:
+        self._counts.add(frame)
+        metrics.count_inspection(frame.verdict.value)
+
+    def _publish(self, frame: InspectedFrame) -> None:
         if self._events is not None:
-            self._events(frame, picture.content if isinstance(picture, EncodedPicture) else b"")
+            self._events(frame)
 
 
 class FrameIds:

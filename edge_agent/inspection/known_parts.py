@@ -1,5 +1,6 @@
 """Which golden parts there are, and what their inspection tells."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -46,6 +47,18 @@ def known_parts(directory: Path) -> list[KnownPart]:
         message = f"expected golden parts of at most {LIMIT_PICTURE_BYTES} bytes, {large[0]} is larger"
         raise StorageError(Code.STORAGE_FAILED, message)
     return found
+
+
+def pictures_digest(known: Sequence[KnownPart]) -> str:
+    """Return what differs if a name or a byte of any picture does; one that cannot be read differs from all others."""
+    digest = hashlib.sha256()
+    for part in known:
+        try:
+            content = hashlib.sha256(part.path.read_bytes()).hexdigest()
+        except OSError as exc:
+            content = f"unread: {exc.strerror}"
+        digest.update(f"{part.name}\0{content}\n".encode())
+    return digest.hexdigest()
 
 
 def judge(parts: Sequence[GoldenPart], *, at: float, actor: str) -> GoldenCheck:

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import grpc
 
-from edge_agent.config import Rpc, RpcTls
+from edge_agent.config import Rpc, RpcTls, is_loopback
 from edge_agent.errors import Code, ConfigError
-from edge_agent.telemetry.metrics import is_loopback
 
 _LOG = logging.getLogger(__name__)
 _MODE = 0o660

@@ -2,8 +2,8 @@
 
 from contextvars import ContextVar
 
+from edge_agent.config import is_loopback
 from edge_agent.errors import Code, InferenceError
-from edge_agent.telemetry.metrics import is_loopback
 
 _PEER: ContextVar[str] = ContextVar("peer", default="")
 

@@ -1,6 +1,6 @@
 """What surrounds every call: who may call, whose trace it belongs to, what became of it, and errors as status.
 
-This is one of the two places where any exception is caught: a programmer's error in one
+This is one of the three places where any exception is caught: a programmer's error in one
 call becomes INTERNAL with an id that stands in the log, and the process lives.
 """
 
@@ -48,7 +48,8 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
     def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Handler:
         """Return the handler with everything around it."""
         handler = continuation(handler_call_details)
-        if handler is None:
+        if handler is None or _is_left_out(handler):
+            # gRPC's own answer: UNIMPLEMENTED.
             return None
         method = str(handler_call_details.method)
         read = reader(method, handler.request_deserializer)
@@ -135,6 +136,12 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
         names = {name.decode("utf-8", "replace") for name in peer.get("x509_common_name", ())}
         if not names & self._clients:
             raise InferenceError(Code.PERMISSION_DENIED, f"{', '.join(sorted(names)) or 'nobody'} may not call here")
+
+
+def _is_left_out(handler: Handler) -> bool:
+    """Tell whether a call is one that a protocol has and nobody here wrote: what is called is generated code."""
+    behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    return str(getattr(behaviour, "__module__", "")).endswith("_pb2_grpc")
 
 
 def attempt(method: str, call: Callable[[], T]) -> T | AgentError:

@@ -75,6 +75,13 @@ def _check_settings(station: str, scheme: str, options: Station) -> None:
         if getattr(options, key) != Station.model_fields[key].default and scheme not in takers:
             message = f"station.{station}.{key}: expected with {', '.join(takers)} only, came with {scheme}"
             raise ConfigError(Code.CONFIG_INVALID, message)
+    if options.mode == "trigger" and options.deadline_s <= _latency_s(options):
+        message = f"expected more than latency_s ({options.latency_s:g}), within which no picture can be the trigger's"
+        raise ConfigError(Code.CONFIG_INVALID, f"station.{station}.deadline_s: {message}, came {options.deadline_s:g}")
+
+
+def _latency_s(options: Station) -> float:
+    return options.latency_s if options.source.partition(":")[0] in _TAKERS["latency_s"] else 0.0
 
 
 def _directory(rest: str, options: Station) -> Camera:
@@ -134,8 +141,11 @@ def _streaming(source: str, opens: Callable[[], Stream], options: Station) -> Ca
     rules = Rules(
         options.stall_s,
         options.deadline_s,
-        quiet=options.trigger not in ("free", "software"),
+        quiet=options.has_input,
         asked=options.trigger == "software",
+        # Where a PLC asks, its triggers are the parts.
+        latency_s=_latency_s(options),
+        counted=options.has_input and options.mode == "free-running",
     )
     return StreamingCamera(shown(source), opens, rules)
 
@@ -155,6 +165,7 @@ _KINDS = {"rtsps": "rtsp", "https": "http"}
 # Settings that say something to some kinds of cameras only.
 _TAKERS: Mapping[str, tuple[str, ...]] = {
     "loop": ("directory", "file"),
+    "latency_s": ("rtsp", "rtsps", "http", "https"),
     "roi": ("file", "rtsp", "rtsps", "v4l2", "genicam"),
     "exposure_us": ("genicam",),
     "gain": ("genicam",),

@@ -44,6 +44,7 @@ class GenicamStream:
     def __init__(self, identity: str, options: Station) -> None:
         self._what = f"genicam:{identity}"
         self._trigger = options.trigger
+        self.held_up_s = 0.0
         try:
             self._camera = AravisCamera(identity)
         except CameraError as exc:

@@ -35,7 +35,9 @@ class HttpStream:
         self._what = shown(url)
         self._stall_s = stall_s
         self._clock = clock
+        self.held_up_s = 0.0
         self._until = 0.0
+        self._read_at = clock()
         self._answer = self._opened(url)
         try:
             boundary = boundary_of(self._answer.headers.get("Content-Type", ""))
@@ -51,14 +53,16 @@ class HttpStream:
             CameraError: the camera went away, is silent or too slow, or sends something else.
         """
         self._until = self._clock() + self._stall_s
-        began = self._clock()
         try:
             content = self._parts.next()
             # What waited while the network paused comes all at once: the last of it is of now.
-            while self._clock() - began > BEHIND_S and self._is_more_here():
+            while self._clock() - self._read_at > BEHIND_S and self._is_more_here():
                 content = self._parts.next()
         except CameraError as exc:
             raise self._failed(exc.message) from exc
+        # No stamp tells how long it was on its way: since the one before, and as long as a pause goes unnoticed.
+        before, self._read_at = self._read_at, self._clock()
+        self.held_up_s = self._read_at - before + BEHIND_S
         return partial(bytes, content)
 
     def trigger(self) -> None:

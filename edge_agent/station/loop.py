@@ -5,7 +5,7 @@ its own. Nothing that can go wrong with a camera or the agent ends the loop.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from edge_agent.station.stream import PictureLostError
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
+_UNSEEN = "expected to look at this part's picture in time, it was skipped"
 
 
 class Inspect(Protocol):
@@ -53,6 +54,7 @@ class Loop:
         options: rate and deadline.
         tell: hears every answer; must not block.
         clock: seconds that only grow.
+        missed: returns when parts stood before the camera, up to a moment, whose pictures nobody took.
         chance: spreads the pauses of stations that fail together.
     """
 
@@ -65,6 +67,7 @@ class Loop:
         *,
         tell: Callable[[Answer], None],
         clock: Callable[[], float],
+        missed: Callable[[float], Sequence[float]] = lambda _until: (),
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.name = name
@@ -75,6 +78,7 @@ class Loop:
         self._options = options
         self._tell = tell
         self._clock = clock
+        self._missed = missed
         self._chance = chance
         self._failures = 0
 
@@ -97,9 +101,12 @@ class Loop:
             shot = self._camera.newest(min(1 / self._options.rate_hz, LONGEST_PAUSE_S))
         except PictureLostError as exc:
             # A part stood there, whatever came of its picture.
+            self._tell_missed(exc.at)
             return self._away(State.CAMERA_AWAY, "", exc, exc.at)
         except CameraError as exc:
+            self._tell_missed()
             return self._away(State.CAMERA_AWAY, "", exc)
+        self._tell_missed(None if shot is None else shot.at)
         if shot is None:
             self.state = State.IDLE
             return 0.0
@@ -118,7 +125,7 @@ class Loop:
             self._away(State.CAMERA_AWAY, "", exc)
             return self.last
         if shot is None:
-            missing = f"expected a picture within {self._options.deadline_s:g} s, came none"
+            missing = f"expected a picture that was taken since within {self._options.deadline_s:g} s, came none"
             self._away(State.CAMERA_AWAY, "", CameraError(Code.CAMERA_FAILED, missing))
         else:
             self._ask(shot, began)
@@ -127,6 +134,13 @@ class Loop:
     def close(self) -> None:
         """Let the camera go."""
         self._camera.close()
+
+    def _tell_missed(self, until: float | None = None) -> None:
+        """Tell of each part that passed unseen, in the order in which they came: before the one in hand."""
+        for part_at in self._missed(self._clock() if until is None else until):
+            self._answer(
+                Answer(self.name, Verdict.NO_RESULT, message=_UNSEEN, code=Code.DEADLINE_EXCEEDED, part_at=part_at)
+            )
 
     def _ask(self, shot: Shot, asked_at: float | None = None) -> float:
         began = self._clock()
@@ -152,7 +166,9 @@ class Loop:
         self.state = state
         said = Answer(self.name, Verdict.NO_RESULT, frame_name, message=str(error), code=error.code, part_at=part_at)
         self._answer(said)
-        ceiling = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(self._failures, 16))
+        # Where each picture is a part's, the gate is to hear of it before the part is there.
+        longest_s = FIRST_PAUSE_S if self._options.has_input else LONGEST_PAUSE_S
+        ceiling = min(longest_s, FIRST_PAUSE_S * 2.0 ** min(self._failures, 16))
         self._failures += 1
         return ceiling * (0.5 + self._chance() / 2)
 

@@ -1,5 +1,6 @@
 """Whether a live stream's picture is of now: what was buffered on the way comes faster than it was taken. Pure."""
 
+import math
 from typing import NamedTuple
 
 # A picture may come so much later than the quickest one did.
@@ -20,9 +21,13 @@ class Pace:
 
     While a stream is opened, and while the network pauses, pictures wait somewhere; then
     they come all at once, and the first of them show what was seconds ago.
+
+    Attributes:
+        behind_s: how much later than the quickest picture the last one came; without its stamp nobody knows.
     """
 
     def __init__(self) -> None:
+        self.behind_s = math.inf
         self._last: _Seen | None = None
         self._least = 0.0
         self._settled = False
@@ -35,6 +40,7 @@ class Pace:
             stamp: when it was taken, in seconds of the stream's own clock.
         """
         last, self._last = self._last, _Seen(at, stamp)
+        self.behind_s = math.inf
         if last is None:
             return False
         came_s, taken_s = at - last.at, stamp - last.stamp
@@ -45,4 +51,5 @@ class Pace:
             return self._settled
         self._settled = self._settled or came_s > taken_s / 2
         self._least = min(self._least + came_s * _DRIFT, at - stamp) if self._settled else at - stamp
-        return self._settled and at - stamp - self._least <= BEHIND_S
+        self.behind_s = at - stamp - self._least
+        return self._settled and self.behind_s <= BEHIND_S

@@ -57,6 +57,7 @@ def run(settings: Settings, runtime_dir: Path) -> int:
                 settings.station[name],
                 tell=partial(_tell, (Teller(), figures[name], controllers[name].hear)),
                 clock=time.monotonic,
+                missed=partial(_missed, camera),
             )
             for name, camera in cameras.items()
         ]
@@ -97,6 +98,10 @@ def _tell(listeners: Sequence[Callable[[Answer], None]], answer: Answer) -> None
 
 def _skipped(camera: Camera) -> int:
     return camera.skipped if isinstance(camera, StreamingCamera) else 0
+
+
+def _missed(camera: Camera, until: float) -> Sequence[float]:
+    return camera.missed(until) if isinstance(camera, StreamingCamera) else ()
 
 
 def _run(loop: Loop, controller: Controller, thread: Watched) -> None:
@@ -169,6 +174,8 @@ class Teller:
     def _kind(answer: Answer) -> str:
         if answer.verdict is not Verdict.NO_RESULT:
             return ""
+        if not answer.frame_name and answer.code is Code.DEADLINE_EXCEEDED:
+            return "parts pass faster than they are looked at"
         if not answer.frame_name:
             return "the camera gives no picture"
         return "the agent says so" if answer.frame_id else "the agent does not answer"

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from edge_agent.errors import AgentError
+from edge_agent.errors import AgentError, Code
 from edge_agent.formats import CameraStatus
 from edge_agent.station.answer import Answer
 from edge_agent.station.loop import Loop, State
@@ -57,6 +57,7 @@ class Figures:
         self._now = now
         self._frames = 0
         self._failures = 0
+        self._lost = 0
         self._away: str | None = None
         self._answered_at = -_IDLE_AFTER_S
         self._marks: list[tuple[float, int]] = [(clock(), 0)]
@@ -69,6 +70,10 @@ class Figures:
             self._frames += 1
             self._away = None
             self._answered_at = self._clock()
+            return
+        # A part stood there, and no picture of it was inspected.
+        self._lost += answer.part_at is not None and not answer.frame_name
+        if answer.code is Code.DEADLINE_EXCEEDED and not answer.frame_name:
             return
         # Which of the two is away: without a picture it is the camera.
         away = "agent" if answer.frame_name else "camera"
@@ -93,6 +98,7 @@ class Figures:
             skipped=skipped,
             failures=self._failures,
             rate_hz=self._rate_hz(),
+            lost=self._lost,
         )
 
     def _note(self, loop: Loop) -> None:

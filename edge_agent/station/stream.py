@@ -28,7 +28,13 @@ class StreamEnded(Exception):  # noqa: N818 - not an error
 
 
 class Stream(Protocol):
-    """An open stream of pictures. One thread uses it."""
+    """An open stream of pictures. One thread uses it.
+
+    Attributes:
+        held_up_s: so long the picture that was read last may have waited on its way, beyond what each takes.
+    """
+
+    held_up_s: float
 
     def read(self) -> Frame | None:
         """Return the next picture; None: none came yet, within a second or so.
@@ -58,12 +64,16 @@ class Rules(NamedTuple):
         fresh_s: a picture older than that is nobody's business any more.
         quiet: silence is no fault: pictures come when parts do.
         asked: a picture is taken when the loop asks for one.
+        latency_s: from a picture's exposure to its arrival where nothing held it up, at most.
+        counted: each picture is a part's: of one that nobody took it is told when it came.
     """
 
     stall_s: float
     fresh_s: float
     quiet: bool = False
     asked: bool = False
+    counted: bool = False
+    latency_s: float = 0.0
 
 
 def pause_s(failures: int, chance: float) -> float:

@@ -6,6 +6,7 @@ left behind, lets its stream go when it comes out, and another one takes its pla
 Not done here: how a kind of camera is read; each has a module of its own.
 """
 
+import math
 import random
 import threading
 import time
@@ -33,6 +34,14 @@ class _Taken(NamedTuple):
     name: str
     at: float
     ask: int
+    held_up_s: float
+
+
+class _Since(NamedTuple):
+    """What a picture must have come after: so many others, and a moment."""
+
+    number: int = 0
+    at: float = -math.inf
 
 
 class _Reader(Watched):
@@ -79,6 +88,7 @@ class StreamingCamera:
         self._reader: _Reader | None = None
         self._stuck: list[_Reader] = []
         self._slot: _Taken | None = None
+        self._missed: list[float] = []
         self._fault: CameraError | None = None
         self._count = 0
         self._ask = 0
@@ -102,8 +112,9 @@ class StreamingCamera:
     def on_demand(self, timeout_s: float) -> Shot | None:
         """Return a picture that was taken after this call; None: none came in time.
 
-        A camera that runs by itself may have one under way that shows what stood there before: the one after
-        it counts. One that waits for its own signal sends nothing else, so its next one does.
+        A camera that runs by itself may have some under way that show what stood there before: one counts that
+        cannot have been taken earlier, whatever held it up. One that waits for its own signal sends nothing else,
+        so its next one does.
 
         Args:
             timeout_s: to wait for it.
@@ -114,8 +125,20 @@ class StreamingCamera:
         with self._news:
             self._look_after_reader()
             under_way = 0 if self._rules.asked or self._rules.quiet else 1
-            taken = self._wait(timeout_s, since=self._count + under_way)
+            since = _Since(self._count + under_way, self._clock() + self._rules.latency_s)
+            taken = self._wait(timeout_s, since)
         return self._shot(taken)
+
+    def missed(self, until: float) -> list[float]:
+        """Return when pictures came that nobody took, once, where each picture is a part's.
+
+        Args:
+            until: by the clock; those that came later are kept.
+        """
+        with self._news:
+            missed = [at for at in self._missed if at <= until]
+            del self._missed[: len(missed)]
+        return missed
 
     def _shot(self, taken: _Taken | None) -> Shot | None:
         if taken is None:
@@ -140,8 +163,8 @@ class StreamingCamera:
         if reader is not None:
             reader.join(_ANSWER_S)
 
-    def _wait(self, timeout_s: float, since: int = 0) -> _Taken | None:
-        """Wait for a picture that came after so many others."""
+    def _wait(self, timeout_s: float, since: _Since = _Since()) -> _Taken | None:  # noqa: B008 - immutable
+        """Wait for a picture that is young enough."""
         if self._rules.asked:
             self._ask += 1
             self._news.notify_all()
@@ -156,13 +179,21 @@ class StreamingCamera:
             raise self._failed(f"expected a picture within {timeout_s:g} s of the trigger, came none")
         return None
 
-    def _is_ready(self, since: int) -> bool:
+    def _is_ready(self, since: _Since) -> bool:
         """Tell whether there is a picture to hand out; one that is too old, or was asked for before, is dropped."""
         slot = self._slot
         if slot is not None and (slot.ask != self._ask or self._clock() - slot.at > self._rules.fresh_s):
-            self._slot = None
+            self._skip()
+        slot = self._slot
+        return slot is not None and self._count > since.number and slot.at - slot.held_up_s >= since.at
+
+    def _skip(self) -> None:
+        """Let the picture go that nobody took."""
+        if self._slot is not None:
             self.skipped += 1
-        return self._slot is not None and self._count > since
+            if self._rules.counted:
+                self._missed.append(self._slot.at)
+            self._slot = None
 
     def _look_after_reader(self) -> None:
         """Leave the reader behind if it is stuck; have one that reads."""
@@ -172,7 +203,8 @@ class StreamingCamera:
             reader.stopping.set()
             self._stuck.append(reader)
             self._reader, failures = None, reader.failures + 1
-            self._slot, self._fault = None, self._failed("expected an answer of the stream, it is stuck")
+            self._skip()
+            self._fault = self._failed("expected an answer of the stream, it is stuck")
         if self._reader is None and not self._closed and len(self._stuck) < LIMIT_STUCK:
             self._reader = _Reader(f"camera {self._what}", self._read, failures)
             self._reader.start()
@@ -224,7 +256,7 @@ class StreamingCamera:
         except PictureLostError as exc:
             frame = exc
         if frame is not None:
-            self._put(me, frame, ask)
+            self._put(me, frame, ask, stream.held_up_s)
             return self._clock()
         if not self._rules.quiet and not self._rules.asked and self._clock() - last > self._rules.stall_s:
             raise self._failed(f"expected a picture within {self._rules.stall_s:g} s, came none")
@@ -241,13 +273,13 @@ class StreamingCamera:
             self._answered = self._ask
             return self._ask
 
-    def _put(self, me: _Reader, frame: Frame | PictureLostError, ask: int) -> None:
+    def _put(self, me: _Reader, frame: Frame | PictureLostError, ask: int, held_up_s: float) -> None:
         with self._news:
             if me.stopping.is_set():
                 return
-            self.skipped += self._slot is not None
+            self._skip()
             self._count += 1
-            self._slot = _Taken(frame, f"{self._count:08d}", self._clock(), ask)
+            self._slot = _Taken(frame, f"{self._count:08d}", self._clock(), ask, held_up_s)
             self._fault = None
             me.failures = 0
             self._news.notify_all()
@@ -258,7 +290,7 @@ class StreamingCamera:
                 return
             if fault is not None:
                 # What came before a fault is old news.
-                self._slot = None
+                self._skip()
             self._fault = fault
             self._news.notify_all()
 

@@ -48,6 +48,7 @@ class VideoStream:
         self._what = shown(source)
         self._region = region
         self._pace = Pace() if live else None
+        self.held_up_s = 0.0
         timeout_ms = int(stall_s * 1000)
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]
         try:
@@ -68,7 +69,9 @@ class VideoStream:
             raise self._failed("expected a picture, the stream ended or is silent")
         if self._pace is not None:
             stamp_s = self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            return frame if self._pace.is_live(time.monotonic(), stamp_s) else None
+            is_live = self._pace.is_live(time.monotonic(), stamp_s)
+            self.held_up_s = self._pace.behind_s
+            return frame if is_live else None
         return frame
 
     def next(self) -> Frame | None:
@@ -128,6 +131,7 @@ class FileStream:
     ) -> None:
         self._what = f"file:{path}"
         self._video = VideoStream(path, cv2.CAP_FFMPEG, stall_s, region)
+        self.held_up_s = 0.0
         self._loop = loop
         self._clock = clock
         self._sleep = sleep

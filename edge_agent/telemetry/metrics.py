@@ -5,7 +5,6 @@ Names that users of Triton know mean here what they mean there. The rest is ours
 """
 
 import contextlib
-import ipaddress
 import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from edge_agent.config import is_loopback
 from edge_agent.errors import AgentError, Code, ConfigError
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -199,7 +199,7 @@ _DAMAGED = _gauge("damaged_versions", "Stored versions of which the disk lost bi
 _MENDED = _counter("mended_versions", "Stored versions that were mended out of the repository")
 _CAPTURES = _gauge("captures", "Captures in the spool by state", ("state",))
 _CAPTURE_BYTES = _gauge("capture_bytes", "Disk space that the spool takes")
-_DROPPED = _counter("captures_dropped", "Captures that were not kept because the spool was full")
+_DROPPED = _counter("captures_dropped", "Captures that were not kept: no room, no encoding, or no time at the stop")
 _UNSENT = _gauge("labels_unsent", "Labels of captures that the cloud does not have yet")
 _NEWS = _counter("inspection_news_dropped", "Inspections that the cloud was not told, as too many waited")
 _EVENTS = _counter("events_dropped", "Events that a slow reader missed")
@@ -436,11 +436,3 @@ class MetricsServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host of an address is this machine only."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

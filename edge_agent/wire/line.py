@@ -30,6 +30,7 @@ def camera_from_proto(message: pb.CameraStatus) -> CameraStatus:
         skipped=message.skipped,
         failures=message.failures,
         rate_hz=message.rate_hz,
+        lost=message.lost,
     )
 
 

@@ -60,18 +60,23 @@ What goes wrong is never OK:
 - A trigger while not ready is not acknowledged and counted (`missed_triggers`). It also costs the inspection under
   way or not yet acknowledged its verdict, since nobody can tell whose result the PLC then waits for.
 - Trigger Enable falls before the results are there: NO RESULT, and the late answer is thrown away.
-- The station hangs: the result is NO RESULT at the deadline, and `heartbeat` stands still from the moment the loop is
-  overdue. A PLC should take a heartbeat that does not change for three seconds beyond the deadline for a station that
-  is gone.
+- The station hangs: the result is NO RESULT half a second after the deadline, for the PLC and the reject gate in the
+  same moment, and `heartbeat` stands still from the moment the loop is overdue. A PLC should take a heartbeat that
+  does not change for three seconds beyond the deadline for a station that is gone.
 - Error falls with the next accepted trigger, or when Trigger Enable falls while nothing is inspected.
 
 The picture is never older than the trigger: a camera that runs by itself gives up the picture it holds and the one
-under way, which costs up to two of its frame times; one that takes pictures on demand does not. A camera that an input
-of its own fires must be fired after Trigger Ack: a picture that came before is nobody's, and the next one that comes
-would be taken for this part's.
+under way, which costs up to two of its frame times; one that takes pictures on demand does not. A camera of the
+network is waited for longer, since its pictures are on their way for a while
+([cameras](cameras.md#what-the-line-is-shown)): where none that was surely taken after the trigger comes by the
+deadline, the part is NO RESULT. A camera that an input of its own fires must be fired after Trigger Ack: a picture
+that came before is nobody's, and the next one that comes would be taken for this part's.
 
-In free-running mode triggers are ignored; each result gets a new `result_id`, and Results Valid stays. If the loop
-hangs, the last verdict gives way to NO RESULT.
+In free-running mode triggers are ignored; each result gets a new `result_id`, and Results Valid stays. Where an input
+of the camera takes the pictures, a part whose picture was skipped or damaged is a result of its own: NO RESULT, in its
+turn. If the loop hangs, or no result comes for `outputs.silence_s` (10 s, also without outputs; in a station that looks
+more seldom, for the time between two looks and `deadline_s`), the last verdict gives way to NO RESULT with Error, under
+the same `result_id` and not counted: the camera shows nothing new, so nobody knows of the parts that pass.
 Read `result_id` with the results, in one request. A PLC that says nothing keeps nobody waiting.
 
 ## Numbers
@@ -98,11 +103,13 @@ a chip in memory only.
 - Exactly one of `ok`, `ng` and `no_result` is on. `no_result` is on from the start until the first verdict, on any
   doubt, after `silence_s` without a verdict, when the station stops and when a thread of its process crashes, whichever
   station's.
+- With `mode = "trigger"` the outputs hear of a part when the PLC does, once, whatever ended its inspection.
 - `reject` is pulsed `delay_ms` after the part's moment: its trigger, or in free-running mode the moment at which its
   picture came from the camera, damaged or not; where none comes nobody is rejected. A trigger that was missed is a part
   that nobody looked at: not OK. Without a delay it is pulsed when the verdict comes. Each part
   keeps its own moment however many follow; pulses that overlap are one longer pulse. A verdict that comes after its
-  part has passed the gate rejects nobody and is logged (`reject_late`): choose `delay_ms` above `deadline_s`.
+  part has passed the gate rejects nobody and is logged (`reject_late`): choose `delay_ms` above `deadline_s` by more
+  than the half second after which an inspection that hangs is given up.
 - A chip that fails is logged and shown in the unit's status, and tried again each second. The inspection goes on.
 - When the process is killed the kernel lets the lines go, and what they show then is the hardware's business: wire
   them so that no current means NO RESULT.

@@ -50,6 +50,17 @@ def test_after_a_pause_of_the_loop_the_newest_picture_comes_and_the_rest_is_coun
         assert int(picture_of(camera).name) > before + 20
 
 
+def test_a_picture_of_an_rtsp_camera_that_is_asked_for_comes_its_latency_later_and_the_newest_at_once() -> None:
+    with rtsp_camera() as plug, looking(plug.url, latency_s=0.3) as camera:
+        assert isinstance(camera, StreamingCamera)
+        picture_of(camera)
+        asked = time.monotonic()
+        shot = camera.on_demand(PATIENCE_S)
+        assert shot is not None
+        assert shot.at is not None
+        assert shot.at - asked >= 0.3
+
+
 def test_a_peer_that_takes_the_connection_and_says_nothing_keeps_nobody_waiting() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         url = f"rtsp://127.0.0.1:{mute.getsockname()[1]}/line"

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
+from edge_agent.station.http import HttpStream
 from edge_agent.station.multipart import LIMIT_PART_BYTES
 from edge_agent.station.pace import BEHIND_S
 from tests.fakes.cameras import PATIENCE_S, fault_of, looking, picture_of, web_camera
@@ -85,6 +86,18 @@ def test_of_pictures_that_waited_while_the_network_paused_the_last_is_taken(with
         assert picture_of(camera).content == jpeg("0")
         seen.set()
         assert picture_of(camera).content == jpeg("5")
+
+
+def test_a_web_picture_may_have_been_on_its_way_since_the_one_before_and_as_long_as_a_pause_goes_unnoticed() -> None:
+    now = [100.0]
+    with web_camera(sends(part(b"1"), part(b"2"))) as camera:
+        stream = HttpStream(camera.url, PATIENCE_S, clock=lambda: now[0])
+        stream.read()
+        assert stream.held_up_s == BEHIND_S
+        now[0] += 0.25
+        stream.read()
+        assert stream.held_up_s == BEHIND_S + 0.25
+        stream.close()
 
 
 def test_a_web_camera_that_drips_is_too_slow() -> None:

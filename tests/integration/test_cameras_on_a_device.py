@@ -5,12 +5,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from edge_agent.errors import Code, InferenceError
-from edge_agent.formats import CameraStatus, Status
+from edge_agent.formats import CameraStatus, InspectedFrame, Status, Verdict
 from tests.fakes.agent_core import drawn_part
 from tests.fakes.cameras import RtspCamera, rtsp_camera
 from tests.fakes.device import ROOT, AgentDevice
@@ -106,6 +107,13 @@ def test_a_camera_that_is_unplugged_is_shown_as_away_and_returns_while_the_other
         with pytest.raises(InferenceError, match=r"camera\.state: expected one of .*, came DANCING") as refused:
             client.report_camera(CameraStatus(id="left", state="DANCING"))
         assert refused.value.code is Code.INVALID_ARGUMENT
+        for lost in (3, 5):
+            client.report_camera(CameraStatus(id="third", state="WATCHING", lost=lost))
+        frames = (event.payload for event in heard if isinstance(event.payload, InspectedFrame))
+        unseen = list(islice((frame for frame in frames if frame.source == "third"), 2))
+        assert {frame.verdict for frame in unseen} == {Verdict.NO_RESULT}
+        assert "no picture of this part was inspected" in unseen[0].message
+        assert ", 5 parts lost" in told(device, "status")
     silent = wait_for("left", "SILENT")
     assert "told nothing for 10 s" in silent.message
     everything = log.read_text() + device.log.read_text() + told(device, "status")

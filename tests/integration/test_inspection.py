@@ -42,7 +42,7 @@ class Line:
         self.frames = RecentFrames(5)
         self.counts = ResultCounter(tmp_path / "results.db", write_every_s=0.01)
         self.captured: list[tuple[InspectedFrame, Picture, Mapping[str, AnomalyMap]]] = []
-        self.told: list[tuple[InspectedFrame, bytes]] = []
+        self.told: list[InspectedFrame] = []
 
     def inspector(self, rule: Rule = "any_ng", *, doubt: Callable[[], str] = str) -> Inspector:
         return Inspector(
@@ -53,7 +53,7 @@ class Line:
             counts=self.counts,
             chain=self.chain,
             capture=lambda *offered: self.captured.append(offered),
-            events=lambda frame, content: self.told.append((frame, content)),
+            events=self.told.append,
             doubt=doubt,
         )
 
@@ -150,7 +150,7 @@ def test_one_model_that_was_named_answers_alone_and_counts_like_every_inspection
     assert anomalies is not None
     assert (anomalies.width, anomalies.height, result.mask_png) == (24, 16, b"")
     assert line.counts.counts() == Counts(ok=1)
-    assert [told.id for told, _ in line.told] == [frame.id]
+    assert [told.id for told in line.told] == [frame.id]
 
 
 def test_trouble_with_a_model_that_was_named_is_raised_and_counted(line: Line) -> None:
@@ -158,7 +158,7 @@ def test_trouble_with_a_model_that_was_named_is_raised_and_counted(line: Line) -
         line.inspector().inspect_model("not-there", NG_PICTURE, application="x", timeout_s=PATIENCE_S)
     assert caught.value.code is Code.NOT_FOUND
     assert line.counts.counts() == Counts(no_result=1)
-    assert [told.verdict for told, _ in line.told] == [Verdict.NO_RESULT]
+    assert [told.verdict for told in line.told] == [Verdict.NO_RESULT]
 
 
 def test_a_heat_map_is_the_map_before_the_threshold_and_only_of_models_that_have_one(line: Line) -> None:
@@ -260,10 +260,18 @@ def test_capture_gets_frame_and_picture_and_events_get_no_masks(line: Line) -> N
     ((offered, picture, maps),) = line.captured
     assert (offered.id, picture, set(maps)) == (frame.id, NG_PICTURE, {"spot-app"})
     assert encode_png(map_mask(maps["spot-app"])) == frame.results[1].mask_png
-    told, content = line.told[0]
+    (told,) = line.told
     assert told.id == frame.id
-    assert content == NG_PICTURE.content
     assert not any(result.mask_png for result in told.results)
+
+
+def test_parts_that_a_camera_lost_are_no_results_that_are_counted_and_told_but_have_no_picture(line: Line) -> None:
+    line.inspector().count_lost("left", 2)
+    assert line.counts.counts() == Counts(no_result=2)
+    assert [(told.source, told.verdict, told.results) for told in line.told] == [("left", Verdict.NO_RESULT, ())] * 2
+    assert "skipped or damaged" in line.told[0].message
+    assert len({told.id for told in line.told}) == 2
+    assert (line.captured, line.frames.last()) == ([], None)
 
 
 def test_only_the_newest_frames_are_kept(line: Line) -> None:

@@ -17,7 +17,7 @@ from edge_agent.config import Opcua, Station
 from edge_agent.errors import ConfigError
 from edge_agent.formats import Verdict
 from edge_agent.station.plc.controller import Controller
-from edge_agent.station.plc.opcua import NAMESPACE, check_opcua
+from edge_agent.station.plc.opcua import NAMESPACE, check_files
 from edge_agent.station.plc.table import BY_NAME, ROWS, Fault, Kind, Phase, Said
 from tests.fakes.certificates import self_signed
 from tests.fakes.plc import AWAY, PATIENCE_S, Plant, running_station, until
@@ -211,8 +211,8 @@ def encrypted(url: str, own: Any) -> Iterator[Client]:
 
 @pytest.mark.parametrize("endpoint", ["opc.tcp://0.0.0.0:4840", "opc.tcp://192.168.0.2:4840/x", "opc.tcp://[::]:4840"])
 def test_beyond_loopback_opcua_asks_for_certificates(endpoint: str) -> None:
-    with pytest.raises(ConfigError, match=r"station\.left: expected opcua\.certificate, private_key and trusted"):
-        check_opcua("left", Opcua(endpoint=endpoint))
+    with pytest.raises(ValidationError, match="expected certificate, private_key and trusted with an endpoint beyond"):
+        Opcua(endpoint=endpoint)
 
 
 def test_certificates_that_are_not_there_are_named(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_certificates_that_are_not_there_are_named(tmp_path: Path) -> None:
         endpoint="opc.tcp://0.0.0.0:4840", certificate=tmp_path / "c.pem", private_key=tmp_path / "k", trusted=tmp_path
     )
     with pytest.raises(ConfigError, match=r"expected .*c\.pem of opcua, there is none"):
-        check_opcua("left", missing)
+        check_files("left", missing)
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:4840", "http://127.0.0.1:4840", "opc.tcp://127.0.0.1"])

@@ -261,6 +261,20 @@ def test_the_operators_verbs_are_not_on_the_data_plane(running: Served) -> None:
         client.status(timeout_s=WAIT_S)
 
 
+def test_a_call_that_a_protocol_has_and_this_server_does_not_is_unimplemented_and_no_fault(
+    running: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = faults()
+    address = f"unix:{running.runtime_dir}/agent.sock"
+    with grpc.insecure_channel(address) as channel, caplog.at_level(logging.WARNING):
+        for method in ("List", "Guess"):
+            call = channel.unary_unary(f"/grpc.health.v1.Health/{method}", request_serializer=bytes)
+            with pytest.raises(grpc.RpcError) as caught:
+                call(b"", timeout=WAIT_S)
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED, method
+    assert (faults(), caplog.records) == (before, [])
+
+
 def test_a_fault_of_the_agent_is_internal_with_an_id_and_the_next_call_is_answered(
     client: AgentClient, running: Served, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.agent.models import judges
 from edge_agent.agent.parts import Parts
 from edge_agent.config import Settings
 from edge_agent.deployment.journal import Journal
@@ -60,6 +61,22 @@ def test_an_inspection_is_counted_once_and_reads_no_generation(line: Line, monke
     assert [result.application for result in frame.results] == ["image-segmentation-app"]
     assert counted(ModelVersion("unet", "1")) == before + 1
     monkeypatch.undo()
+    line.close()
+
+
+def test_whatever_could_change_a_verdict_changes_who_judges(line: Line, tmp_path: Path) -> None:
+    registry, mappings = line.parts.registry, line.parts.mappings
+    seen = [judges(registry, mappings, "NG if any"), judges(registry, mappings, "NG if all")]
+    registry.set_thresholds({ModelVersion("unet", "1"): 0.625})
+    seen.append(judges(registry, mappings, "NG if any"))
+    registry.activate({"unet": fake_session(tmp_path, version="2", name="unet")})
+    seen.append(judges(registry, mappings, "NG if any"))
+    registry.withdraw("unet", returning=True)
+    seen.append(judges(registry, mappings, "NG if any"))
+    assert len(set(seen)) == len(seen)
+    registry.set_thresholds({})
+    registry.activate({"unet": line.session})
+    assert judges(registry, mappings, "NG if any") == seen[0], "the same as before judges again"
     line.close()
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import CameraStatus, Verdict
-from edge_agent.inspection.cameras import LIMIT_CAMERAS, LIMIT_MESSAGE, CameraBoard
+from edge_agent.inspection.cameras import LIMIT_CAMERAS, LIMIT_LOST, LIMIT_MESSAGE, CameraBoard
 from edge_agent.station.answer import Answer
 from edge_agent.station.loop import Loop, State
 from edge_agent.station.reporting import Figures, Reporter
@@ -30,7 +30,13 @@ class Bench:
     def __init__(self) -> None:
         self.clock = Clock()
         self.published: list[CameraStatus] = []
-        self.board = CameraBoard(self.published.append, clock=self.clock, now=lambda: 5e8 + self.clock.now)
+        self.lost: list[tuple[str, int]] = []
+        self.board = CameraBoard(
+            self.published.append,
+            lost=lambda camera, parts: self.lost.append((camera, parts)),
+            clock=self.clock,
+            now=lambda: 5e8 + self.clock.now,
+        )
 
 
 @pytest.fixture
@@ -89,6 +95,7 @@ def test_a_camera_whose_station_says_nothing_is_silent_after_ten_seconds_and_ret
         ({"state": "SILENT"}, "camera.state: expected one of STARTING, WATCHING, .*, came SILENT"),
         ({"state": "x\x1b[2J" * 100}, "camera.state: expected one of"),
         ({"frames": 1 << 63}, "camera.frames: expected a count up to"),
+        ({"lost": 1 << 63}, "camera.lost: expected a count up to"),
         ({"failures": -1}, "camera.failures: expected a count up to"),
         ({"rate_hz": float("nan")}, "camera.rate_hz: expected a number from 0 on, came nan"),
         ({"since": float("inf")}, "camera.since: expected a number from 0 on, came inf"),
@@ -142,6 +149,25 @@ def test_metrics_tell_whether_a_camera_is_up_and_count_through_a_stations_restar
     bench.clock.now += 11
     bench.board.look()
     assert shown("edge_agent_camera_up", "m") == "0.0"
+
+
+def test_parts_that_were_lost_are_counted_as_they_grow_through_a_stations_restart_and_once(bench: Bench) -> None:
+    # The first report of a station that this agent hears of may tell what an agent before it has counted.
+    for lost in (5, 5, 7, 7, 2, 2):
+        bench.board.report(camera(lost=lost))
+    assert bench.lost == [("left", 2), ("left", 2)]
+    bench.board.report(camera(lost=1 << 62))
+    assert bench.lost[-1] == ("left", LIMIT_LOST)
+
+
+def test_a_station_counts_parts_without_an_inspected_picture_and_a_skipped_one_is_no_fault_of_the_camera() -> None:
+    figures = Figures("genicam")
+    skipped = Answer("left", Verdict.NO_RESULT, message="skipped", code=Code.DEADLINE_EXCEEDED, part_at=1.0)
+    damaged = CAMERA_AWAY._replace(code=Code.CAMERA_FAILED, part_at=2.0)
+    for answer in (TAKEN, skipped, skipped, TAKEN, damaged, CAMERA_AWAY, AGENT_AWAY._replace(part_at=3.0)):
+        figures(answer)
+    status = figures.status(a_loop(State.WATCHING, TAKEN), 2)
+    assert (status.lost, status.failures, status.frames) == (3, 2, 2)
 
 
 def a_loop(state: State, last: Answer) -> Loop:

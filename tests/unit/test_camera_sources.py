@@ -1,5 +1,6 @@
 """Sources as they are written, pictures out of multipart answers, and what is of now: all of it pure."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,6 +17,7 @@ from edge_agent.station.pace import Pace
 from edge_agent.station.source import Login, shown, without_login
 
 BOUNDARY = b"--frame"
+TRIGGERED = {"mode": "trigger", "modbus": {"listen": "127.0.0.1:0"}}
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,11 @@ def test_a_login_is_taken_out_of_a_url_and_decoded() -> None:
         ({"source": "rtsp://cam/x", "gain": 3.0}, r"left\.gain: expected with genicam only, came with rtsp"),
         ({"source": "v4l2:/dev/video0", "exposure_us": 9}, r"left\.exposure_us: expected with genicam only"),
         ({"source": "directory:/x", "trigger": "software"}, r"left\.trigger: expected with genicam only"),
+        ({"source": "genicam:x", "latency_s": 0.1}, r"left\.latency_s: expected with rtsp, rtsps, http, https only"),
+        (
+            {**TRIGGERED, "source": "rtsp://cam/x", "deadline_s": 0.5},
+            r"station\.left\.deadline_s: expected more than latency_s \(0\.5\), .* came 0\.5",
+        ),
         ({"source": "genicam:x", "loop": False}, r"left\.loop: expected with directory, file only"),
     ],
 )
@@ -165,6 +172,15 @@ def test_a_camera_whose_clock_goes_wrong_is_still_believed() -> None:
     assert all(live(*without)[1:])
     set_back = [(0.04 * number, 100.0 * (number < 20) + 0.04 * number) for number in range(50)]
     assert sum(live(*set_back)) == 49
+
+
+def test_how_far_behind_the_quickest_picture_one_came_is_known_only_by_its_stamp() -> None:
+    pace = Pace()
+    behind = []
+    for at, stamp in ((0.0, 7.0), (0.1, 7.1), (0.6, 7.2), (0.61, 7.3), (0.7, 7.3), (0.8, 7.4)):
+        pace.is_live(at, stamp)
+        behind.append(pace.behind_s)
+    assert behind == pytest.approx([math.inf, 0.0, 0.4, 0.31, math.inf, 0.0], abs=0.02)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The reader of a streaming camera, with streams that do what they are told and a clock of the test's own."""
 
+import math
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -40,6 +41,7 @@ class Script:
     """All streams of one camera: what is put here is read by the one that is open."""
 
     def __init__(self) -> None:
+        self.held_up_s = 0.0
         self.steps: queue.Queue[Step] = queue.Queue()
         self.openings: queue.Queue[Exception | None] = queue.Queue()
         self.opened = 0
@@ -300,24 +302,34 @@ def test_a_picture_that_no_agent_would_take_is_told() -> None:
             bench.camera.newest(0)
 
 
-def on_demand(bench: Bench, *came: bytes) -> object:
-    """Ask for a picture of now while these come, one after the other was seen."""
+def asking(bench: Bench, timeout_s: float = PATIENCE_S) -> Callable[[], object]:
+    """Ask for a picture of now in a thread that waits when this returns; the result waits for what it gets."""
     taken: list[object] = []
 
     def ask() -> None:
-        shot = bench.camera.on_demand(PATIENCE_S)
+        shot = bench.camera.on_demand(timeout_s)
         taken.append(shot and shot.content)
 
-    asking = threading.Thread(target=ask)
+    thread = threading.Thread(target=ask)
     with bench.camera._news:
-        asking.start()
+        thread.start()
         # The condition is free again once the asking thread waits in it.
         while not bench.camera._news._waiters:  # type: ignore[attr-defined]
             bench.camera._news.wait(0.01)
+
+    def result() -> object:
+        thread.join(PATIENCE_S)
+        return taken[0]
+
+    return result
+
+
+def on_demand(bench: Bench, *came: bytes) -> object:
+    """Ask for a picture of now while these come, one after the other was seen."""
+    taken = asking(bench)
     for content in came:
         bench.gives(content)
-    asking.join(PATIENCE_S)
-    return taken[0]
+    return taken()
 
 
 def test_a_picture_that_was_under_way_when_one_was_asked_for_is_not_it() -> None:
@@ -363,3 +375,60 @@ def test_pauses_grow_to_a_ceiling_and_are_spread() -> None:
     assert pauses == sorted(pauses)
     assert pauses[-1] == LONGEST_PAUSE_S
     assert pause_s(100, 0.0) == LONGEST_PAUSE_S / 2
+
+
+def test_where_each_picture_is_a_parts_those_that_nobody_took_are_told_once_whatever_became_of_them() -> None:
+    with streaming(RULES._replace(quiet=True, counted=True)) as bench:
+        bench.start()
+        bench.gives(b"skipped")
+        bench.clock.now += 1
+        bench.script.offer(LOST)
+        bench.waits(lambda: bench.camera._count == 2)
+        bench.clock.now += 1
+        bench.gives(b"taken")
+        assert bench.content() == b"taken"
+        bench.clock.now += 1
+        bench.gives(b"too old")
+        bench.clock.now += RULES.fresh_s + 1
+        assert bench.camera.newest(0) is None
+        bench.gives(b"before a fault")
+        bench.script.offer(AWAY)
+        bench.script.has(lambda: bench.script.opened > 1)
+        assert bench.camera.missed(102.0) == [100.0, 101.0], "the damaged one stood there too"
+        assert bench.camera.missed(bench.clock.now) == [103.0, 106.0]
+        assert bench.camera.missed(bench.clock.now) == []
+
+
+def test_what_a_camera_that_runs_by_itself_skips_is_no_part() -> None:
+    with streaming() as bench:
+        bench.start()
+        bench.gives(b"1", b"2")
+        assert bench.camera.missed(bench.clock.now) == []
+
+
+@pytest.mark.parametrize(("latency_s", "held_up_s"), [(0.5, 0.0), (0.0, 0.5), (0.2, 0.3)])
+def test_a_picture_that_may_have_been_taken_before_it_was_asked_for_is_not_it_however_many_came_since(
+    latency_s: float, held_up_s: float
+) -> None:
+    with streaming(RULES._replace(latency_s=latency_s)) as bench:
+        bench.script.held_up_s = held_up_s
+        bench.start()
+        taken = asking(bench)
+        for content in (b"at once", b"again", b"0.4 s later"):
+            bench.gives(content)
+        bench.clock.now += 0.4
+        bench.gives(b"still on its way then")
+        bench.clock.now += 0.2
+        bench.gives(b"taken since")
+        assert taken() == b"taken since"
+
+
+def test_of_a_stream_that_cannot_tell_when_its_pictures_were_taken_none_is_taken_for_a_triggers() -> None:
+    with streaming() as bench:
+        bench.script.held_up_s = math.inf
+        bench.start()
+        taken = asking(bench, timeout_s=0.2)
+        bench.gives(b"1", b"2", b"3")
+        assert taken() is None
+        bench.gives(b"4")
+        assert bench.content() == b"4", "who asks for the newest one still gets it"

@@ -244,6 +244,54 @@ def test_a_full_disk_drops_counts_and_goes_on(
     assert line.spool.status().pending == 1
 
 
+def test_a_capture_that_cannot_be_encoded_is_lost_alone_said_and_counted(
+    line: Line, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a fault of the encoder")
+
+    dropped = _counted("edge_agent_captures_dropped_total")
+    with monkeypatch.context() as patched, caplog.at_level(logging.ERROR):
+        patched.setattr(records, "from_frame", broken)
+        patched.setattr(records, "from_tensors", broken)
+        assert line.take("f1")
+        line.spool.capture_tensors(tensors("c1"))
+        assert line.spool.drain(30)
+    assert [record.message for record in caplog.records] == ["capture not encoded"] * 2
+    assert caplog.records[0].__dict__["capture"] == "f1"
+    assert caplog.records[0].exc_info is not None
+    assert _counted("edge_agent_captures_dropped_total") == dropped + 2
+    assert line.spool.status().message == "2 captures lost: they could not be encoded, see the log"
+    assert line.spool.capture_state("c1") == "FAILURE"
+    assert line.spool.capture_state("f1") is None
+    assert line.take("f2")
+    assert line.spool.status().pending == 1
+
+
+def test_what_a_stop_leaves_unwritten_is_said_and_counted_and_what_is_under_way_is_written(
+    line: Line, stuck: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    line.uploader.stop()
+    for number in range(3):
+        assert line.spool.offer(frame(f"f{number}"), PICTURE)
+    dropped = _counted("edge_agent_captures_dropped_total")
+
+    def disk_that_comes_back() -> None:
+        assert line.spool._writer.stopping.wait(60)
+        stuck.set()
+
+    disk = threading.Thread(target=disk_that_comes_back)
+    disk.start()
+    line.running = False
+    with caplog.at_level(logging.WARNING):
+        line.spool.stop(timeout_s=0.01)
+    disk.join()
+    assert len(line.files()) == 1
+    assert _counted("edge_agent_captures_dropped_total") == dropped + 2
+    (record,) = caplog.records
+    assert (record.message, record.__dict__["captures"]) == ("captures lost at the stop", 2)
+
+
 @pytest.mark.parametrize("damage", [b"", b"{}\n", b"\x00" * 300, b"garbage"])
 def test_a_damaged_file_is_found_at_the_start_and_given_up(
     line: Line, damage: bytes, caplog: pytest.LogCaptureFixture

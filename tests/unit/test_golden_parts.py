@@ -42,6 +42,7 @@ class Line:
         (self.directory / "OK" / "notes.txt").write_text("not a picture")
         self.memory = Memory()
         self.span = EARLY
+        self.judges = "bright 1"
         self.ready = True
         self.asked: list[Priority] = []
         self.answer: Callable[[bytes], Verdict] = lambda content: Verdict(content.decode())
@@ -78,6 +79,7 @@ class Line:
             self.look,
             lambda: self.span,
             self.memory,
+            judges=lambda: self.judges,
             is_ready=lambda: self.ready,
             told=self.tell,
             now=lambda: 7.0,
@@ -168,31 +170,69 @@ def test_until_the_check_of_its_shift_is_passed_no_part_is_ok_where_that_is_requ
     line.answer = lambda content: Verdict(content.decode())
     assert parts.check("anna", timeout_s=PATIENCE_S).state == "PASSED"
     assert parts.doubt() == ""
-    parts.check_again()
-    assert (parts.status().state, parts.doubt()) == ("DUE", "")
     line.span = LATE
     assert parts.doubt() != ""
 
 
 def test_other_models_are_checked_too(line: Line) -> None:
-    parts = line.parts()
+    line.parts()
     line.wait_for("DUE", "RUNNING", "PASSED")
     line.answer = lambda _content: Verdict.OK
-    parts.check_again()
+    line.judges = "bright 2"
     with line.heard:
         assert line.heard.wait_for(lambda: line.told[-1].state == "FAILED", PATIENCE_S)
 
 
-def test_a_check_of_other_models_that_a_restart_cut_short_is_made_again(line: Line) -> None:
-    parts = line.parts()
+def test_what_was_found_of_other_models_vouches_for_no_part_from_the_moment_of_the_change(line: Line) -> None:
+    parts = line.parts(required=True)
     line.wait_for("DUE", "RUNNING", "PASSED")
-    parts.stop()
-    parts.check_again()
+    line.ready = False
+    assert parts.doubt() == ""
+    line.judges = "bright 2"
+    assert parts.doubt() == "the golden parts of this shift were judged by other models, thresholds or mappings"
+    assert parts.status().state == "DUE"
+    line.judges = "bright 1"
+    assert parts.doubt() == "", "those that were judged answer again"
+
+
+@pytest.mark.parametrize("changed", ["models", "a picture", "a further picture"])
+def test_what_changed_while_the_agent_was_off_is_checked_at_the_start(line: Line, changed: str) -> None:
+    line.parts()
+    line.wait_for("DUE", "RUNNING", "PASSED")
+    line.made[0].stop()
     line.told.clear()
-    line.answer = lambda _content: Verdict.OK
+    if changed == "models":
+        line.judges = "bright 2"
+    else:
+        name = "part.png" if changed == "a picture" else "more.png"
+        (line.directory / "OK" / name).write_bytes(b"NG")
+    line.answer = lambda content: Verdict.OK if line.judges == "bright 2" else Verdict(content.decode())
     again = line.parts(required=True)
     line.wait_for("DUE", "RUNNING", "FAILED")
     assert again.doubt() != ""
+
+
+def test_nobody_is_vouched_for_before_what_was_kept_was_compared(line: Line) -> None:
+    line.parts(required=True)
+    line.wait_for("DUE", "RUNNING", "PASSED")
+    line.made[0].stop()
+    judges = "bright 1".strip
+    unstarted = GoldenParts(line.directory, line.look, lambda: EARLY, line.memory, judges=judges, required=True)
+    assert unstarted.doubt() != ""
+
+
+def test_parts_that_were_judged_by_two_models_in_turn_are_judged_again_before_anybody_is_answered(line: Line) -> None:
+    line.ready = False
+    parts = line.parts()
+
+    def swap(content: bytes) -> Verdict:
+        line.judges, line.answer = "bright 2", lambda content: Verdict(content.decode())
+        return Verdict(content.decode())
+
+    line.answer = swap
+    assert parts.check("anna", timeout_s=PATIENCE_S).state == "PASSED"
+    assert len(line.asked) > 2, "the first check ended with the change"
+    assert parts.status().state == "PASSED"
 
 
 def test_a_new_shift_never_passes_on_the_check_of_the_one_before(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +253,7 @@ def test_a_new_shift_never_passes_on_the_check_of_the_one_before(line: Line, mon
 
 
 def test_where_there_are_none_a_check_is_refused_and_the_state_is_off() -> None:
-    parts = GoldenParts(None, Line.look, lambda: EARLY, Memory())  # type: ignore[arg-type]
+    parts = GoldenParts(None, Line.look, lambda: EARLY, Memory(), judges=str)  # type: ignore[arg-type]
     assert (parts.status(), parts.doubt()) == (GoldenCheck(state="OFF"), "")
     with pytest.raises(InferenceError, match=r"inspection\.golden_parts names their directory") as caught:
         parts.check("anna", timeout_s=1.0)

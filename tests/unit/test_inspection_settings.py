@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config import read_settings
-from edge_agent.errors import ConfigError
+from edge_agent.errors import Code, ConfigError
 from edge_agent.inspection import rule_of
 
 
@@ -61,3 +61,28 @@ def test_shifts_are_a_table_of_names_or_a_list_of_times(tmp_path: Path) -> None:
 def test_a_wrong_setting_is_told_with_what_was_expected(tmp_path: Path, line: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         read_settings(settings(tmp_path, line))
+
+
+@pytest.mark.parametrize(
+    "station",
+    [
+        'source = "rtsp://x/1"\nmode = "trigger"\nmodbus.listen = "127.0.0.1:0"',
+        'source = "genicam:x"\ntrigger = "Line1"',
+    ],
+)
+@pytest.mark.parametrize("ng_frames", ["2/3", "1/3"])
+def test_n_of_m_is_refused_where_each_picture_is_a_part(tmp_path: Path, station: str, ng_frames: str) -> None:
+    file = settings(
+        tmp_path, f'ng_frames = "{ng_frames}"', "[station.web]", 'source = "rtsp://x/2"', "[station.left]", station
+    )
+    told = f"inspection.ng_frames: expected 1/1 with station.left, .* came {ng_frames}"
+    with pytest.raises(ConfigError, match=told) as caught:
+        read_settings(file)
+    assert caught.value.code is Code.CONFIG_INVALID
+
+
+def test_n_of_m_is_for_stations_whose_pictures_follow_each_other(tmp_path: Path) -> None:
+    station = ["[station.web]", 'source = "genicam:x"', 'trigger = "software"']
+    assert read_settings(settings(tmp_path, 'ng_frames = "2/3"', *station)).inspection.ng_frames == "2/3"
+    parts = ["[station.left]", 'source = "genicam:x"', 'trigger = "Line1"']
+    assert read_settings(settings(tmp_path, 'ng_frames = "1/1"', *parts)).station["left"].takes_parts

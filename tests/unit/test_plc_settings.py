@@ -31,6 +31,14 @@ LEFT = "[station.left]\nsource = 'directory:/x'\n"
         ("[station.left.modbus]\nconnections = 0", "greater than or equal to 1"),
         ("[station.left.modbus]\nlistn = 'x'", "listn is nearest to station.left.modbus.listen"),
         ("[station.left.opcua]\nendpoint = 'http://x:1'", "endpoint"),
+        (
+            "[station.left.modbus]\nlisten = '0.0.0.0:502'",
+            r"station\.left\.modbus: .*expected clients with an address beyond loopback.* came .*0\.0\.0\.0:502",
+        ),
+        (
+            "[station.left.opcua]\nendpoint = 'opc.tcp://plc.example:4840'",
+            r"station\.left\.opcua: .*trusted with an endpoint beyond loopback.* came .*plc\.example",
+        ),
         ("[station.left.outputs]\nchip = '/dev/gpiochip0'", "at least one of ok, ng, no_result and reject"),
         ("[station.left.outputs]\nrejct = 1", "rejct is nearest to station.left.outputs.reject"),
     ],
@@ -83,7 +91,7 @@ def test_a_part_is_rejected_by_its_picture_s_moment_also_when_no_answer_came_in_
     assert seen == [False, True, True, False, False]
 
 
-def test_a_part_whose_trigger_was_missed_is_rejected_as_one_that_nobody_looked_at() -> None:
+def test_a_trigger_out_of_turn_costs_its_part_and_the_one_under_way_their_place_on_the_line() -> None:
     now = [100.0]
     chip = FakeChip()
     options = Station(
@@ -108,7 +116,7 @@ def test_a_part_whose_trigger_was_missed_is_rejected_as_one_that_nobody_looked_a
         seen.append(dict(chip.levels))
     assert [(levels[1], levels[3], levels[4]) for levels in seen] == [
         (False, True, False),
-        (False, True, False),
+        (False, True, True),
         (False, True, True),
         (False, True, False),
     ]

@@ -1,6 +1,6 @@
 """The station's loop, its answers and its cameras, without a second of waiting."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from edge_agent.formats import InspectedFrame, ModelResult, Verdict
 from edge_agent.station.answer import Answer, settle
 from edge_agent.station.camera import Shot, open_camera
 from edge_agent.station.directory import DirectoryCamera
-from edge_agent.station.loop import LONGEST_PAUSE_S, Loop, State
+from edge_agent.station.loop import FIRST_PAUSE_S, LONGEST_PAUSE_S, Loop, State
 from edge_agent.station.stream import PictureLostError
 
 
@@ -78,10 +78,16 @@ PICTURE = Shot(b"jpeg", "part-1.jpg")
 
 
 def a_loop(
-    agent: Agent, camera: OneShot, *, rate_hz: float = 2.0, tell: Callable[[Answer], None] = lambda _: None
+    agent: Agent,
+    camera: OneShot,
+    *,
+    rate_hz: float = 2.0,
+    trigger: str = "free",
+    tell: Callable[[Answer], None] = lambda _: None,
+    missed: Callable[[float], Sequence[float]] = lambda _: (),
 ) -> Loop:
-    options = Station(source="directory:x", rate_hz=rate_hz, deadline_s=2.0)
-    return Loop("left", camera, agent, options, tell=tell, clock=agent.clock, chance=lambda: 1.0)
+    options = Station(source="genicam:x", rate_hz=rate_hz, deadline_s=2.0, trigger=trigger)
+    return Loop("left", camera, agent, options, tell=tell, clock=agent.clock, missed=missed, chance=lambda: 1.0)
 
 
 def run_turns(loop: Loop, clock: Clock, turns: int) -> None:
@@ -123,6 +129,33 @@ def test_a_damaged_picture_is_a_part_without_a_result_and_a_camera_without_a_pic
         (Verdict.NO_RESULT, 99.5),
         (Verdict.NO_RESULT, None),
     ]
+
+
+def test_parts_whose_pictures_were_skipped_are_told_before_the_one_in_hand_and_in_their_order() -> None:
+    told: list[Answer] = []
+    passed = [97.0, 98.0, 99.9]
+
+    def missed(until: float) -> list[float]:
+        found = [at for at in passed if at <= until]
+        passed[:] = [at for at in passed if at > until]
+        return found
+
+    camera = OneShot(PICTURE._replace(at=99.0), None)
+    loop = a_loop(Agent(Clock(), GOOD), camera, tell=told.append, missed=missed)
+    loop.turn()
+    assert [(answer.verdict, answer.part_at) for answer in told] == [
+        (Verdict.NO_RESULT, 97.0),
+        (Verdict.NO_RESULT, 98.0),
+        (Verdict.OK, 99.0),
+    ]
+    assert "skipped" in told[0].message
+    loop.turn()
+    assert [answer.part_at for answer in told[3:]] == [99.9]
+
+
+def test_where_an_input_takes_the_pictures_no_part_waits_for_a_long_pause() -> None:
+    loop = a_loop(Agent(Clock(), AWAY), OneShot(PICTURE), trigger="Line1")
+    assert max(loop.turn() for _ in range(12)) == FIRST_PAUSE_S
 
 
 def test_an_agent_that_is_away_means_no_result_and_growing_pauses_up_to_a_ceiling() -> None:

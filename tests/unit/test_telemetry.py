@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from edge_agent.config import is_loopback
 from edge_agent.errors import Code, ConfigError, StorageError
 from edge_agent.formats import Counts
 from edge_agent.telemetry import logs, metrics
@@ -214,7 +215,7 @@ def test_figures_are_not_shown_beyond_this_machine(address: str) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "localhost", "[::1]", "::1"])
 def test_loopback_is_known_in_all_its_forms(host: str) -> None:
-    assert metrics.is_loopback(host)
+    assert is_loopback(host)
 
 
 def test_a_thread_that_ends_unasked_is_noticed(caplog: pytest.LogCaptureFixture) -> None:

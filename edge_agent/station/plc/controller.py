@@ -36,7 +36,7 @@ class Controller:
         open_chip: opens the chip of the outputs; the kernel's by default.
 
     Raises:
-        ConfigError: a server would be open to everybody, or the extra plc is not installed.
+        ConfigError: a server's file is missing, or the extra plc is not installed.
     """
 
     def __init__(
@@ -53,11 +53,18 @@ class Controller:
         self._options = options
         self._errors: dict[str, str] = {}
         free_running = options.mode == "free-running"
+        outputs = _patient(options) if free_running else options.outputs
         self.exchange = Exchange(
-            options.deadline_s, Pulse(clock), clock, free_running=free_running, missed=self._passes_unseen
+            options.deadline_s,
+            Pulse(clock),
+            clock,
+            free_running=free_running,
+            silence_s=outputs.silence_s,
+            missed=lambda part_at: self._tell_outputs(Verdict.NO_RESULT, part_at),
+            ended=lambda outcome, part_at: self._tell_outputs(outcome.verdict, part_at),
         )
         self._servers = _servers(name, options, self.exchange)
-        self._outputs = _outputs(name, options.outputs, open_chip, clock)
+        self._outputs = _outputs(name, outputs, open_chip, clock)
 
     def threads(self, ended: Callable[[str], None] = end_process) -> list[Watched]:
         """Return the threads that servers and outputs need, not started yet; one that ends unasked is told."""
@@ -71,12 +78,15 @@ class Controller:
         outputs = self._outputs
         name = f"outputs-{self._name}"
         switching = Watched(name, lambda thread: outputs.run(thread.wait), silent_s=_SILENT_S, ended=ended)
-        return [*served, switching]
+        if self._options.mode != "trigger":
+            return [*served, switching]
+        name = f"deadlines-{self._name}"
+        return [*served, switching, Watched(name, self._end_overdue, silent_s=_SILENT_S, ended=ended)]
 
     def run(self, loop: Loop, wait: Wait) -> None:
         """Run the station's loop until told to stop, by triggers or by its rate."""
         if self._options.mode == "trigger":
-            run_triggered(loop, self.exchange, self._options.deadline_s, wait, self._tell_outputs)
+            run_triggered(loop, self.exchange, self._options.deadline_s, wait)
         else:
             loop.run(partial(self._allowing, wait))
 
@@ -85,7 +95,7 @@ class Controller:
         if self._options.mode == "trigger":
             return
         self.exchange.mirror(outcome_of(answer))
-        self._tell_outputs(answer, answer.part_at)
+        self._tell_outputs(answer.verdict, answer.part_at)
 
     def make_safe(self) -> None:
         """Leave the outputs at NO RESULT, for good; may be called from any thread."""
@@ -97,14 +107,14 @@ class Controller:
         outputs = [self._outputs.error] if self._outputs is not None and self._outputs.error else []
         return [*self._errors.values(), *outputs]
 
-    def _tell_outputs(self, answer: Answer, part_at: float | None) -> None:
+    def _tell_outputs(self, verdict: Verdict, part_at: float | None) -> None:
         if self._outputs is not None:
-            self._outputs.hear(answer.verdict, part_at)
+            self._outputs.hear(verdict, part_at)
 
-    def _passes_unseen(self, part_at: float) -> None:
-        # A part that nobody looks at is not OK either.
-        if self._outputs is not None:
-            self._outputs.hear(Verdict.NO_RESULT, part_at)
+    def _end_overdue(self, thread: Watched) -> None:
+        """Let the gate hear of an inspection that hangs when it is overdue, though no PLC asks for it then."""
+        while not thread.wait(0.0):
+            self.exchange.end_overdue(_RETRY_S)
 
     def _allowing(self, wait: Wait, seconds: float) -> bool:
         self.exchange.pulse.allow(seconds + 1 / self._options.rate_hz + self._options.deadline_s + SLACK_S)
@@ -152,16 +162,21 @@ def _servers(name: str, options: Station, exchange: Exchange) -> dict[str, Serve
         if options.modbus.listen:
             from edge_agent.station.plc import modbus  # noqa: PLC0415 - an extra
 
-            modbus.check_modbus(name, options.modbus)
             servers["modbus"] = partial(modbus.serve_modbus, exchange, options.modbus)
         if options.opcua.endpoint:
             from edge_agent.station.plc import opcua  # noqa: PLC0415 - an extra
 
-            opcua.check_opcua(name, options.opcua)
+            opcua.check_files(name, options.opcua)
             servers["opcua"] = partial(opcua.serve_opcua, name, exchange, options.opcua)
     except ImportError as exc:
         raise _missing(name, exc) from exc
     return servers
+
+
+def _patient(options: Station) -> Outputs:
+    """Return the outputs' settings for a station that may look more seldom than its verdicts stand."""
+    next_answer_s = 1 / options.rate_hz + options.deadline_s
+    return options.outputs.model_copy(update={"silence_s": max(options.outputs.silence_s, next_answer_s)})
 
 
 def _outputs(name: str, options: Outputs, open_chip: Opener | None, clock: Callable[[], float]) -> OutputLines | None:

@@ -18,10 +18,8 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from pymodbus.simulator.simcore import SimCore
 
 from edge_agent.config import Modbus
-from edge_agent.errors import Code, ConfigError
 from edge_agent.station.plc.exchange import Exchange
 from edge_agent.station.plc.table import Space, Value, decode, registers, rows_of, size_of
-from edge_agent.telemetry.metrics import is_loopback
 
 _LOG = logging.getLogger(__name__)
 _SPACES = {
@@ -39,17 +37,6 @@ def split(listen: str) -> tuple[str, int]:
     """Return host and port of an address."""
     host, _, port = listen.rpartition(":")
     return host.strip("[]"), int(port)
-
-
-def check_modbus(station: str, options: Modbus) -> None:
-    """Refuse a server that everybody on a network could use.
-
-    Raises:
-        ConfigError: the address is not loopback and nobody is named.
-    """
-    if options.listen and not is_loopback(split(options.listen)[0]) and not options.clients:
-        message = "expected modbus.clients with an address beyond loopback, since Modbus asks for no login"
-        raise ConfigError(Code.CONFIG_INVALID, f"station.{station}: {message}, came {options.listen}")
 
 
 class Board(SimCore):

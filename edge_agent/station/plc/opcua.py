@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlparse
 
 from asyncua import ua
 from asyncua.common.callback import Callback, CallbackService, CallbackType, ServerItemCallback
@@ -22,7 +21,6 @@ from edge_agent.config import Opcua
 from edge_agent.errors import Code, ConfigError
 from edge_agent.station.plc.exchange import Exchange
 from edge_agent.station.plc.table import BY_NAME, ROWS, Kind, Row, Space, Value
-from edge_agent.telemetry.metrics import is_loopback
 
 NAMESPACE = "urn:edge-agent:plc"
 _APPLICATION = "urn:edge-agent:station"
@@ -45,20 +43,14 @@ _CONNECTIONS = 16
 _LIMITS = TransportLimits(max_recv_buffer=65_535, max_send_buffer=65_535, max_chunk_count=16, max_message_size=1 << 20)
 
 
-def check_opcua(station: str, options: Opcua) -> None:
-    """Refuse a server that everybody on a network could use.
+def check_files(station: str, options: Opcua) -> None:
+    """Look for the files of a server.
 
     Raises:
-        ConfigError: the endpoint is not loopback and there is no certificate, or the files are missing.
+        ConfigError: one is missing.
     """
-    if not options.endpoint:
-        return
-    given = [path for path in (options.certificate, options.private_key, options.trusted) if path]
-    if not given and not is_loopback(urlparse(options.endpoint).hostname or ""):
-        message = "expected opcua.certificate, private_key and trusted with an endpoint beyond loopback"
-        raise ConfigError(Code.CONFIG_INVALID, f"station.{station}: {message}, came {options.endpoint}")
-    for path in given:
-        if not path.exists():
+    for path in (options.certificate, options.private_key, options.trusted):
+        if path is not None and not path.exists():
             raise ConfigError(Code.CONFIG_INVALID, f"station.{station}: expected {path} of opcua, there is none")
 
 

@@ -222,7 +222,7 @@ class Counts(_message.Message):
     def __init__(self, ok: _Optional[int] = ..., ng: _Optional[int] = ..., no_result: _Optional[int] = ...) -> None: ...
 
 class CameraStatus(_message.Message):
-    __slots__ = ("id", "kind", "state", "message", "since", "frames", "skipped", "failures", "rate_hz")
+    __slots__ = ("id", "kind", "state", "message", "since", "frames", "skipped", "failures", "rate_hz", "lost")
     ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -232,6 +232,7 @@ class CameraStatus(_message.Message):
     SKIPPED_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
     RATE_HZ_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
     id: str
     kind: str
     state: str
@@ -241,7 +242,8 @@ class CameraStatus(_message.Message):
     skipped: int
     failures: int
     rate_hz: float
-    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., state: _Optional[str] = ..., message: _Optional[str] = ..., since: _Optional[float] = ..., frames: _Optional[int] = ..., skipped: _Optional[int] = ..., failures: _Optional[int] = ..., rate_hz: _Optional[float] = ...) -> None: ...
+    lost: int
+    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., state: _Optional[str] = ..., message: _Optional[str] = ..., since: _Optional[float] = ..., frames: _Optional[int] = ..., skipped: _Optional[int] = ..., failures: _Optional[int] = ..., rate_hz: _Optional[float] = ..., lost: _Optional[int] = ...) -> None: ...
 
 class ReportCameraRequest(_message.Message):
     __slots__ = ("camera",)
