@@ -1,7 +1,8 @@
 """Labelled pictures: reading layouts, splitting by part, the hygiene gate, the sample line."""
 
 from cloud_tools.datasets.dataset import Dataset, DatasetError, Sample, Split
-from cloud_tools.datasets.hygiene import Finding, Level, inspect_dataset
+from cloud_tools.datasets.finding import Finding, Level
+from cloud_tools.datasets.hygiene import inspect_dataset
 from cloud_tools.datasets.reading import categories, read
 
 __all__ = [
