@@ -73,14 +73,23 @@ def read(root: Path, kind: Kind, *, seed: int = 0, part_regex: str = "", only: s
         DatasetError: no such layout, or it cannot serve this kind; a bad ``split.csv``, a part id that is missing,
             nothing left.
     """
-    found = _the_layout(root).read(root, kind, only)
-    if not found.samples:
-        raise DatasetError(f"{root}: no picture" + (f" whose name matches {only!r}" if only else ""))
+    found = find(root, kind, only)
     samples = _SERVE[kind](root, found, part_regex, seed)
     normal = tuple(sorted({sample.label for sample in samples if not sample.anomalous}))
     others = tuple(sorted({sample.label for sample in samples if sample.anomalous}))
     good_only = kind is Kind.ANOMALY
     return Dataset(root, (*normal, *others), normal, samples, good_only, found.labels_from_masks)
+
+
+def find(root: Path, kind: Kind, only: str = "") -> Found:
+    """Return what the layout of a category says of its pictures, of which there is at least one.
+
+    Args and errors as for ``read``.
+    """
+    found = _the_layout(root).read(root, kind, only)
+    if not found.samples:
+        raise DatasetError(f"{root}: no picture" + (f" whose name matches {only!r}" if only else ""))
+    return found
 
 
 def _the_layout(root: Path) -> Layout:
