@@ -107,7 +107,9 @@ def prepare(
     data: Annotated[Path, typer.Option(help="a data set in a known layout, several, a pull of captures, or videos")],
     out: Annotated[Path, typer.Option(help="folder of the clean data set; new or empty")],
     kind: KindOption = None,
-    label: Annotated[str, typer.Option(help="of videos: what they show, normal or a class")] = "",
+    label: Annotated[
+        str, typer.Option(help="of videos or pictures in one folder: what all of them show, normal or a class")
+    ] = "",
     every: Annotated[int, typer.Option(help="of videos: each so many-th frame", min=1)] = 10,
     part_regex: PartRegex = "",
     only: Only = "",

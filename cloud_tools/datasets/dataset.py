@@ -83,6 +83,8 @@ class Dataset(NamedTuple):
     """Only good parts are learnt from: defects are there to judge, if at all."""
     labels_from_masks: bool = False
     """A picture is anomalous if its mask is not empty: without a mask nobody knows."""
+    loose_masks: tuple[str, ...] = ()
+    """Masks that belong to no picture, relative to the root."""
 
     def of(self, *splits: Split) -> tuple[Sample, ...]:
         """Return the samples of these splits."""

@@ -2,7 +2,6 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import cv2
@@ -12,6 +11,7 @@ from cloud_tools.datasets.checks import Seen
 from cloud_tools.datasets.dataset import Dataset, Sample, Split
 from cloud_tools.datasets.finding import Finding
 from cloud_tools.datasets.hygiene import inspect_dataset, see
+from cloud_tools.datasets.parallel import each
 from edge_agent import vision
 from edge_agent.errors import InferenceError
 
@@ -79,11 +79,10 @@ def explore(name: str, dataset: Dataset, *, limit: int) -> Explored:
         for split in Split
         if (among := [s for s in dataset.samples if (s.label, s.split) == (label, split)])
     ]
-    with ThreadPoolExecutor() as painters:
-        groups = tuple(
-            Group(label, split, len(among), tuple(painters.map(lambda s: _tile(s, tuple(concerned[s.file])), shown)))
-            for label, split, among, shown in chosen
-        )
+    groups = tuple(
+        Group(label, split, len(among), tuple(each(lambda s: _tile(s, tuple(concerned.get(s.file, ()))), shown)))
+        for label, split, among, shown in chosen
+    )
     return Explored(name, dataset, findings, groups, _sizes(seen), _brightness(seen))
 
 

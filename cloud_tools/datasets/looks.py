@@ -6,11 +6,11 @@ picture are a few hundred bytes, for as long as its file does not change.
 
 import hashlib
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from cloud_tools.datasets.parallel import each
 from cloud_tools.datasets.phash import phash
 from edge_agent import vision
 from edge_agent.errors import InferenceError
@@ -40,8 +40,7 @@ class Unreadable(NamedTuple):
 
 def look_at(paths: Iterable[Path]) -> list[Look | Unreadable]:
     """Return one look a file, in order; a file beyond the device's limit of pixels is refused undecoded."""
-    with ThreadPoolExecutor() as readers:  # hashes and the decoder work outside the interpreter's lock
-        return list(readers.map(_look, paths))
+    return each(_look, paths)
 
 
 def _look(path: Path) -> Look | Unreadable:

@@ -1,12 +1,12 @@
 """The hygiene gate's check of masks: each fits its picture and does not contradict its label."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
 from cloud_tools.datasets.checks import Seen
 from cloud_tools.datasets.finding import Finding, Level, some
+from cloud_tools.datasets.parallel import each
 from edge_agent import vision
 from edge_agent.errors import InferenceError
 
@@ -25,8 +25,7 @@ def masks(seen: Sequence[Seen], *, needed: bool) -> Iterator[Finding]:
     """
     if all(one.sample.mask is None for one in seen):
         return
-    with ThreadPoolExecutor() as readers:
-        verdicts = list(zip(seen, readers.map(partial(_verdict, needed=needed), seen), strict=True))
+    verdicts = list(zip(seen, each(partial(_verdict, needed=needed), seen), strict=True))
     wrong = {one.sample.file: verdict.problem for one, verdict in verdicts if verdict.problem}
     grey = tuple(one.sample.file for one, verdict in verdicts if verdict.grey)
     if wrong:

@@ -20,6 +20,7 @@ import numpy as np
 from cloud_tools.datasets.cleaning import LeftOut, clean
 from cloud_tools.datasets.dataset import Dataset, Sample, Split
 from cloud_tools.datasets.layouts.mvtec import GOOD, MASKS
+from cloud_tools.datasets.looks import Look, look_at
 from cloud_tools.datasets.parts import SPLIT_FILE
 from cloud_tools.datasets.reading import layout_of, own_kind, read
 from cloud_tools.datasets.splitting import write_split
@@ -142,7 +143,10 @@ def _mask_place(sample: Sample, stem: str, kind: Kind) -> str:
 def _mask(sample: Sample) -> bytes:
     """Return the mask in black and white, in its own size; of a good part in the picture's."""
     if sample.mask is None:
-        return vision.encode_png(np.zeros(sample.picture().shape[:2], np.uint8))
+        (look,) = look_at([sample.path])
+        if not isinstance(look, Look):
+            raise CloudError(Code.FAILED_PRECONDITION, f"{sample.file} has changed meanwhile: {look.reason}")
+        return vision.encode_png(np.zeros((look.height, look.width), np.uint8))
     marked = sample.marks.of(vision.decode(sample.mask.read_bytes()))
     return vision.encode_png(marked.astype(np.uint8) * 255)
 

@@ -77,8 +77,8 @@ def read(root: Path, kind: Kind, *, seed: int = 0, part_regex: str = "", only: s
     samples = _SERVE[kind](root, found, part_regex, seed)
     normal = tuple(sorted({sample.label for sample in samples if not sample.anomalous}))
     others = tuple(sorted({sample.label for sample in samples if sample.anomalous}))
-    good_only = kind is Kind.ANOMALY
-    return Dataset(root, (*normal, *others), normal, samples, good_only, found.labels_from_masks)
+    about = (found.labels_from_masks, found.loose_masks)
+    return Dataset(root, (*normal, *others), normal, samples, kind is Kind.ANOMALY, *about)
 
 
 def find(root: Path, kind: Kind, only: str = "") -> Found:

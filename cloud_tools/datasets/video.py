@@ -1,6 +1,5 @@
 """Frames of videos as pictures of a data set: a person says what they show, and which belong together is their time."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +16,6 @@ from edge_agent import vision
 SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg")
 PART_S = 10.0
 """Frames of so many seconds count as one part: the next ones show the same thing."""
-_NAME = re.compile(r"[^\W_][\w .+-]{0,99}")
-"""It becomes a folder."""
 
 
 class Video(NamedTuple):
@@ -39,8 +36,8 @@ def videos_in(data: Path, label: str) -> list[Video]:
         DatasetError: there are videos, and nobody says what they show.
     """
     plain = [data] if _is_video(data) else _files(data) if data.is_dir() else []
-    if plain and not _NAME.fullmatch(label):
-        raise DatasetError(f"{plain[0].name}: expected --label, normal or a class, for what it shows, came {label!r}")
+    if plain and not label:
+        raise DatasetError(f"{plain[0].name}: expected --label, normal or a class, for what it shows")
     folders = folders_in(data) if data.is_dir() else []
     return [
         *(Video(path, label) for path in plain),

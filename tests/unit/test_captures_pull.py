@@ -17,6 +17,7 @@ from cloud_tools.captures.records import Wanted, read_captures
 from cloud_tools.captures.source import Directory, open_source
 from cloud_tools.datasets import read
 from cloud_tools.datasets.dataset import Split
+from cloud_tools.datasets.preparing import PrepareOptions, prepare
 from cloud_tools.errors import CloudError
 from edge_agent.capture import layout
 from edge_agent.capture.labels import Label
@@ -116,6 +117,20 @@ def test_what_a_person_said_wins_and_what_nobody_labelled_is_left_out(cloud: Clo
     assert listed(out) == {"a": "normal", "b": "anomalous", "c": "scratch"}
     assert (pulled.pictures, pulled.left_out) == (3, {"unlabelled": 1})
     assert read(out, Kind.CLASSIFICATION).classes == ("normal", "anomalous", "scratch")
+
+
+def test_a_pull_is_made_a_clean_data_set_as_it_is(cloud: Cloud, out: Path, tmp_path: Path) -> None:
+    for index in range(8):
+        cloud.put(f"p{index}", Verdict.OK)
+        cloud.label(f"p{index}", "NG" if index % 2 else "OK")
+    cloud.pull(out)
+    document = prepare(out, tmp_path / "clean", PrepareOptions()).document
+    assert document["pictures"] == 8
+    assert document["source"]["documents"] == ["captures.jsonl"]
+    before, after = (
+        {s.path.stem: s.split for s in read(root, Kind.CLASSIFICATION).samples} for root in (out, tmp_path / "clean")
+    )
+    assert after == before
 
 
 def test_verdicts_count_on_demand_but_a_doubt_never_does(cloud: Cloud, out: Path) -> None:

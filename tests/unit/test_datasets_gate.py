@@ -13,6 +13,7 @@ import pytest
 from cloud_tools.datasets import Finding, Level, Split, categories, inspect_dataset, read
 from cloud_tools.datasets import looks as looks_room
 from cloud_tools.datasets.phash import close_pairs, phash
+from cloud_tools.datasets.reading import own_kind
 from cloud_tools.datasets.split import look_alikes
 from edge_agent import vision
 from edge_agent.formats import Kind
@@ -174,6 +175,26 @@ def test_close_pairs_are_those_of_counting_bits_one_by_one() -> None:
     }
     expected = {(i, j, (a ^ b).bit_count()) for i, a in enumerate(hashes) for j, b in enumerate(hashes)}
     assert found == {pair for pair in expected if pair[2] <= 4}
+
+
+@pytest.mark.parametrize(
+    ("layout", "place"),
+    [(layouts.pairs, "masks"), (layouts.mvtec, "ground_truth/cut"), (layouts.kolektor, "train")],
+)
+def test_a_mask_that_belongs_to_no_picture_is_named(tmp_path: Path, layout: Any, place: str) -> None:
+    layout(tmp_path)
+    layouts.put(tmp_path / place / "stray_GT.png", layouts.mask())
+    (finding,) = [f for f in inspect_dataset(read(tmp_path, own_kind(tmp_path))) if f.check == "masks"]
+    assert finding.level is Level.WARN
+    assert "1 masks belong to no picture" in finding.message
+    assert "stray_GT.png" in finding.message
+
+
+def test_pictures_of_another_format_are_not_passed_over_in_silence(tmp_path: Path) -> None:
+    layouts.classes(tmp_path)
+    (tmp_path / "normal" / "scan.bmp").write_bytes(b"BM")
+    (finding,) = _found(tmp_path, Kind.CLASSIFICATION, "formats")
+    assert (finding.level, finding.message) == (Level.WARN, "1 pictures are neither JPEG nor PNG: scan.bmp")
 
 
 def test_boards_of_one_design_on_both_sides_block_though_no_picture_repeats(real_images: Path) -> None:

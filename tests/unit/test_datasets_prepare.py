@@ -183,7 +183,11 @@ def test_films_in_folders_are_named_by_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("label", "content", "message"),
-    [("", None, "expected --label"), ("../up", None, "expected --label"), ("normal", b"no film", "expected a video")],
+    [
+        ("", None, "expected --label"),
+        ("../up", None, "expected --label normal or the name of a class"),
+        ("normal", b"no film", "expected a video"),
+    ],
 )
 def test_a_film_that_nobody_names_and_a_file_that_is_none_are_refused(
     tmp_path: Path, label: str, content: bytes | None, message: str
@@ -194,3 +198,14 @@ def test_a_film_that_nobody_names_and_a_file_that_is_none_are_refused(
     with pytest.raises(DatasetError, match=message):
         prepare(film, tmp_path / "out", "--label", label)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_pictures_is_enough_where_somebody_says_what_they_show(tmp_path: Path) -> None:
+    for index in range(16):
+        layouts.put(tmp_path / "good ones" / f"{index}.png", layouts.picture(index))
+    (told,) = prepare(tmp_path / "good ones", tmp_path / "out", "--label", "good", "--link")
+    assert (told["kind"], told["pictures"], told["source"]["name"]) == ("anomaly", 16, "good ones")
+    assert {sample.label for sample in read(tmp_path / "out", Kind.ANOMALY).samples} == {"good"}
+    assert set(pictures(tmp_path / "good ones").values()) == set(pictures(tmp_path / "out").values())
+    with pytest.raises(DatasetError, match=r"expected normal/ and anomalous/ .* came \['0.png'"):
+        prepare(tmp_path / "good ones", tmp_path / "other")

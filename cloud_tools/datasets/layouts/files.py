@@ -1,6 +1,7 @@
 """Files of a data set by name."""
 
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from cloud_tools.datasets.dataset import DatasetError
@@ -35,6 +36,12 @@ def pictures_in(folder: Path, only: str = "") -> list[Path]:
     """Return the JPEG and PNG files of a folder whose names match ``only`` at their beginning, sorted."""
     keep = compiled(only).match
     return sorted(p for p in folder.iterdir() if is_picture(p) and keep(p.name))
+
+
+def loose(root: Path, masks: Mapping[str, Path], stems: Iterable[str]) -> list[str]:
+    """Return which of the masks, by the stem that each is for, belong to none of these pictures."""
+    known = set(stems)
+    return [path.relative_to(root).as_posix() for stem, path in masks.items() if stem not in known]
 
 
 def is_picture(path: Path) -> bool:

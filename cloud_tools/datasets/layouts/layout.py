@@ -17,6 +17,8 @@ class Found(NamedTuple):
     """Files of one name in two folders are no one part, and ``split.csv`` names them with their folders."""
     labels_from_masks: bool = False
     """A picture is anomalous if its mask is not empty."""
+    loose_masks: tuple[str, ...] = ()
+    """Masks that belong to no picture, relative to the root."""
     good_only: bool = False
     """The layout is that of anomaly detection: a defect in train is a fault of the data."""
 

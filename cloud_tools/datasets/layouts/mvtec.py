@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cloud_tools.datasets.dataset import Sample, Split
-from cloud_tools.datasets.layouts.files import folders_in, is_normal, pictures_in
+from cloud_tools.datasets.layouts.files import folders_in, is_normal, loose, pictures_in
 from cloud_tools.datasets.layouts.layout import Found, Layout
 from edge_agent.formats import Kind
 
@@ -26,7 +26,7 @@ def _read(root: Path, _kind: Kind, only: str) -> Found:
     """Return pictures with the folders' split; ``good`` (normal, ok) is the one class that means OK."""
     there = [(name, split) for name, split in FOLDERS.items() if (root / name).is_dir()]
     found = [(sample, split) for name, split in there for sample in _samples(root, name, split, only)]
-    return Found(found, names_repeat=True, good_only=True)
+    return Found(found, names_repeat=True, good_only=True, loose_masks=tuple(_loose(root)))
 
 
 def _samples(root: Path, name: str, split: Split, only: str) -> Iterator[Sample]:
@@ -37,6 +37,12 @@ def _samples(root: Path, name: str, split: Split, only: str) -> Iterator[Sample]
             label = folder.name if anomalous else GOOD
             file = f"{name}/{folder.name}/{path.name}"
             yield Sample(file, path, label, anomalous, "", split, masks.get(path.stem))
+
+
+def _loose(root: Path) -> Iterator[str]:
+    for folder in folders_in(root / MASKS) if (root / MASKS).is_dir() else ():
+        judged = [root / name / folder.name for name in FOLDERS if (root / name / folder.name).is_dir()]
+        yield from loose(root, _masks(folder), (path.stem for place in judged for path in pictures_in(place)))
 
 
 def _masks(folder: Path) -> dict[str, Path]:

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 from cloud_tools.datasets.dataset import DatasetError, Sample, Split
-from cloud_tools.datasets.layouts.files import pictures_in
+from cloud_tools.datasets.layouts.files import loose, pictures_in
 from cloud_tools.datasets.layouts.layout import Found, Layout
 from cloud_tools.datasets.marks import Marks
 from edge_agent.formats import Kind
@@ -35,7 +35,9 @@ def _read(root: Path, kind: Kind, only: str) -> Found:
             found.append((Sample(file, path, label, anomalous, "", Split.TRAIN, mask, _MARKS), splits.get(file)))
     if splits:  # what the published split does not name does not take part in it
         found = [(sample, split) for sample, split in found if split is not None]
-    return Found(found, names_repeat=True)
+    shown = pictures_in(root / _FOLDERS[_ANOMALY]) if masks else []
+    left = loose(root, masks, (path.stem for path in shown))
+    return Found(found, names_repeat=True, loose_masks=tuple(left))
 
 
 def _published(root: Path, name: str) -> dict[str, Split]:
