@@ -5,11 +5,9 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from cloud_tools.datasets.dataset import Sample, Split
-from cloud_tools.datasets.phash import distances, phash
-from edge_agent.errors import InferenceError
+from cloud_tools.datasets.looks import Look, look_at
+from cloud_tools.datasets.phash import close_pairs
 
 TEST_SHARE = 0.25
 VALIDATION_SHARE = 0.25
@@ -75,18 +73,26 @@ def _carve(
 def look_alikes(samples: Sequence[Sample]) -> list[int]:
     """Return for each sample the index of the first of its part, or of those that look the same."""
     first: dict[str, int] = {}
-    group = [first.setdefault(sample.part, index) for index, sample in enumerate(samples)]
-    hashed = [(index, value) for index, sample in enumerate(samples) if (value := _hash(sample)) is not None]
-    values = [value for _, value in hashed]
-    for left, right in np.argwhere(np.triu(distances(values, values) <= SAME_DISTANCE, 1)):
-        one, other = group[hashed[left][0]], group[hashed[right][0]]
-        if one != other:
-            group = [one if number == other else number for number in group]
-    return group
+    parent = [first.setdefault(sample.part, index) for index, sample in enumerate(samples)]
+    # What cannot be read the hygiene gate reports.
+    looks = [(i, look) for i, look in enumerate(look_at(s.path for s in samples)) if isinstance(look, Look)]
+    same: dict[int, int] = {}
+    for index, look in looks:
+        _join(parent, same.setdefault(look.hash, index), index)
+    hashes = list(same)
+    for close in close_pairs(hashes, hashes, SAME_DISTANCE):
+        for left, right in zip(close.left, close.right, strict=True):
+            _join(parent, same[hashes[left]], same[hashes[right]])
+    return [_root(parent, index) for index in range(len(samples))]
 
 
-def _hash(sample: Sample) -> int | None:
-    try:
-        return phash(sample.picture())
-    except InferenceError:
-        return None  # the hygiene gate reports what cannot be read
+def _join(parent: list[int], one: int, other: int) -> None:
+    low, high = sorted((_root(parent, one), _root(parent, other)))
+    parent[high] = low
+
+
+def _root(parent: list[int], index: int) -> int:
+    while parent[index] != index:
+        parent[index] = parent[parent[index]]
+        index = parent[index]
+    return index

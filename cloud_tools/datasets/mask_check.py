@@ -1,0 +1,56 @@
+"""The hygiene gate's check of masks: each fits its picture and does not contradict its label."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from cloud_tools.datasets.checks import Seen
+from cloud_tools.datasets.finding import Finding, Level, some
+from cloud_tools.datasets.parallel import each
+from edge_agent import vision
+from edge_agent.errors import InferenceError
+
+
+class _Verdict(NamedTuple):
+    problem: str = ""
+    grey: bool = False
+
+
+def masks(seen: Sequence[Seen], *, needed: bool) -> Iterator[Finding]:
+    """Tell which masks do not fit.
+
+    Args:
+        seen: the pictures.
+        needed: a good picture has a mask too, which is empty.
+    """
+    if all(one.sample.mask is None for one in seen):
+        return
+    verdicts = list(zip(seen, each(partial(_verdict, needed=needed), seen), strict=True))
+    wrong = {one.sample.file: verdict.problem for one, verdict in verdicts if verdict.problem}
+    grey = tuple(one.sample.file for one, verdict in verdicts if verdict.grey)
+    if wrong:
+        named = some([f"{file} ({problem})" for file, problem in wrong.items()])
+        message = f"{len(wrong)} masks do not match their pictures: {named}"
+        yield Finding("masks", Level.BLOCK, message, tuple(wrong))
+    if grey:
+        message = f"{len(grey)} masks hold values between black and white; above 127 is defective"
+        yield Finding("masks", Level.WARN, message, grey)
+
+
+def _verdict(one: Seen, *, needed: bool) -> _Verdict:
+    sample, look = one
+    if sample.mask is None:
+        return _Verdict("none" if needed or sample.anomalous else "")
+    try:
+        mask = vision.decode(sample.mask.read_bytes())
+    except InferenceError as exc:
+        return _Verdict(exc.message)
+    except OSError as exc:
+        return _Verdict(exc.strerror or "it cannot be read")
+    height, width = mask.shape[:2]
+    if (width, height) != (look.width, look.height):
+        return _Verdict(f"{width} x {height}, the picture is {look.width} x {look.height}")
+    marked = bool(sample.marks.of(mask).any())
+    if marked != sample.anomalous:
+        return _Verdict("it marks a defect, the picture is good" if marked else "empty, the picture is anomalous")
+    return _Verdict(grey=sample.marks.unsure(mask))
