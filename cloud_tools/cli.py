@@ -15,6 +15,7 @@ from cloud_tools import output
 from cloud_tools.captures import commands as captures
 from cloud_tools.datasets import commands as datasets
 from cloud_tools.errors import CloudError, exit_code
+from cloud_tools.export import commands as export
 from cloud_tools.local import commands as local
 from cloud_tools.packaging import commands as packaging
 from cloud_tools.provision import commands as provision
@@ -36,6 +37,9 @@ EXTRAS = {
     "alembic": "registry",
     "mlflow": "registry",
     "sqlalchemy": "registry",
+    "keras": "keras",
+    "nncf": "nncf",
+    "openvino": "openvino",
     "hypercorn": "local",
     "ministack": "local",
     "efficientnet_lite_pytorch": "train",
@@ -45,7 +49,7 @@ EXTRAS = {
     "torch": "train",
     "onnxruntime": "onnx",
 }
-ROOMS = (local, provision, captures, datasets, training, packaging, registry, release, rollout)
+ROOMS = (local, provision, captures, datasets, training, export, packaging, registry, release, rollout)
 
 
 def build_app() -> typer.Typer:

@@ -16,20 +16,28 @@ from edge_agent.vision import RGB, Outcome, calibrate, form_outcome, prepare
 _WARM_UPS = 5
 
 
+RUNTIMES = {".onnx": "onnxruntime", ".xml": "openvino", ".meta": "dlr"}
+"""What executes a model, by the ending of its file."""
+
+
 class DeviceModel:
-    """One ONNX file, loaded by the runtime that a device uses.
+    """One model, loaded by the runtime that a device uses: ONNX, or OpenVINO's IR with its weights beside it.
 
     Args:
         path: of the graph.
         threads: inside one inference.
+        precision: as the manifest pins it.
 
     Raises:
         ActivationError: LOAD_FAILED: the runtime refuses the file.
     """
 
-    def __init__(self, path: Path, *, threads: int = 1) -> None:
-        self._engine = load_engine("onnxruntime", Source(path.read_bytes(), path.parent), Tuning(threads))
-        self.size_bytes = path.stat().st_size
+    def __init__(self, path: Path, *, threads: int = 1, precision: str = "fp32") -> None:
+        weights = path.with_suffix(".bin") if path.suffix == ".xml" else None
+        second = b"" if weights is None else weights.read_bytes()
+        source = Source(path.read_bytes(), path.parent, weights=second)
+        self._engine = load_engine(RUNTIMES.get(path.suffix, "onnxruntime"), source, Tuning(threads, precision))
+        self.size_bytes = path.stat().st_size + len(second)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:

@@ -1,4 +1,4 @@
-"""Writes a bundle: manifest.json, model.onnx, golden/*.png.
+"""Writes a bundle: manifest.json, the model (model.onnx, model.xml and model.bin, or neo/*), golden/*.png.
 
 ``release_seq`` is 1 here: only who publishes knows how many releases there were, and
 ``publish`` puts the real number in before anything is signed.
@@ -15,19 +15,29 @@ import numpy as np
 
 from cloud_tools.errors import CloudError
 from cloud_tools.evaluation.device import DeviceModel
-from cloud_tools.export.check import check_graph
-from cloud_tools.packaging.parts import GOLDEN, MODEL, ManifestParts, read_parts
+from cloud_tools.export.check import check_contract, check_graph
+from cloud_tools.packaging.golden import INT8_TOLERANCE, TOLERANCE, steady
+from cloud_tools.packaging.parts import GOLDEN, IR, MODEL, ManifestParts, model_of, read_parts
 from edge_agent.errors import Code
 from edge_agent.formats import Artefact, Golden, GoldenSample, Kind, Manifest, Role, parse
 from edge_agent.vision import RGB, calibrate, decode, encode_png, prepare
 
 MANIFEST = "manifest.json"
 SCHEMA = "edge-agent/manifest/1"
-TOLERANCE = 1e-3
 MOST_GOLDEN = 64
+NEO = "neo"
 _MEMORY_FLOOR_BYTES = 120 << 20
 """What a worker needs before it has loaded anything: Python, numpy, cv2, the runtime."""
 _SECOND_OUTPUT = {Kind.CLASSIFICATION: "probabilities", Kind.SEGMENTATION: "map", Kind.ANOMALY: "map"}
+
+
+class ModelFile(NamedTuple):
+    """One file of a model."""
+
+    path: str
+    """In the bundle."""
+    source: Path
+    role: Role
 
 
 class Packaged(NamedTuple):
@@ -48,33 +58,44 @@ def package_run(run: Path, name: str, version: str, out: Path) -> Packaged:
     """
     parts = read_parts(run)
     pictures = [decode(path.read_bytes()) for path in sorted((run / GOLDEN).glob("*.png"))]
-    return package(run / MODEL, parts, pictures, name, version, out)
+    return package(model_of(run), parts, pictures, name, version, out)
 
 
-def package(model: Path, parts: ManifestParts, pictures: Sequence[RGB], name: str, version: str, out: Path) -> Packaged:
+def package(
+    model: Path,
+    parts: ManifestParts,
+    pictures: Sequence[RGB],
+    name: str,
+    version: str,
+    out: Path,
+    *,
+    machines: Sequence[str] = (),
+) -> Packaged:
     """Write a graph as a bundle directory; scores of the golden pictures come from the device's path.
 
     Args:
-        model: the ONNX file.
+        model: the ONNX file, the .xml of an IR whose .bin lies beside it, or the .meta of what Neo compiled.
         parts: what is known of it.
         pictures: golden ones, 1..64.
         name: of the model.
         version: of the model.
         out: new or empty; it is there completely or not at all.
+        machines: that can execute it, as uname prints them; empty: any.
 
     Raises:
         CloudError: the graph is not one for a device or contradicts ``parts``; ``out`` is not empty.
         DocumentError: the name or the version is malformed.
     """
     _require_empty(out)
-    signature = check_graph(model)
+    signature = _signature(model, parts)
     _check_parts(model, parts, signature)
     if not 1 <= len(pictures) <= MOST_GOLDEN:
         raise CloudError(Code.INVALID_ARGUMENT, f"expected 1..{MOST_GOLDEN} golden pictures, came {len(pictures)}")
     out.parent.mkdir(parents=True, exist_ok=True)
     staged = out.parent / f".{out.name}.{uuid.uuid4().hex}"
     try:
-        manifest = _stage(staged, model, parts, pictures, {"model": name, "version": version, **signature})
+        fields = {"model": name, "version": version, **signature}
+        manifest = _stage(staged, model_files(model), parts, pictures, fields, machines)
         if out.exists():
             out.rmdir()
         staged.replace(out)
@@ -83,21 +104,52 @@ def package(model: Path, parts: ManifestParts, pictures: Sequence[RGB], name: st
     return Packaged(out, manifest, hashlib.sha256((out / MANIFEST).read_bytes()).hexdigest())
 
 
+def model_files(model: Path) -> list[ModelFile]:
+    """Return the files of a model, the one that the runtime loads first."""
+    if model.suffix == ".xml":
+        weights = model.with_suffix(".bin")
+        return [ModelFile(IR, model, Role.MODEL), ModelFile("model.bin", weights, Role.EXTRA)]
+    if model.suffix != ".meta":
+        return [ModelFile(MODEL, model, Role.MODEL)]
+    others = sorted(path for path in model.parent.iterdir() if path != model)
+    roles = {".so": Role.LIBRARY}
+    files = [ModelFile(f"{NEO}/{path.name}", path, roles.get(path.suffix, Role.EXTRA)) for path in others]
+    return [ModelFile(f"{NEO}/{model.name}", model, Role.MODEL), *files]
+
+
+def _signature(model: Path, parts: ManifestParts) -> dict[str, Any]:
+    if model.suffix == ".onnx":
+        return dict(check_graph(model))
+    device = DeviceModel(model, precision=parts.runtime.precision)
+    ours = ("score", "map", "probabilities")
+    outputs = tuple(spec for spec in device.outputs if spec.name in ours)
+    signature: dict[str, Any] = {"inputs": device.inputs, "outputs": outputs}
+    check_contract(model, signature, compiled=model.suffix == ".meta")
+    return signature
+
+
 def _stage(
-    staged: Path, model: Path, parts: ManifestParts, pictures: Sequence[RGB], fields: dict[str, Any]
+    staged: Path,
+    files: Sequence[ModelFile],
+    parts: ManifestParts,
+    pictures: Sequence[RGB],
+    fields: dict[str, Any],
+    machines: Sequence[str],
 ) -> Manifest:
     (staged / GOLDEN).mkdir(parents=True)
-    shutil.copyfile(model, staged / MODEL)
-    device = DeviceModel(staged / MODEL)
-    samples = [_write_golden(staged, device, index, picture, parts) for index, picture in enumerate(pictures)]
-    artefacts = [_artefact(staged, MODEL, Role.MODEL)]
-    artefacts += [_artefact(staged, sample.image, Role.GOLDEN) for sample in samples]
+    for file in files:
+        (staged / file.path).parent.mkdir(exist_ok=True)
+        shutil.copyfile(file.source, staged / file.path)
+    device = DeviceModel(staged / files[0].path, precision=parts.runtime.precision)
+    golden = _golden(staged, device, pictures, parts)
+    artefacts = [_artefact(staged, file.path, file.role) for file in files]
+    artefacts += [_artefact(staged, sample.image, Role.GOLDEN) for sample in golden.samples]
+    memory = _MEMORY_FLOOR_BYTES + 6 * device.size_bytes
     content = {
         "schema": SCHEMA,
         "release_seq": 1,
-        "runtime": {"name": "onnxruntime"},
-        "requires": {"memory_bytes": _MEMORY_FLOOR_BYTES + 6 * model.stat().st_size},
-        "golden": Golden(tolerance=TOLERANCE, samples=tuple(samples)),
+        "requires": {"memory_bytes": memory} | ({"machines": tuple(machines)} if machines else {}),
+        "golden": golden,
         "artefacts": artefacts,
         **{key: getattr(parts, key) for key in ManifestParts.model_fields},
         **fields,
@@ -107,15 +159,23 @@ def _stage(
     return manifest
 
 
-def _write_golden(staged: Path, device: DeviceModel, index: int, picture: RGB, parts: ManifestParts) -> GoldenSample:
-    """Write a picture and return it with the answer that a device gives on the very file."""
-    path = f"{GOLDEN}/{index}.png"
-    content = encode_png(picture)
-    (staged / path).write_bytes(content)
+def _golden(staged: Path, device: DeviceModel, pictures: Sequence[RGB], parts: ManifestParts) -> Golden:
+    """Write the pictures and return them with the answers that a device gives on the very files."""
+    tolerance = INT8_TOLERANCE if parts.runtime.precision == "int8" else TOLERANCE
+    encoded = [encode_png(picture) for picture in pictures]
+    scores = [_score(device, content, parts) for content in encoded]
+    threshold, samples = parts.decision.threshold, []
+    for index in steady(scores, threshold, tolerance):
+        path = f"{GOLDEN}/{index}.png"
+        (staged / path).write_bytes(encoded[index])
+        verdict = "NG" if scores[index] >= threshold else "OK"
+        samples.append(GoldenSample(image=path, score=scores[index], verdict=verdict))
+    return Golden(tolerance=tolerance, samples=tuple(samples))
+
+
+def _score(device: DeviceModel, content: bytes, parts: ManifestParts) -> float:
     image, _ = prepare(decode(content), parts.preprocess)
-    raw = float(device.run(image[np.newaxis])["score"][0])
-    score = calibrate(raw, parts.decision.calibration)
-    return GoldenSample(image=path, score=score, verdict="NG" if score >= parts.decision.threshold else "OK")
+    return calibrate(float(device.run(image[np.newaxis])["score"][0]), parts.decision.calibration)
 
 
 def _artefact(root: Path, path: str, role: Role) -> Artefact:

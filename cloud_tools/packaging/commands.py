@@ -1,45 +1,91 @@
-"""``edge-cloud package``."""
+"""``edge-cloud package``: of a run or a graph, and ``package import`` of the old systems' packages."""
 
+import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from cloud_tools import output
+from cloud_tools.export.told import Channels
 from cloud_tools.output import JsonFlag
+from cloud_tools.packaging import options
+from cloud_tools.packaging.options import Resize
+
+_OF = "of"
+Out = Annotated[Path, typer.Option("-o", "--out", help="folder of the bundle; new or empty")]
+Golden = Annotated[
+    Path | None, typer.Option(help="of a graph: folder of pictures that golden samples are chosen from; else noise")
+]
+
+
+class _OfOrAnother(TyperGroup):
+    """``package RUN`` is ``package of RUN``: the word may be left out."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put it there where no other verb stands."""
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = [_OF, *args]
+        return super().parse_args(ctx, args)
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("package")(package)
+    """Add the verbs."""
+    room = typer.Typer(cls=_OfOrAnother, no_args_is_help=True, help="Write a bundle that can be published.")
+    room.command(_OF)(package)
+    room.command("import")(import_package)
+    app.add_typer(room, name="package")
 
 
 def package(
-    source: Annotated[Path, typer.Argument(metavar="RUN|FILE.onnx", help="a training's run, or a graph")],
-    name: Annotated[str, typer.Option(help="of the model")],
-    version: Annotated[str, typer.Option(help="one to four numbers, as 1 or 1.2.3")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="folder of the bundle; new or empty")],
-    label: Annotated[list[str] | None, typer.Option(help="of a graph: a class, in its order; repeat")] = None,
-    normal_label: Annotated[list[str] | None, typer.Option(help="of a graph: a class that means OK; repeat")] = None,
-    threshold: Annotated[float, typer.Option(help="of a graph: the score at which a part is NG")] = 0.5,
-    golden: Annotated[Path | None, typer.Option(help="of a graph: folder of golden pictures; else noise")] = None,
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN|FILE", help="a training's run, or a graph: .onnx, TorchScript, Keras")
+    ],
+    *,
+    name: options.Name,
+    version: options.Version,
+    out: Out,
+    label: options.Labels = None,
+    normal_label: options.NormalLabels = None,
+    threshold: options.Threshold = None,
+    golden: Golden = None,
+    range_: options.RangeFlag = None,
+    mean: options.Mean = "0",
+    std: options.Std = "1",
+    layout: options.LayoutFlag = None,
+    channels: options.ChannelsFlag = Channels.RGB,
+    size: options.Size = "",
+    resize: options.ResizeFlag = Resize.LETTERBOX,
+    output_kind: options.Outputs = None,
+    normal_channel: options.NormalChannels = None,
+    scale: options.Scale = 1.0,
+    offset: options.Offset = 0.0,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write a bundle: manifest, graph and golden samples, ready to be published.
+    """Write a bundle of a run or a graph; the word "of" may be left out.
 
-    The manifest's release_seq is 1 until it is published; publish gives the real one.
+    A graph of floats is wrapped: what it wants of its pictures (--range, --mean, --std) is told, and what its
+    outputs say is recognised or told. The manifest's release_seq is 1 until publish gives the real one.
     """
     from cloud_tools.packaging import bundle, foreign
 
-    if source.suffix == ".onnx":
-        parts = foreign.describe_graph(
-            source, labels=label or (), normal_labels=normal_label or (), threshold=threshold
-        )
-        pictures = foreign.golden_pictures(golden, parts.preprocess)
-        packaged = bundle.package(source, parts, pictures, name, version, out)
-    else:
-        packaged = bundle.package_run(source, name, version, out)
+    if source.is_dir() or not source.suffix:
+        _answer(bundle.package_run(source, name, version, out), "", as_json=as_json)
+        return
+    told = options.told_of(
+        labels=label, normal_labels=normal_label, pixel_range=range_, mean=mean, std=std, layout=layout,
+        channels=channels, size=size, outputs=output_kind, normal_channels=normal_channel, scale=scale, offset=offset,
+    )  # fmt: skip
+    rule = foreign.Rule(threshold=0.5 if threshold is None else threshold, letterbox=resize is Resize.LETTERBOX)
+    with tempfile.TemporaryDirectory() as work:
+        packaged, said = foreign.package_graph(source, told, rule, golden, name, version, out, Path(work))
+    _answer(packaged, said, as_json=as_json)
+
+
+def _answer(packaged: Any, recognised: str, *, as_json: bool, **more: Any) -> None:
     manifest = packaged.manifest
+    verdicts = [sample.verdict for sample in manifest.golden.samples]
     answer = {
         "ok": True,
         "directory": str(packaged.directory),
@@ -47,5 +93,64 @@ def package(
         "version": manifest.version,
         "size_bytes": manifest.size_bytes,
         "manifest_sha256": packaged.sha256,
+        "kind": manifest.kind.value,
+        "runtime": manifest.runtime.name,
+        "precision": manifest.runtime.precision,
+        "golden": {verdict: verdicts.count(verdict) for verdict in ("OK", "NG")},
+        **({"recognised": recognised} if recognised else {}),
+        **more,
     }
+    if len(set(verdicts)) == 1:
+        output.note(
+            f"all golden samples are {verdicts[0]}: give --golden pictures of both kinds, so that they prove more"
+        )
     output.emit(answer, as_json=as_json)
+
+
+def import_package(
+    source: Annotated[Path, typer.Argument(metavar="FILE|DIR", help="a tar, tar.gz, zip or folder")],
+    *,
+    name: options.Name,
+    version: options.Version,
+    out: Out,
+    label: options.Labels = None,
+    normal_label: options.NormalLabels = None,
+    threshold: options.Threshold = None,
+    golden: Golden = None,
+    range_: options.RangeFlag = None,
+    mean: options.Mean = "0",
+    std: options.Std = "1",
+    layout: options.LayoutFlag = None,
+    channels: options.ChannelsFlag = Channels.RGB,
+    size: options.Size = "",
+    resize: options.ResizeFlag = Resize.STRETCH,
+    output_kind: options.Outputs = None,
+    normal_channel: options.NormalChannels = None,
+    scale: options.Scale = 1.0,
+    offset: options.Offset = 0.0,
+    allow_native_code: Annotated[
+        bool, typer.Option("--allow-native-code", help="take what Neo compiled, and execute it here for golden samples")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a bundle of a package of SageMaker Edge, Neo or Lookout for Vision; publish signs it.
+
+    Lookout's manifest tells everything; of the others the options tell what the package does not.
+    """
+    from cloud_tools.packaging import imported
+
+    told = options.told_of(
+        labels=label, normal_labels=normal_label, pixel_range=range_, mean=mean, std=std, layout=layout,
+        channels=channels, size=size, outputs=output_kind, normal_channels=normal_channel, scale=scale, offset=offset,
+    )  # fmt: skip
+    order = imported.Order(
+        told=told,
+        threshold=threshold,
+        letterbox=resize is Resize.LETTERBOX,
+        golden=golden,
+        allow_native_code=allow_native_code,
+        name=name,
+        version=version,
+    )
+    brought = imported.import_package(source, order, out)
+    _answer(brought.packaged, brought.recognised, as_json=as_json, source_sha256=brought.sha256, package=brought.form)

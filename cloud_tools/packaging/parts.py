@@ -7,10 +7,11 @@ from pydantic import Field
 
 from cloud_tools.errors import CloudError
 from edge_agent.errors import Code
-from edge_agent.formats import Decision, Document, Kind, Preprocess, parse
+from edge_agent.formats import Decision, Document, Kind, Preprocess, RuntimeNeed, parse
 
 FILE = "manifest-parts.json"
 MODEL = "model.onnx"
+IR = "model.xml"
 GOLDEN = "golden"
 
 
@@ -18,12 +19,18 @@ class ManifestParts(Document):
     """Everything of a manifest that does not depend on its name, its version and its files."""
 
     kind: Kind
+    runtime: RuntimeNeed = RuntimeNeed(name="onnxruntime")
     labels: tuple[str, ...] = ()
     normal_labels: tuple[str, ...] = ()
     preprocess: Preprocess
     decision: Decision
     evaluation: dict[str, Any] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
+
+
+def model_of(run: Path) -> Path:
+    """Return the run's graph: OpenVINO's IR if it holds one, else ONNX."""
+    return run / IR if (run / IR).is_file() else run / MODEL
 
 
 def read_parts(run: Path) -> ManifestParts:

@@ -9,6 +9,7 @@ import numpy as np
 
 from cloud_tools.datasets import Dataset, Finding, Level, Split, inspect_dataset, read
 from cloud_tools.errors import CloudError
+from cloud_tools.packaging import golden
 from cloud_tools.packaging.parts import FILE, GOLDEN, MODEL, ManifestParts
 from cloud_tools.training.methods import Method, method_of
 from cloud_tools.training.progress import Progress
@@ -33,7 +34,6 @@ PARITY = 1e-4
 _SIZES = (192, 256)
 _STEP, _LARGEST = 32, 1024
 _DEPTH = 10
-_GOLDEN_PER_VERDICT = 3
 
 
 class TrainingOptions(NamedTuple):
@@ -172,7 +172,7 @@ def _learn(
         metrics["random_control_auroc"] = fitted.control.image_auroc
         report["random_control"] = _told(fitted.control, progress)
     write_predictions(run / PREDICTIONS, predictions)
-    _write_golden(run / GOLDEN, dataset, predictions)
+    _write_golden(run / GOLDEN, dataset, predictions, decision.threshold)
     _write_parts(run, method.kind, dataset, rule, decision, metrics, report)
     return metrics
 
@@ -209,20 +209,12 @@ def _prove_parity(predictions: Sequence[Prediction], on_device: Sequence[float],
     return {"max_difference": largest, "pictures": len(predictions), "tolerance": PARITY}
 
 
-def _write_golden(folder: Path, dataset: Dataset, predictions: Sequence[Prediction]) -> None:
-    """Keep a few pictures of each verdict, judged right, and neither the easiest nor the hardest."""
-    folder.mkdir()
+def _write_golden(folder: Path, dataset: Dataset, predictions: Sequence[Prediction], threshold: float) -> None:
     samples = {sample.file: sample for sample in dataset.samples}
     held_out = [p for p in predictions if p.split != Split.TRAIN.value] or list(predictions)
-    index = 0
-    for verdict in (Verdict.OK, Verdict.NG):
-        fits = [p for p in held_out if p.verdict is verdict]
-        right = [p for p in fits if samples[p.file].anomalous == (verdict is Verdict.NG)] or fits
-        right.sort(key=lambda p: (p.score, p.file))
-        for position in np.linspace(0.25, 0.75, min(_GOLDEN_PER_VERDICT, len(right))):
-            chosen = samples[right[int(position * (len(right) - 1))].file]
-            (folder / f"{index}.png").write_bytes(vision.encode_png(chosen.picture()))
-            index += 1
+    right = ((p, samples[p.file].anomalous == (p.verdict is Verdict.NG)) for p in held_out)
+    candidates = [golden.Candidate(p.file, p.score, is_right) for p, is_right in right]
+    golden.write(folder, golden.choose(candidates, threshold), lambda file: samples[file].picture())
 
 
 def _write_parts(

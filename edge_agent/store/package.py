@@ -13,9 +13,9 @@ from typing import Final, Protocol
 
 from edge_agent.errors import BundleError, CancelledError, Code, StorageError
 from edge_agent.formats import Artefact, Manifest
+from edge_agent.formats.archive import BLOCK_BYTES, LIMIT_ENTRIES, Member, forbidden, read_members
 from edge_agent.formats.manifest import LIMIT_BYTES as LIMIT_MANIFEST_BYTES
 from edge_agent.storage import durable
-from edge_agent.store.archive import BLOCK_BYTES, LIMIT_ENTRIES, Member, forbidden, read_members
 from edge_agent.store.versions import MANIFEST, read_manifest
 
 LIMIT_PACKAGE_BYTES: Final = 4 << 30

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_agent.errors import AgentError, BundleError, CancelledError, Code
+from edge_agent.formats.archive import LIMIT_ENTRIES, read_members
 from edge_agent.store import Store, package
-from edge_agent.store.archive import LIMIT_ENTRIES, read_members
 from tests.fakes.packages import Entry, entries_of, tar
 from tests.fakes.releases import Release, make_release
 

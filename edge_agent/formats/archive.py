@@ -3,7 +3,7 @@
 Written for strangers' archives, so it knows less than the standard library on purpose: regular
 files and directories of ustar, GNU and pax archives, plain or gzipped. Links, devices, sparse
 files, long-name records and pax records that change a name or a size are errors. Memory is bounded
-whatever the archive says. Not done here: which names are welcome, writing anything (``package``).
+whatever the archive says. Not done here: which names are welcome, writing anything (``store.package``).
 """
 
 import re
