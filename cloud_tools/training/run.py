@@ -180,6 +180,7 @@ def _learn(
     device = DeviceModel(run / MODEL)
     on_device = device.scores(answers.loaded.images, decision)
     parity = _prove_parity(predictions, on_device, decision.threshold)
+    metrics["fit_s"] = fitted.seconds
     metrics |= {"latency_ms": device.latency_ms(judged.loaded.images)["p50"], "size_bytes": device.size_bytes}
     report |= {"parity": parity, "decision": decision.model_dump(mode="json"), "thresholds": fitted.rule}
     if fitted.control is not None:
