@@ -1,16 +1,19 @@
 """``edge-cloud data``."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cloud_tools import output
 from cloud_tools.output import JsonFlag
+from edge_agent.formats import Kind
 
-if TYPE_CHECKING:
-    from cloud_tools.datasets import Dataset
+Data = Annotated[Path, typer.Option(help="folder of a data set in a known layout (docs/data.md), or of several")]
+KindOption = Annotated[Kind | None, typer.Option(help="for which training; else what the layout is made for")]
+PartRegex = Annotated[str, typer.Option(help="its first group in a file name is the part's id")]
+Only = Annotated[str, typer.Option(help="use files whose names match this expression at their beginning")]
+Seed = Annotated[int, typer.Option(help="of the split, where none is given")]
 
 
 def register(app: typer.Typer) -> None:
@@ -38,31 +41,32 @@ def sample(
 
 
 def check(
-    data: Annotated[
-        Path, typer.Option(help="normal/ and anomalous/ (or classes), images/ and masks/, or train/good and test/")
-    ],
-    part_regex: Annotated[str, typer.Option(help="its first group in a file name is the part's id")] = "",
-    only: Annotated[str, typer.Option(help="use files whose names match this expression at their beginning")] = "",
-    seed: Annotated[int, typer.Option(help="of the split, where none is given")] = 0,
+    data: Data,
+    kind: KindOption = None,
+    part_regex: PartRegex = "",
+    only: Only = "",
+    seed: Seed = 0,
     as_json: JsonFlag = False,
 ) -> None:
-    """Say what the hygiene gate finds in a data set; exit code 1 if it would stop a training."""
-    from cloud_tools.datasets import Level, inspect_dataset
+    """Say what the hygiene gate finds in a data set, of each category; exit code 1 if it would stop a training."""
+    from cloud_tools.datasets.hygiene import Level, inspect_dataset
+    from cloud_tools.datasets.reading import categories, own_kind, read
 
-    dataset = _reader(data)(data, seed=seed, part_regex=part_regex, only=only)
-    findings = [f._asdict() | {"level": f.level.value} for f in inspect_dataset(dataset)]
-    blocked = any(f["level"] == Level.BLOCK.value for f in findings)
-    text = "\n".join(f"{f['level']}: {f['check']}: {f['message']}" for f in findings) or "nothing found"
-    answer = {"ok": not blocked, "pictures": len(dataset.samples), "findings": findings}
-    output.emit(answer, as_json=as_json, text=text)
-    if blocked:
+    rows: list[dict[str, Any]] = []
+    for name, root in categories(data).items():
+        dataset = read(root, kind or own_kind(root), seed=seed, part_regex=part_regex, only=only)
+        findings = [finding.as_json() | {"category": name} for finding in inspect_dataset(dataset)]
+        blocked = any(finding["level"] == Level.BLOCK.value for finding in findings)
+        rows.append({"category": name, "ok": not blocked, "pictures": len(dataset.samples), "findings": findings})
+    ok = all(row["ok"] for row in rows)
+    found = [finding for row in rows for finding in row["findings"]]
+    answer = {"ok": ok, "pictures": sum(row["pictures"] for row in rows), "findings": found, "categories": rows}
+    output.emit(answer, as_json=as_json, text="\n".join(_told(row, named=len(rows) > 1) for row in rows))
+    if not ok:
         raise typer.Exit(1)
 
 
-def _reader(data: Path) -> Callable[..., "Dataset"]:
-    """Return the reader of the layout that lies there."""
-    from cloud_tools.datasets import read_anomaly, read_classification, read_segmentation
-
-    if (data / "images").is_dir():
-        return read_segmentation
-    return read_anomaly if (data / "train").is_dir() else read_classification
+def _told(row: dict[str, Any], *, named: bool) -> str:
+    before = f"{row['category']}: " if named else ""
+    lines = [f"{before}{f['level']}: {f['check']}: {f['message']}" for f in row["findings"]]
+    return "\n".join(lines) or f"{before}nothing found"

@@ -10,12 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cloud_tools.datasets.marks import Marks
 from cloud_tools.errors import CloudError
 from edge_agent import vision
 from edge_agent.errors import Code
-
-GREY = 127
-"""Above this a mask's pixel is defective."""
 
 
 class DatasetError(CloudError):
@@ -47,6 +45,8 @@ class Sample(NamedTuple):
     """What must stay together when splitting: one physical part, or the file itself."""
     split: Split
     mask: Path | None = None
+    marks: Marks = Marks()
+    """How the mask is read."""
 
     def content(self) -> bytes:
         """Return the file's bytes."""
@@ -64,10 +64,11 @@ class Sample(NamedTuple):
         """Return the mask [height, width]; all False for a sample without one."""
         if self.mask is None:
             return np.zeros((height, width), np.bool_)
-        mask = vision.decode(self.mask.read_bytes())[..., 0]
-        if mask.shape != (height, width):
-            mask = np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
-        return np.asarray(mask > GREY, np.bool_)
+        mask = self.marks.of(vision.decode(self.mask.read_bytes()))
+        if mask.shape == (height, width):
+            return mask
+        resized = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+        return np.asarray(resized, np.bool_)
 
 
 class Dataset(NamedTuple):
@@ -80,6 +81,8 @@ class Dataset(NamedTuple):
     samples: tuple[Sample, ...]
     good_only: bool = False
     """Only good parts are learnt from: defects are there to judge, if at all."""
+    labels_from_masks: bool = False
+    """A picture is anomalous if its mask is not empty: without a mask nobody knows."""
 
     def of(self, *splits: Split) -> tuple[Sample, ...]:
         """Return the samples of these splits."""

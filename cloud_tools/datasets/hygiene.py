@@ -8,7 +8,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,6 @@ WARNED_AUROC = 0.8
 WARNED_SHARE = 0.1
 FEWEST_PER_CLASS = 4
 _SHOWN = 3
-_WHITE = 255
 
 
 class Level(str, Enum):
@@ -41,6 +40,12 @@ class Finding(NamedTuple):
     check: str
     level: Level
     message: str
+    files: tuple[str, ...] = ()
+    """The pictures that it concerns, where it concerns some."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for programs."""
+        return {"check": self.check, "level": self.level.value, "message": self.message, "files": list(self.files)}
 
 
 class _Look(NamedTuple):
@@ -68,8 +73,7 @@ def inspect_dataset(dataset: Dataset) -> tuple[Finding, ...]:
     balance = _good_only if dataset.good_only else _balance
     for check in (balance, _parts, _duplicates, _near_duplicates, _sizes, _artefacts):
         findings.extend(check(looks))
-    # Where only good parts are learnt from, a good picture has no mask.
-    findings.extend(_masks([look for look in looks if look.sample.anomalous or not dataset.good_only]))
+    findings.extend(_masks(looks, needed=dataset.labels_from_masks))
     return tuple(findings)
 
 
@@ -191,13 +195,14 @@ def _artefacts(looks: list[_Look]) -> Iterator[Finding]:
             yield Finding("artefact", level, f"{name} alone predicts the label: AUROC {area:.3f}")
 
 
-def _masks(looks: list[_Look]) -> Iterator[Finding]:
+def _masks(looks: list[_Look], *, needed: bool) -> Iterator[Finding]:
+    """Tell which masks do not fit; ``needed``: a good picture has one too, which is empty."""
     if all(look.sample.mask is None for look in looks):
         return
     wrong: list[str] = []
     grey = 0
     for look in looks:
-        problem, is_grey = _mask_problem(look)
+        problem, is_grey = _mask_problem(look, needed=needed)
         wrong += [f"{look.sample.file} ({problem})"] if problem else []
         grey += is_grey
     if wrong:
@@ -206,16 +211,20 @@ def _masks(looks: list[_Look]) -> Iterator[Finding]:
         yield Finding("masks", Level.WARN, f"{grey} masks hold values between black and white; above 127 is defective")
 
 
-def _mask_problem(look: _Look) -> tuple[str, bool]:
-    if look.sample.mask is None:
-        return "none", False
+def _mask_problem(look: _Look, *, needed: bool) -> tuple[str, bool]:
+    sample = look.sample
+    if sample.mask is None:
+        return "none" if needed or sample.anomalous else "", False
     try:
-        mask = vision.decode(look.sample.mask.read_bytes())
+        mask = vision.decode(sample.mask.read_bytes())
     except InferenceError as exc:
         return exc.message, False
     if mask.shape[:2] != (look.height, look.width):
         return f"{mask.shape[1]} x {mask.shape[0]}, the picture is {look.width} x {look.height}", False
-    return "", bool(((mask > 0) & (mask < _WHITE)).any())
+    marked = bool(sample.marks.of(mask).any())
+    if marked != sample.anomalous:
+        return "it marks a defect, the picture is good" if marked else "empty, the picture is anomalous", False
+    return "", sample.marks.unsure(mask)
 
 
 def _names(samples: list[Sample]) -> str:

@@ -7,16 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from cloud_tools.datasets import (
-    Dataset,
-    Finding,
-    Level,
-    Split,
-    inspect_dataset,
-    read_anomaly,
-    read_classification,
-    read_segmentation,
-)
+from cloud_tools.datasets import Dataset, Finding, Level, Split, inspect_dataset, read
 from cloud_tools.errors import CloudError
 from cloud_tools.packaging.parts import FILE, GOLDEN, MODEL, ManifestParts
 from cloud_tools.training.methods import Method, method_of
@@ -43,11 +34,6 @@ _SIZES = (192, 256)
 _STEP, _LARGEST = 32, 1024
 _DEPTH = 10
 _GOLDEN_PER_VERDICT = 3
-_READERS = {
-    Kind.CLASSIFICATION: read_classification,
-    Kind.SEGMENTATION: read_segmentation,
-    Kind.ANOMALY: read_anomaly,
-}
 
 
 class TrainingOptions(NamedTuple):
@@ -117,7 +103,7 @@ def _read(kind: Kind, data: Path, options: TrainingOptions) -> Dataset:
         raise CloudError(
             Code.OUT_OF_RANGE, f"expected a size of {_STEP}..{_LARGEST}, a multiple of {_STEP}, came {options.size}"
         )
-    return _READERS[kind](data, seed=options.seed, part_regex=options.part_regex, only=options.only)
+    return read(data, kind, seed=options.seed, part_regex=options.part_regex, only=options.only)
 
 
 def _prepare_run(run: Path) -> None:

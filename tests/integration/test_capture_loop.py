@@ -14,11 +14,11 @@ import pytest
 from typer.testing import CliRunner
 
 from cloud_tools.cli import build_app
-from cloud_tools.datasets import read_segmentation
+from cloud_tools.datasets import read
 from cloud_tools.datasets.sample_line import write_dataset
 from cloud_tools.local import Endpoints, aws_environment
 from edge_agent.errors import Code, InferenceError
-from edge_agent.formats import CaptureReport, EncodedPicture
+from edge_agent.formats import CaptureReport, EncodedPicture, Kind
 from edge_agent.vision import size_of
 from tests.fakes.cloud_operator import CloudOperator
 from tests.fakes.device import ROOT, AgentDevice, eventually
@@ -238,7 +238,7 @@ def test_what_people_labelled_is_pulled_the_same_wherever_and_again(
 def test_masks_are_pulled_for_a_segmentation(line: Line, labelled: dict[str, str], tmp_path: Path) -> None:
     data = tmp_path / "data"
     pulled = line.cloud("pull", "--out", str(data), "--kind", "segmentation", "--model", SEGMENTER)
-    dataset = read_segmentation(data)
+    dataset = read(data, Kind.SEGMENTATION)
     by_name = {capture.id: capture for capture in line.captures()}
     for sample in dataset.samples:
         capture = by_name[sample.path.stem.removeprefix(f"{THING}-")]

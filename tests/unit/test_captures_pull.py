@@ -15,7 +15,7 @@ from cloud_tools.captures.choice import assign_splits
 from cloud_tools.captures.pull import Pulled, PullOptions, pull
 from cloud_tools.captures.records import Wanted, read_captures
 from cloud_tools.captures.source import Directory, open_source
-from cloud_tools.datasets import read_classification, read_segmentation
+from cloud_tools.datasets import read
 from cloud_tools.datasets.dataset import Split
 from cloud_tools.errors import CloudError
 from edge_agent.capture import layout
@@ -23,7 +23,7 @@ from edge_agent.capture.labels import Label
 from edge_agent.capture.layout import Destination
 from edge_agent.capture.records import from_frame
 from edge_agent.errors import Code
-from edge_agent.formats import EncodedPicture, ModelResult, Verdict
+from edge_agent.formats import EncodedPicture, Kind, ModelResult, Verdict
 from edge_agent.vision import encode_png
 from tests.fakes.captures import AT, frame, result
 
@@ -115,7 +115,7 @@ def test_what_a_person_said_wins_and_what_nobody_labelled_is_left_out(cloud: Clo
     pulled = cloud.pull(out)
     assert listed(out) == {"a": "normal", "b": "anomalous", "c": "scratch"}
     assert (pulled.pictures, pulled.left_out) == (3, {"unlabelled": 1})
-    assert read_classification(out).classes == ("normal", "anomalous", "scratch")
+    assert read(out, Kind.CLASSIFICATION).classes == ("normal", "anomalous", "scratch")
 
 
 def test_verdicts_count_on_demand_but_a_doubt_never_does(cloud: Cloud, out: Path) -> None:
@@ -215,7 +215,7 @@ def test_for_segmentation_a_normal_part_has_an_empty_mask_and_a_defect_the_model
     pulled = cloud.pull(out, SEGMENTATION)
     assert pulled.left_out == {"without a mask": 1}
     assert cloud.said == ["c: left out, it is defective, and no model drew a mask of it"]
-    samples = {sample.path.stem: sample for sample in read_segmentation(out).samples}
+    samples = {sample.path.stem: sample for sample in read(out, Kind.SEGMENTATION).samples}
     assert {name: sample.anomalous for name, sample in samples.items()} == {"press-a": True, "press-b": False}
     assert samples["press-a"].truth(48, 64).all()
 

@@ -7,18 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cloud_tools.datasets import (
-    Dataset,
-    DatasetError,
-    Finding,
-    Level,
-    Split,
-    inspect_dataset,
-    read_classification,
-    read_segmentation,
-)
+from cloud_tools.datasets import Dataset, DatasetError, Finding, Level, Split, inspect_dataset, read
 from cloud_tools.datasets.phash import distances, phash
 from edge_agent import vision
+from edge_agent.formats import Kind
 
 _SIDE = 48
 
@@ -64,7 +56,7 @@ def _blocks(dataset: Dataset) -> list[str]:
 
 
 def test_a_clean_data_set_passes_the_gate(tmp_path: Path) -> None:
-    dataset = read_classification(_classes(tmp_path))
+    dataset = read(_classes(tmp_path), Kind.CLASSIFICATION)
     assert dataset.classes == ("normal", "anomalous")
     assert inspect_dataset(dataset) == ()
     assert {split: len(dataset.of(split)) > 0 for split in Split} == dict.fromkeys(Split, True)
@@ -75,7 +67,7 @@ def test_named_classes_are_kept_and_the_normal_one_comes_first(tmp_path: Path) -
     (tmp_path / "anomalous").rename(tmp_path / "hole")
     (tmp_path / "crack").mkdir()
     (tmp_path / "crack" / "x.png").write_bytes(vision.encode_png(_picture(900)))
-    dataset = read_classification(tmp_path)
+    dataset = read(tmp_path, Kind.CLASSIFICATION)
     assert dataset.classes == ("normal", "crack", "hole")
     assert dataset.normal_classes == ("normal",)
     assert {s.anomalous for s in dataset.samples if s.label == "crack"} == {True}
@@ -86,13 +78,13 @@ def test_a_given_split_is_respected(tmp_path: Path) -> None:
     files = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.png"))
     rows = [f"{file},{'test' if '_normal' in file and file.endswith('p03_normal.png') else 'train'}" for file in files]
     (tmp_path / "split.csv").write_text("file,split\n" + "\n".join(rows) + "\n")
-    dataset = read_classification(tmp_path)
+    dataset = read(tmp_path, Kind.CLASSIFICATION)
     assert [s.file for s in dataset.of(Split.TEST)] == ["normal/p03_normal.png"]
     assert dataset.of(Split.VALIDATION)
 
 
 def test_a_part_is_never_divided_by_our_own_split(tmp_path: Path) -> None:
-    dataset = read_classification(_classes(tmp_path, 24), part_regex=r"^p(\d)")
+    dataset = read(_classes(tmp_path, 24), Kind.CLASSIFICATION, part_regex=r"^p(\d)")
     sides = defaultdict(set)
     for sample in dataset.samples:
         sides[sample.part].add(sample.split)
@@ -105,22 +97,22 @@ def test_pictures_that_look_the_same_are_never_divided_by_our_own_split(tmp_path
     for index in range(20):
         content = vision.encode_png(np.clip(_picture(index * 2).astype(int) + 2, 0, 255).astype(np.uint8))
         (tmp_path / "normal" / f"again{index}.png").write_bytes(content)
-    assert "near duplicates" not in _blocks(read_classification(tmp_path))
+    assert "near duplicates" not in _blocks(read(tmp_path, Kind.CLASSIFICATION))
 
 
 def test_parts_on_both_sides_of_a_given_split_block(tmp_path: Path) -> None:
     _classes(tmp_path)
     rows = [f"{p.parent.name}/{p.name},{'test' if 'p0' in p.name else 'train'}" for p in tmp_path.rglob("*.png")]
     (tmp_path / "split.csv").write_text("file,split\n" + "\n".join(rows) + "\n")
-    assert "parts" not in _blocks(read_classification(tmp_path, part_regex=r"^p(\d\d)"))
-    assert "parts" in _blocks(read_classification(tmp_path, part_regex=r"^(p)"))
+    assert "parts" not in _blocks(read(tmp_path, Kind.CLASSIFICATION, part_regex=r"^p(\d\d)"))
+    assert "parts" in _blocks(read(tmp_path, Kind.CLASSIFICATION, part_regex=r"^(p)"))
 
 
 def test_the_part_column_is_read(tmp_path: Path) -> None:
     _classes(tmp_path)
     rows = [f"{p.parent.name}/{p.name},train,board" for p in tmp_path.rglob("*.png")]
     (tmp_path / "split.csv").write_text("file,split,part\n" + "\n".join(rows) + "\n")
-    assert {sample.part for sample in read_classification(tmp_path).samples} == {"board"}
+    assert {sample.part for sample in read(tmp_path, Kind.CLASSIFICATION).samples} == {"board"}
 
 
 @pytest.mark.parametrize(("change", "expected"), [(0, "duplicates"), (2, "near duplicates")])
@@ -133,25 +125,25 @@ def test_the_same_picture_on_both_sides_blocks(tmp_path: Path, change: int, expe
         for p in tmp_path.rglob("*.png")
     ]
     (tmp_path / "split.csv").write_text("file,split\n" + "\n".join(rows) + "\n")
-    dataset = read_classification(tmp_path)
+    dataset = read(tmp_path, Kind.CLASSIFICATION)
     assert [f.level for f in _found(dataset, expected)] == [Level.BLOCK]
 
 
 def test_one_picture_with_two_labels_blocks(tmp_path: Path) -> None:
     _classes(tmp_path)
     (tmp_path / "anomalous" / "z.png").write_bytes(vision.encode_png(_picture(0)))
-    assert "labels" in _blocks(read_classification(tmp_path))
+    assert "labels" in _blocks(read(tmp_path, Kind.CLASSIFICATION))
 
 
 def test_a_label_that_brightness_gives_away_blocks(tmp_path: Path) -> None:
-    findings = _found(read_classification(_classes(tmp_path, light=50)), "artefact")
+    findings = _found(read(_classes(tmp_path, light=50), Kind.CLASSIFICATION), "artefact")
     assert any(f.level is Level.BLOCK and "brightness" in f.message for f in findings)
 
 
 def test_an_unreadable_picture_blocks_and_is_named(tmp_path: Path) -> None:
     _classes(tmp_path)
     (tmp_path / "normal" / "torn.png").write_bytes(vision.encode_png(_picture(1))[:100])
-    (finding,) = _found(read_classification(tmp_path), "unreadable")
+    (finding,) = _found(read(tmp_path, Kind.CLASSIFICATION), "unreadable")
     assert finding.level is Level.BLOCK
     assert "normal/torn.png" in finding.message
 
@@ -159,26 +151,26 @@ def test_an_unreadable_picture_blocks_and_is_named(tmp_path: Path) -> None:
 def test_an_odd_size_warns(tmp_path: Path) -> None:
     _classes(tmp_path)
     (tmp_path / "normal" / "odd.png").write_bytes(vision.encode_png(_picture(77)[:30]))
-    (finding,) = _found(read_classification(tmp_path), "sizes")
+    (finding,) = _found(read(tmp_path, Kind.CLASSIFICATION), "sizes")
     assert finding.level is Level.WARN
     assert "48 x 30" in finding.message
 
 
 def test_too_few_pictures_of_a_class_block(tmp_path: Path) -> None:
-    assert "balance" in _blocks(read_classification(_classes(tmp_path, 3)))
+    assert "balance" in _blocks(read(_classes(tmp_path, 3), Kind.CLASSIFICATION))
 
 
 def test_a_split_without_test_pictures_warns(tmp_path: Path) -> None:
     _classes(tmp_path, 20)
     rows = [f"{p.parent.name}/{p.name},train" for p in tmp_path.rglob("*.png")]
     (tmp_path / "split.csv").write_text("file,split\n" + "\n".join(rows) + "\n")
-    (finding,) = _found(read_classification(tmp_path), "balance")
+    (finding,) = _found(read(tmp_path, Kind.CLASSIFICATION), "balance")
     assert finding.level is Level.WARN
     assert "no test picture" in finding.message
 
 
 def test_masks_are_found_by_their_names(tmp_path: Path) -> None:
-    dataset = read_segmentation(_masks(tmp_path))
+    dataset = read(_masks(tmp_path), Kind.SEGMENTATION)
     assert inspect_dataset(dataset) == ()
     assert sum(sample.anomalous for sample in dataset.samples) == 8
     sample = next(s for s in dataset.samples if s.anomalous)
@@ -189,7 +181,7 @@ def test_missing_and_mismatched_masks_block(tmp_path: Path) -> None:
     _masks(tmp_path)
     (tmp_path / "masks" / "3.png").unlink()
     (tmp_path / "masks" / "4.png").write_bytes(vision.encode_png(np.zeros((9, 9), np.uint8)))
-    (finding,) = _found(read_segmentation(tmp_path), "masks")
+    (finding,) = _found(read(tmp_path, Kind.SEGMENTATION), "masks")
     assert finding.level is Level.BLOCK
     assert "2 masks" in finding.message
     assert "9 x 9" in finding.message
@@ -198,17 +190,17 @@ def test_missing_and_mismatched_masks_block(tmp_path: Path) -> None:
 def test_grey_masks_warn(tmp_path: Path) -> None:
     _masks(tmp_path)
     (tmp_path / "masks" / "3.png").write_bytes(vision.encode_png(np.full((_SIDE, _SIDE), 200, np.uint8)))
-    assert [f.level for f in _found(read_segmentation(tmp_path), "masks")] == [Level.WARN]
+    assert [f.level for f in _found(read(tmp_path, Kind.SEGMENTATION), "masks")] == [Level.WARN]
 
 
 def test_the_digest_changes_with_a_label_a_pixel_and_a_split(tmp_path: Path) -> None:
-    first = read_classification(_classes(tmp_path))
+    first = read(_classes(tmp_path), Kind.CLASSIFICATION)
     digest = first.digest()
-    assert read_classification(tmp_path).digest() == digest
+    assert read(tmp_path, Kind.CLASSIFICATION).digest() == digest
     moved = first._replace(samples=(first.samples[0]._replace(label="x"), *first.samples[1:]))
     assert moved.digest() != digest
     first.samples[0].path.write_bytes(vision.encode_png(_picture(4711)))
-    assert read_classification(tmp_path).digest() != digest
+    assert read(tmp_path, Kind.CLASSIFICATION).digest() != digest
 
 
 @pytest.mark.parametrize("layout", ["", "normal"])
@@ -216,15 +208,15 @@ def test_a_folder_of_another_layout_is_refused(tmp_path: Path, layout: str) -> N
     if layout:
         (tmp_path / layout).mkdir()
         (tmp_path / layout / "a.png").write_bytes(vision.encode_png(_picture(0)))
-    with pytest.raises(DatasetError, match="expected normal/ and anomalous/"):
-        read_classification(tmp_path)
+    with pytest.raises(DatasetError, match=r"expected both normal and anomalous|expected normal/ and anomalous/"):
+        read(tmp_path, Kind.CLASSIFICATION)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="nowhere"):
-        read_classification(tmp_path / "nowhere")
+        read(tmp_path / "nowhere", Kind.CLASSIFICATION)
     with pytest.raises(DatasetError, match="images"):
-        read_segmentation(tmp_path)
+        read(tmp_path, Kind.SEGMENTATION)
 
 
 @pytest.mark.parametrize(
@@ -233,18 +225,18 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 )
 def test_wrong_options_are_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(DatasetError, match=message):
-        read_classification(_classes(tmp_path), **options)
+        read(_classes(tmp_path), Kind.CLASSIFICATION, **options)
 
 
 @pytest.mark.parametrize("text", ["name,split\nx,train\n", "file,split\nnormal/p00_normal.png,holdout\n"])
 def test_a_malformed_split_is_refused(tmp_path: Path, text: str) -> None:
     (_classes(tmp_path) / "split.csv").write_text(text)
     with pytest.raises(DatasetError, match=r"split\.csv"):
-        read_classification(tmp_path)
+        read(tmp_path, Kind.CLASSIFICATION)
 
 
 def test_only_keeps_names_that_begin_so(tmp_path: Path) -> None:
-    dataset = read_classification(_classes(tmp_path), only="p0")
+    dataset = read(_classes(tmp_path), Kind.CLASSIFICATION, only="p0")
     assert len(dataset.samples) == 20
 
 

@@ -1,0 +1,77 @@
+"""Which part a picture shows, and the split that people wrote down: ``split.csv`` and ``--part-regex``."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+from cloud_tools.datasets.dataset import DatasetError, Sample, Split
+from cloud_tools.datasets.layouts.files import compiled
+from cloud_tools.datasets.layouts.layout import Found
+from cloud_tools.datasets.split import Given
+
+SPLIT_FILE = "split.csv"
+_WORDS = {
+    "train": Split.TRAIN,
+    "training": Split.TRAIN,
+    "val": Split.VALIDATION,
+    "valid": Split.VALIDATION,
+    "validation": Split.VALIDATION,
+    "test": Split.TEST,
+}
+
+
+def with_parts(root: Path, found: Found, part_regex: str) -> list[tuple[Sample, Split | None]]:
+    """Return the samples with their parts, and the split that ``split.csv`` gives, else the layout's.
+
+    Args:
+        root: where ``split.csv`` (file, split[, part]) may lie.
+        found: the samples.
+        part_regex: its first group (or whole match) in a file's name is the part's id.
+
+    Raises:
+        DatasetError: a bad ``split.csv`` or expression, or a part id that is missing.
+    """
+    given = read_split(root / SPLIT_FILE)
+    part_of = _part_reader(part_regex)
+    named = []
+    for sample, split in found.samples:
+        row = given.get(sample.file) or (None if found.names_repeat else given.get(sample.path.name)) or Given(None, "")
+        own = sample.file if found.names_repeat and not part_regex else part_of(sample.path.name)
+        named.append((sample._replace(part=row.part or own), row.split or split))
+    return named
+
+
+def _part_reader(part_regex: str) -> Callable[[str], str]:
+    if not part_regex:
+        return lambda name: name
+    pattern = compiled(part_regex)
+
+    def part(name: str) -> str:
+        match = pattern.search(name)
+        if match is None:
+            raise DatasetError(f"expected every file name to match --part-regex {part_regex!r}, came {name}")
+        return str(match.group(1) if pattern.groups else match.group(0))
+
+    return part
+
+
+def read_split(path: Path) -> dict[str, Given]:
+    """Return what ``split.csv`` says of each file, nothing if it does not exist.
+
+    Raises:
+        DatasetError: no column ``file``, or a word that is no split.
+    """
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8-sig") as lines:
+        reader = csv.DictReader(lines)
+        if "file" not in (reader.fieldnames or ()):
+            raise DatasetError(f"{path}: expected a column file, came {reader.fieldnames}")
+        return {row["file"].replace("\\", "/"): _given(path, row) for row in reader}
+
+
+def _given(path: Path, row: dict[str, str]) -> Given:
+    word = (row.get("split") or "").strip().lower()
+    if word and word not in _WORDS:
+        raise DatasetError(f"{path}: expected split train, validation or test, came {word!r}")
+    return Given(_WORDS.get(word), (row.get("part") or "").strip())
