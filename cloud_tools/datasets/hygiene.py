@@ -18,6 +18,7 @@ from cloud_tools.evaluation.metrics import auroc
 from edge_agent import vision
 from edge_agent.errors import InferenceError
 
+UNREADABLE = "unreadable"
 BLOCKED_DISTANCE = 2
 WARNED_DISTANCE = 4
 BLOCKED_AUROC = 0.95
@@ -87,7 +88,7 @@ def _look(sample: Sample) -> _Look:
 
 def _unreadable(files: list[str]) -> Iterator[Finding]:
     if files:
-        yield Finding("unreadable", Level.BLOCK, f"{len(files)} pictures cannot be decoded: {_some(files)}")
+        yield Finding(UNREADABLE, Level.BLOCK, f"{len(files)} pictures cannot be decoded: {_some(files)}")
 
 
 def _balance(looks: list[_Look]) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from typing import Any
 import edge_agent
 from cloud_tools.datasets import inspect_dataset
 from cloud_tools.errors import CloudError
-from cloud_tools.evaluation.data import Category, categories, read
+from cloud_tools.evaluation.data import Category, categories_for, read
 from cloud_tools.evaluation.gallery import Gallery
 from cloud_tools.evaluation.judging import Judge
 from cloud_tools.evaluation.memory import peak_memory_bytes
@@ -59,7 +59,7 @@ def evaluate_bundle(directory: Path, data: Path, options: TrainingOptions, out: 
     seed = bundle.manifest.provenance.get("seed")
     # The split that is drawn where none is given must be the training's: else it is asked what it has learnt.
     options = options._replace(seed=seed if isinstance(seed, int) else 0)
-    found = categories(data, bundle.manifest.kind)
+    found = categories_for(data, bundle.manifest.kind)
     gallery = _open(out)
     trials = tuple(_judged(bundle, category, options, gallery.witness, progress) for category in found)
     name = f"{bundle.manifest.model} {bundle.manifest.version}"

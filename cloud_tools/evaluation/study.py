@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from cloud_tools.datasets import Dataset, Sample, Split
-from cloud_tools.evaluation.data import Category, categories, read
+from cloud_tools.evaluation.data import Category, categories_for, read
 from cloud_tools.evaluation.judging import Judge, Judgement, Witness
 from cloud_tools.evaluation.memory import peak_memory_bytes
 from cloud_tools.evaluation.table import Trial
@@ -74,7 +74,7 @@ def _steps(plan: Plan) -> Iterator[tuple[str, Category, int]]:
     for method in plan.methods:
         method_of(method)  # a typing error is told before an hour of training
     for method in plan.methods:
-        for category in categories(plan.data, method_of(method).kind):
+        for category in categories_for(plan.data, method_of(method).kind):
             for seed in range(plan.seeds):
                 yield method, category, seed
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from cloud_tools.datasets import Dataset, Finding, Level, Split, inspect_dataset, read
+from cloud_tools.datasets.hygiene import UNREADABLE
 from cloud_tools.errors import CloudError
 from cloud_tools.packaging.parts import FILE, GOLDEN, MODEL, ManifestParts
 from cloud_tools.training.methods import Method, method_of
@@ -94,7 +95,7 @@ def train(name: str, data: Path, run: Path, options: TrainingOptions, progress: 
     if blocked and not options.override:
         message = f"the hygiene gate stops this data set: {'; '.join(blocked)}"
         return _close(run, report, started, {}, message)
-    metrics = _learn(method, dataset, run, options, report, progress)
+    metrics = _learn(method, _readable(dataset, findings), run, options, report, progress)
     return _close(run, report, started, metrics, _shortfall(method, metrics, options))
 
 
@@ -104,6 +105,13 @@ def _read(kind: Kind, data: Path, options: TrainingOptions) -> Dataset:
             Code.OUT_OF_RANGE, f"expected a size of {_STEP}..{_LARGEST}, a multiple of {_STEP}, came {options.size}"
         )
     return read(data, kind, seed=options.seed, part_regex=options.part_regex, only=options.only)
+
+
+def _readable(dataset: Dataset, findings: Sequence[Finding]) -> Dataset:
+    """Leave out what the gate could not read: whoever overrides it cannot learn from that either."""
+    if not any(finding.check == UNREADABLE for finding in findings):
+        return dataset
+    return dataset._replace(samples=tuple(sample for sample in dataset.samples if sample.is_readable()))
 
 
 def _prepare_run(run: Path) -> None:

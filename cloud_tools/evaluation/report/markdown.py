@@ -16,7 +16,9 @@ def markdown(
     if len({row["category"] for row in table}) > 1:
         own = [{"method": name, **values} for name, values in means.items()]
         parts += ["## Mean over categories", _table(own, columns, ("method", "categories"))]
-    parts += ["## By category", _table(table, columns, ("method", "category"))]
+    names = list(dict.fromkeys(row["category"] for row in table))
+    by_category = sorted(table, key=lambda row: names.index(row["category"]))
+    parts += ["## By category", _table(by_category, columns, ("category", "method"))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
