@@ -51,8 +51,9 @@ METHODS = {
     "segmentation": Method(Kind.SEGMENTATION, f"{_ROOM}.segmentation", ("iou", 0.3), 18),
     "patchcore": _anomaly("patchcore"),
     "padim": _anomaly("padim"),
-    "dfm": _anomaly("dfm"),
+    "dfm": _anomaly("dfm", epochs=20, takes=("scope", "tune")),
     "gmm": _anomaly("gmm"),
+    "efficientad": _anomaly("efficientad", epochs=60, epochs_wide=400, takes=("width",)),
 }
 
 

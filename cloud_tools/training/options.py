@@ -3,12 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
-import numpy as np
-
-from cloud_tools.datasets import Dataset
 from cloud_tools.errors import CloudError
 from cloud_tools.training.methods import Method
-from edge_agent import vision
 from edge_agent.errors import Code
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
@@ -16,7 +12,6 @@ Scope: TypeAlias = Literal["both", "image", "patch"]
 Tune: TypeAlias = Literal["none", "simsiam", "cutpaste"]
 DEVICES, SCOPES, TUNES = get_args(Device), get_args(Scope), get_args(Tune)
 WIDTHS = (0.25, 1.0)
-_SIZES = (192, 256)
 _STEP, _LARGEST = 32, 1024
 _DEPTH = 10
 _CPU, _CUDA = "cpu", "cuda"
@@ -71,20 +66,20 @@ def check(name: str, method: Method, options: TrainingOptions) -> None:
         )
 
 
-def effective(method: Method, dataset: Dataset, options: TrainingOptions) -> TrainingOptions:
-    """Return the options with every choice made: run again with them, the same comes out.
+def effective(method: Method, options: TrainingOptions) -> TrainingOptions:
+    """Return the options with every choice made that another machine could make otherwise.
+
+    The size of the input is none: it follows from the pictures.
 
     Raises:
         CloudError: RUNTIME_MISSING: cuda was asked for, and torch finds none.
     """
     import torch
 
+    if "tune" in method.takes and options.tune in ("", "none"):
+        method = method._replace(epochs=0, on_gpu=False)  # nothing is left that is learnt step by step
     device = _device(method, options.device, found=torch.cuda.is_available())
-    made: dict[str, Any] = {
-        "size": options.size or _side(dataset),
-        "threads": options.threads or torch.get_num_threads(),
-        "device": device,
-    }
+    made: dict[str, Any] = {"threads": options.threads or torch.get_num_threads(), "device": device}
     wide = device == _CUDA if not options.width else options.width == WIDTHS[-1]
     made["epochs"] = options.epochs or method.epochs_of(wide=wide)
     own: Mapping[str, Any] = {"width": WIDTHS[-1] if wide else WIDTHS[0], "scope": SCOPES[0], "tune": TUNES[0]}
@@ -96,9 +91,3 @@ def _device(method: Method, asked: str, *, found: bool) -> str:
     if asked == _CUDA and not found:
         raise CloudError(Code.RUNTIME_MISSING, "expected a GPU that torch can use (CUDA), found none")
     return _CUDA if method.on_gpu and found and asked != _CPU else _CPU
-
-
-def _side(dataset: Dataset) -> int:
-    """Return a square input: small pictures are enlarged, since the trunk halves them five times."""
-    sides = [max(vision.size_of(sample.content())) for sample in dataset.samples[:50]]
-    return _SIZES[0] if np.median(sides) <= _SIZES[0] else _SIZES[1]

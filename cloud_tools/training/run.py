@@ -43,6 +43,7 @@ __all__ = ["PARITY", "Trained", "TrainingOptions", "train"]
 PARITY = 1e-4
 """The calibrated score of the graph may differ from the training side's by this much."""
 
+_SIZES = (192, 256)
 _GOLDEN_PER_VERDICT = 3
 _READERS = {
     Kind.CLASSIFICATION: read_classification,
@@ -85,7 +86,7 @@ def train(
     method = method_of(name)
     check(name, method, options)
     dataset = _READERS[method.kind](data, seed=options.seed, part_regex=options.part_regex, only=options.only)
-    options = effective(method, dataset, options)
+    options = effective(method, options)
     kept = begin(run, name, data, options, dataset.digest(), resume=resume)
     findings = inspect_dataset(dataset)
     for finding in findings:
@@ -150,7 +151,7 @@ def _learn(
     from cloud_tools.training.fit import fit
     from cloud_tools.training.judge import figures
 
-    rule = Preprocess(width=options.size, height=options.size)
+    rule = _rule(dataset, options)
     fitted = fit(method, dataset, rule, run / MODEL, kept, options, progress)
     answers, decision = fitted.answers, fitted.decision
     judged = answers.of(Split.TEST if dataset.of(Split.TEST) else Split.VALIDATION)
@@ -177,6 +178,15 @@ def _told(control: "Control", progress: Progress) -> dict[str, Any]:
         area = f"{control.image_auroc:.3f}"
         progress(f"control: a trunk with random weights is as good (AUROC {area}): this data set proves nothing")
     return control._asdict()
+
+
+def _rule(dataset: Dataset, options: TrainingOptions) -> Preprocess:
+    """Return a square input: small pictures are enlarged, since the trunk halves them five times."""
+    side = options.size
+    if not side:
+        sides = [max(vision.size_of(sample.content())) for sample in dataset.samples[:50]]
+        side = _SIZES[0] if np.median(sides) <= _SIZES[0] else _SIZES[1]
+    return Preprocess(width=side, height=side)
 
 
 def _prove_parity(predictions: Sequence[Prediction], on_device: Sequence[float], threshold: float) -> dict[str, Any]:
