@@ -10,11 +10,11 @@ from cloud_tools import output
 from cloud_tools.errors import CloudError, Exit
 from cloud_tools.output import JsonFlag
 from cloud_tools.training.methods import METHODS
+from cloud_tools.training.options import Device, Scope, TrainingOptions, Tune
 from edge_agent.errors import Code
 
 if TYPE_CHECKING:
     from cloud_tools.evaluation.report import Evaluation
-    from cloud_tools.training.run import TrainingOptions
 
 SEEDS = 3
 
@@ -38,16 +38,29 @@ def evaluate(
     size: Annotated[int, typer.Option(help="side of the model's input in pixels; 0: chosen from the pictures")] = 0,
     epochs: Annotated[int, typer.Option(help="of learning at most; 0: the method's own number")] = 0,
     threads: Annotated[int, typer.Option(help="of torch; 0: all cores")] = 0,
+    device: Annotated[Device, typer.Option(help="where to learn; auto: a GPU if there is one and it is of use")] = "auto",
+    width: Annotated[float, typer.Option(help="efficientad: 0.25 or 1; 0: a quarter on the CPU, full on a GPU")] = 0.0,
+    scope: Annotated[Scope | None, typer.Option(help="dfm: what is scored; both if not given")] = None,
+    tune: Annotated[Tune | None, typer.Option(help="dfm: how the trunk learns the product first")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Compare methods, or judge a bundle, on data sets: a table, a report and an explorer of every picture."""
-    from cloud_tools.training.run import TrainingOptions
-
     named = tuple(dict.fromkeys(name.strip() for name in methods.split(",") if name.strip()))
     if bool(named) == (bundle is not None):
         came = "both" if named else "neither"
         raise CloudError(Code.INVALID_ARGUMENT, f"expected --methods or --bundle, came {came}")
-    options = TrainingOptions(depth, 0, "", part_regex, only, size, epochs, threads)
+    options = TrainingOptions(
+        depth=depth,
+        part_regex=part_regex,
+        only=only,
+        size=size,
+        epochs=epochs,
+        threads=threads,
+        device=device,
+        width=width,
+        scope=scope or "",
+        tune=tune or "",
+    )
     with tempfile.TemporaryDirectory(prefix="evaluate-") as scratch:
         evaluation = _conduct(named, bundle, data, seeds, options, out or Path(scratch) / "report")
     answer = evaluation.answer()
@@ -57,7 +70,7 @@ def evaluate(
 
 
 def _conduct(
-    methods: tuple[str, ...], bundle: Path | None, data: Path, seeds: int, options: "TrainingOptions", out: Path
+    methods: tuple[str, ...], bundle: Path | None, data: Path, seeds: int, options: TrainingOptions, out: Path
 ) -> "Evaluation":
     from cloud_tools.evaluation.assembly import evaluate_bundle, evaluate_methods
     from cloud_tools.evaluation.study import Plan

@@ -55,7 +55,7 @@ def conduct(plan: Plan, runs: Path, witness: WitnessOf, progress: Progress) -> t
         with tempfile.TemporaryDirectory(prefix="evaluate-") as scratch:
             run = runs / f"{category.name}-{method}" if seed == 0 else Path(scratch) / "run"
             shown = witness(method, category.name) if seed == 0 else unwatched
-            options = plan.options._replace(seed=seed, override=plan.options.override or REASON)
+            options = _options_for(method, plan.options)._replace(seed=seed, override=REASON)
             trials.append(_attempt(method, category, run, options, shown, told))
         if trials[-1].message:
             progress(f"  no figures: {trials[-1].message}")
@@ -77,6 +77,15 @@ def _steps(plan: Plan) -> Iterator[tuple[str, Category, int]]:
         for category in categories_for(plan.data, method_of(method).kind):
             for seed in range(plan.seeds):
                 yield method, category, seed
+
+
+def _options_for(method: str, options: TrainingOptions) -> TrainingOptions:
+    """Return the options without those that are other methods' own."""
+    row, plain = method_of(method), TrainingOptions()
+    for name in ("width", "scope", "tune"):
+        if name not in row.takes:
+            options = options._replace(**{name: getattr(plain, name)})
+    return options if row.on_gpu else options._replace(device=plain.device)
 
 
 def _attempt(

@@ -64,8 +64,13 @@ class AnomalyNetwork(nn.Module):
         self.offset.fill_(-_TYPICAL_LOGIT * limit / room)
 
 
-def train_scorer(scorer: Scorer, lesson: Lesson) -> AnomalyNetwork:
+def train_scorer(scorer: Scorer, lesson: Lesson, patches: Patches | None = None) -> AnomalyNetwork:
     """Return a network whose scorer has learnt the good parts of the lesson.
+
+    Args:
+        scorer: what learns.
+        lesson: what is learnt.
+        patches: the features that are scored; None: of two levels.
 
     Raises:
         CloudError: the depth does not exist.
@@ -73,7 +78,7 @@ def train_scorer(scorer: Scorer, lesson: Lesson) -> AnomalyNetwork:
     """
     if not isinstance(scorer, nn.Module):
         raise TypeError(f"expected a torch module, came {type(scorer)}")
-    patches = Patches(lesson.depth, pretrained=lesson.pretrained, seed=lesson.seed).eval()
+    patches = patches or Patches(lesson.depth, pretrained=lesson.pretrained, seed=lesson.seed).eval()
     good = patches.learn(lesson.train.images[~lesson.train.anomalous])
     held = patches.of(lesson.validation.images[~lesson.validation.anomalous])
     lesson.progress(f"{len(good)} good pictures, {good.shape[1]} x {good.shape[2]} patches of {good.shape[3]} channels")
