@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
+    *,
     data: Annotated[Path, typer.Option(help="a data set, or a folder of several")],
     methods: Annotated[str, typer.Option(help=f"with commas between them, of {', '.join(METHODS)}")] = "",
     bundle: Annotated[Path | None, typer.Option(help="judge this bundle instead of training")] = None,
@@ -38,7 +39,9 @@ def evaluate(
     size: Annotated[int, typer.Option(help="side of the model's input in pixels; 0: chosen from the pictures")] = 0,
     epochs: Annotated[int, typer.Option(help="of learning at most; 0: the method's own number")] = 0,
     threads: Annotated[int, typer.Option(help="of torch; 0: all cores")] = 0,
-    device: Annotated[Device, typer.Option(help="where to learn; auto: a GPU if there is one and it is of use")] = "auto",
+    device: Annotated[
+        Device, typer.Option(help="where to learn; auto: a GPU if there is one and it is of use")
+    ] = "auto",
     width: Annotated[float, typer.Option(help="efficientad: 0.25 or 1; 0: a quarter on the CPU, full on a GPU")] = 0.0,
     scope: Annotated[Scope | None, typer.Option(help="dfm: what is scored; both if not given")] = None,
     tune: Annotated[Tune | None, typer.Option(help="dfm: how the trunk learns the product first")] = None,

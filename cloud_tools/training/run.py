@@ -180,7 +180,8 @@ def _rule(dataset: Dataset, options: TrainingOptions) -> Preprocess:
     side = options.size
     if not side:
         sides = [max(vision.size_of(sample.content())) for sample in dataset.samples[:50]]
-        side = _SIZES[0] if np.median(sides) <= _SIZES[0] else _SIZES[1]
+        # What learns from good parts alone scores patches of the trunk, and needs many: 256 as in the papers.
+        side = _SIZES[0] if np.median(sides) <= _SIZES[0] and not dataset.good_only else _SIZES[1]
     return Preprocess(width=side, height=side)
 
 

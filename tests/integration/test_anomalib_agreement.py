@@ -40,6 +40,7 @@ from scipy.stats import spearmanr  # noqa: E402
 from cloud_tools.datasets import Split  # noqa: E402
 from cloud_tools.datasets.texture import draw, photographs  # noqa: E402
 from cloud_tools.training.anomaly.dfm import Dfm  # noqa: E402
+from cloud_tools.training.anomaly.network import strangest  # noqa: E402
 from cloud_tools.training.anomaly.padim import Padim  # noqa: E402
 from cloud_tools.training.anomaly.patchcore import PatchCore  # noqa: E402
 from cloud_tools.training.anomaly.patches import Patches  # noqa: E402
@@ -76,23 +77,21 @@ def agreement(ours: Any, theirs: Any) -> float:
     return float(spearmanr(np.asarray(ours).ravel(), np.asarray(theirs).ravel()).statistic)
 
 
-def test_patchcore_ranks_pictures_and_patches_as_anomalibs(features: tuple[Any, Any], record_property: Any) -> None:
+def test_patchcores_banks_rank_pictures_and_patches_as_anomalibs(
+    features: tuple[Any, Any], record_property: Any
+) -> None:
     good, judged = features[0][:_BANKED], features[1]
-    ours = PatchCore(_BANK)
-    ours.learn(good, good, 0)
+    ours = PatchCore((good.shape[-1],), _BANK)
+    ours.learn(good, good[:4], 0)
     score, grid = ours(judged)
     theirs = PatchcoreModel(layers=["given"], backbone="resnet18", pre_trained=False).eval()
     theirs.feature_extractor, theirs.feature_pooler = _Given(), torch.nn.Identity()
-    theirs.memory_bank = ours.bank
-    white = (judged - ours.mean) @ ours.whiten
-    answer = theirs(white.permute(0, 3, 1, 2).contiguous())
-    distances, _ = theirs.nearest_neighbors(white.flatten(0, 2), n_neighbors=1)
-    for name, found in {
-        "pictures": agreement(score, answer.pred_score),
-        "patches": agreement(grid, distances),
-    }.items():
-        record_property(name, found)
-        assert found >= AGREEMENT, name
+    theirs.memory_bank = ours.banks[0].patches
+    distances, _ = theirs.nearest_neighbors(judged.flatten(0, 2), n_neighbors=1)
+    _compare(ours, score, grid, distances.reshape(grid.shape), record_property)
+    # Told, not held to: anomalib takes the one greatest distance, re-weighted, and ours the greatest hundredth.
+    own = theirs(judged.permute(0, 3, 1, 2).contiguous()).pred_score
+    record_property("pictures, by anomalib's own score", agreement(score, own))
 
 
 def test_a_coreset_covers_good_patches_as_closely_as_anomalibs(
@@ -100,13 +99,13 @@ def test_a_coreset_covers_good_patches_as_closely_as_anomalibs(
 ) -> None:
     """Both start at a patch drawn by chance and keep other patches: what they are kept for is to be near to all."""
     good = features[0][:_BANKED]
-    ours = PatchCore(_BANK)
-    ours.learn(good, good, 0)
-    rows = (good.flatten(0, 2) - ours.mean) @ ours.whiten
+    ours = PatchCore((good.shape[-1],), _BANK)
+    ours.learn(good, good[:4], 0)
+    rows = good.flatten(0, 2)
     torch.manual_seed(0)
     theirs = KCenterGreedy(rows, sampling_ratio=_BANK / len(rows)).sample_coreset()
     capsys.readouterr()  # its progress bar
-    far = [float(torch.cdist(rows, bank).amin(1).mean()) for bank in (ours.bank, theirs)]
+    far = [float(torch.cdist(rows, bank).amin(1).mean()) for bank in (ours.banks[0].patches, theirs)]
     record_property("mean distance to the nearest, ours and theirs", far)
     assert far[0] <= 1.03 * far[1]
 
@@ -118,8 +117,13 @@ def test_padim_ranks_pictures_and_patches_as_anomalibs(features: tuple[Any, Any]
     score, grid = ours(judged)
     chosen = [each[..., ours.kept].permute(0, 3, 1, 2).contiguous() for each in (good, judged)]
     distances = AnomalyMapGenerator.compute_distance(chosen[1], MultiVariateGaussian().fit(chosen[0]))[:, 0]
+    _compare(ours, score, grid, distances, record_property)
+
+
+def _compare(ours: Any, score: Any, grid: Any, distances: Any, record_property: Any) -> None:
+    """Hold scores [N] and grid [N, h, w] to distances [N, h, w], pooled to pictures as ours are."""
     for name, found in {
-        "pictures": agreement(score, distances.amax((1, 2))),
+        "pictures": agreement(score, strangest(distances, ours.counted)),
         "patches": agreement(grid, distances),
     }.items():
         record_property(name, found)
