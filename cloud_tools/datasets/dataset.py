@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cloud_tools.datasets.marks import Marks
 from cloud_tools.errors import CloudError
 from edge_agent import vision
-from edge_agent.errors import Code
+from edge_agent.errors import Code, InferenceError
 
 
 class DatasetError(CloudError):
@@ -59,6 +59,14 @@ class Sample(NamedTuple):
             InferenceError: it is not a picture that the device takes.
         """
         return vision.decode(self.content())
+
+    def is_readable(self) -> bool:
+        """Tell whether the device would decode it."""
+        try:
+            self.picture()
+        except InferenceError:
+            return False
+        return True
 
     def truth(self, height: int, width: int) -> NDArray[np.bool_]:
         """Return the mask [height, width]; all False for a sample without one."""

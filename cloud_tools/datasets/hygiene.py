@@ -13,6 +13,7 @@ from cloud_tools.datasets.finding import Finding, Level, some
 from cloud_tools.datasets.looks import Look, Unreadable, look_at
 from cloud_tools.datasets.mask_check import masks
 
+UNREADABLE = "unreadable"
 _OTHER_FORMATS = (".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".heic", ".avif", ".pgm", ".ppm")
 
 
@@ -23,7 +24,7 @@ def inspect_dataset(dataset: Dataset) -> tuple[Finding, ...]:
     if unreadable:
         named = some([f"{sample.file} ({why})" for sample, why in unreadable])
         message = f"{len(unreadable)} pictures cannot be decoded: {named}"
-        findings.append(Finding("unreadable", Level.BLOCK, message, tuple(sample.file for sample, _ in unreadable)))
+        findings.append(Finding(UNREADABLE, Level.BLOCK, message, tuple(sample.file for sample, _ in unreadable)))
     balance = checks.good_only if dataset.good_only else checks.balance
     others = (checks.parts, checks.duplicates, checks.near_duplicates, checks.sizes, checks.artefacts)
     for check in (balance, *others):

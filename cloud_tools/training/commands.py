@@ -1,13 +1,21 @@
 """``edge-cloud train``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cloud_tools import output
+from cloud_tools.errors import CloudError
 from cloud_tools.output import JsonFlag
 from cloud_tools.training.methods import METHODS
+from cloud_tools.training.options import Device, Scope, TrainingOptions, Tune
+from cloud_tools.training.progress import shown
+from edge_agent.errors import Code
+
+_NO_OPTION = ("kind", "data", "out")
+_GIVEN = "COMMANDLINE"
+_NAMES = {"override_gate": "override"}
 
 
 def register(app: typer.Typer) -> None:
@@ -16,11 +24,18 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help=", ".join(METHODS))],
+    context: typer.Context,
+    kind: Annotated[str, typer.Argument(metavar="[KIND]", help=", ".join(METHODS), show_default=False)] = "",
+    *,
     data: Annotated[
-        Path, typer.Option(help="normal/ and anomalous/ (or classes), images/ and masks/, or train/good and test/")
-    ],
-    out: Annotated[Path, typer.Option(help="folder of the run; new or empty")],
+        Path | None,
+        typer.Option(help="normal/ and anomalous/ (or classes), images/ and masks/, or train/good and test/"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="folder of the run; new or empty")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML with any of these options, a run.yaml for one; flags go before it")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the interrupted training in --out")] = False,
     depth: Annotated[
         int, typer.Option(help="last block of the trunk that is kept: 4, 7, 10, 15 give 0.2 to 12 MB")
     ] = 10,
@@ -31,17 +46,48 @@ def train(
     size: Annotated[int, typer.Option(help="side of the model's input in pixels; 0: chosen from the pictures")] = 0,
     epochs: Annotated[int, typer.Option(help="of learning at most; 0: the method's own number")] = 0,
     threads: Annotated[int, typer.Option(help="of torch; 0: all cores")] = 0,
+    device: Annotated[
+        Device, typer.Option(help="where to learn; auto: a GPU if there is one and it is of use")
+    ] = "auto",
+    width: Annotated[float, typer.Option(help="efficientad: 0.25 or 1; 0: a quarter on the CPU, full on a GPU")] = 0.0,
+    scope: Annotated[Scope | None, typer.Option(help="dfm: what is scored; both if not given")] = None,
+    tune: Annotated[Tune | None, typer.Option(help="dfm: how the trunk learns the product first")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Train a model on labelled pictures, or good ones alone; a gate examines the data before and the model after."""
-    from cloud_tools.training.run import TrainingOptions
+    del kind, data, depth, seed, override_gate, part_regex, only, size, epochs, threads, device, width, scope, tune
     from cloud_tools.training.run import train as run_training
 
-    options = TrainingOptions(depth, seed, override_gate.strip(), part_regex, only, size, epochs, threads)
-    trained = run_training(kind, data, out, options, output.note)
+    said = _said(context, _file(config, out, resume=resume))
+    options = TrainingOptions(
+        **{_NAMES.get(name, name): value for name, value in said.items() if name not in _NO_OPTION}
+    )
+    with shown() as progress:
+        trained = run_training(said["kind"], said["data"], said["out"], options, progress, resume=resume)
     if not trained.ok:
         output.note(f"edge-cloud: {trained.message}")
     answer = {"ok": trained.ok, "metrics": trained.metrics, "seconds": trained.seconds}
     output.emit(answer | ({} if trained.ok else {"message": trained.message}), as_json=as_json)
     if not trained.ok:
         raise typer.Exit(1)
+
+
+def _file(config: Path | None, out: Path | None, *, resume: bool) -> dict[str, Any]:
+    """Return what a file says: the one given, else that of the run which is resumed."""
+    from cloud_tools.training.runfile import RUN, read_run
+    from cloud_tools.training.runfolder import began
+
+    if config is None and resume and out is not None and began(out):
+        return read_run(out / RUN)
+    return read_run(config) if config is not None else {}
+
+
+def _said(context: typer.Context, file: dict[str, Any]) -> dict[str, Any]:
+    """Return the file's words, and the flags that were really given in their place."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = {name: context.params[name] for name, source in sources.items() if source and source.name == _GIVEN}
+    said = file | given
+    for name, shown_as in (("kind", "KIND"), ("data", "--data"), ("out", "--out")):
+        if not said.get(name):
+            raise CloudError(Code.INVALID_ARGUMENT, f"expected {shown_as}, or {name} in the file of --config")
+    return {name: value for name, value in said.items() if name not in ("config", "resume", "as_json")}

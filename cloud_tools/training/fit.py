@@ -1,8 +1,9 @@
 """The step between a data set and an exported graph with its thresholds; the same for every method."""
 
+import time
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,15 +13,14 @@ from cloud_tools.evaluation.metrics import auroc
 from cloud_tools.export.graph import export_graph
 from cloud_tools.training.batches import Loaded, load
 from cloud_tools.training.calibration import GOOD_SHARE, decide, decide_distance
+from cloud_tools.training.checkpoint import Checkpoint
 from cloud_tools.training.classification import scores_of
 from cloud_tools.training.judge import Answers, best_pixel_threshold
 from cloud_tools.training.lesson import Lesson
 from cloud_tools.training.methods import Method
+from cloud_tools.training.options import TrainingOptions
 from cloud_tools.training.progress import Progress
 from edge_agent.formats import Decision, Kind, Preprocess
-
-if TYPE_CHECKING:
-    from cloud_tools.training.run import TrainingOptions
 
 _AS_GOOD = 0.02
 """A control this close to the model, or better, says that the data set proves nothing."""
@@ -44,37 +44,63 @@ class Fitted(NamedTuple):
     """How the thresholds were chosen, in words."""
     control: Control | None
     """Only of a method that learns good parts alone."""
+    seconds: float
+    """Of learning alone."""
 
 
 def fit(
-    method: Method, dataset: Dataset, rule: Preprocess, model: Path, options: "TrainingOptions", progress: Progress
+    method: Method,
+    dataset: Dataset,
+    rule: Preprocess,
+    model: Path,
+    kept: Path,
+    options: TrainingOptions,
+    progress: Progress,
 ) -> Fitted:
     """Train a network, write it to ``model`` as ONNX, and choose its thresholds on validation.
+
+    Args:
+        method: a row of the table.
+        dataset: what is learnt from and judged with.
+        rule: how pictures become inputs.
+        model: the file that is written.
+        kept: folder of checkpoints; those that lie there are gone on from.
+        options: the effective ones.
+        progress: is told each step.
 
     Raises:
         CloudError: the depth does not exist, or the exported graph breaks the contract.
     """
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    lesson = _lesson(method, dataset, rule, options, progress)
+    torch.set_num_threads(options.threads)
+    lesson = _lesson(method, dataset, rule, options, progress)._replace(checkpoint=Checkpoint(kept))
+    started = time.monotonic()
     network = _train(method, lesson)
+    seconds = round(time.monotonic() - started, 2)
     export_graph(network, model, width=rule.width, height=rule.height, outputs=method.outputs)
     loaded = _joined(lesson.train, lesson.validation, load(dataset.of(Split.TEST), rule))
     score, second = scores_of(network, loaded.images)
     answers = Answers(loaded, score, None if method.kind is Kind.CLASSIFICATION else second)
     decision, how = _decide(method, answers.of(Split.VALIDATION), rule)
     control = _control(method, lesson, answers) if method.kind is Kind.ANOMALY else None
-    return Fitted(answers, decision, how, control)
+    return Fitted(answers, decision, how, control, seconds)
 
 
-def _lesson(
-    method: Method, dataset: Dataset, rule: Preprocess, options: "TrainingOptions", progress: Progress
-) -> Lesson:
+def _lesson(method: Method, dataset: Dataset, rule: Preprocess, options: TrainingOptions, progress: Progress) -> Lesson:
     masks = method.kind is Kind.SEGMENTATION
     learnt = load(dataset.of(Split.TRAIN), rule, with_masks=masks)
     held = load(dataset.of(Split.VALIDATION), rule, with_masks=masks)
-    names = (dataset.classes, dataset.normal_classes)
-    return Lesson(learnt, held, *names, options.depth, options.epochs or method.epochs, options.seed, progress)
+    return Lesson(
+        learnt,
+        held,
+        dataset.classes,
+        dataset.normal_classes,
+        options.depth,
+        options.epochs,
+        options.seed,
+        progress,
+        device=options.device,
+        **{name: getattr(options, name) for name in method.takes},
+    )
 
 
 def _train(method: Method, lesson: Lesson) -> torch.nn.Module:
@@ -102,9 +128,15 @@ def _control(method: Method, lesson: Lesson, answers: Answers) -> Control:
     own = auroc(truth, judged.raw)
     if own is None:
         return Control(None, proves_nothing=False)
-    network = _train(method, lesson._replace(pretrained=False, progress=lambda _line: None))
+    lesson.progress("control: the same on a trunk with random weights")
+    control = lesson._replace(pretrained=False, progress=_silent, checkpoint=lesson.checkpoint.of("control"))
+    network = _train(method, control)
     area = auroc(truth, scores_of(network, judged.loaded.images)[0])
     return Control(area, proves_nothing=area is not None and area >= own - _AS_GOOD)
+
+
+def _silent(_line: str) -> None:
+    """Tell nothing."""
 
 
 def _joined(*parts: Loaded) -> Loaded:

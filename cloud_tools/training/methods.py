@@ -24,20 +24,36 @@ class Method(NamedTuple):
     """The quality gate: a figure, and what it must reach on pictures the model never saw."""
     epochs: int = 0
     """Of learning where nobody says how many; 0: it has none."""
+    epochs_wide: int = 0
+    """The same at full width, where that differs."""
+    takes: tuple[str, ...] = ()
+    """Options that are this method's own."""
+    on_gpu: bool = False
+    """Whether its learning can be done by a GPU."""
 
     @property
     def outputs(self) -> tuple[str, str]:
         """Return the names of what the network returns, in its order."""
         return ("score", "probabilities") if self.kind is Kind.CLASSIFICATION else ("score", "map")
 
+    def epochs_of(self, *, wide: bool) -> int:
+        """Return how many epochs are learnt where nobody says."""
+        return self.epochs_wide if wide and self.epochs_wide else self.epochs
+
+
+def _anomaly(name: str, epochs: int = 0, epochs_wide: int = 0, takes: tuple[str, ...] = ()) -> Method:
+    module = f"{_ROOM}.anomaly.{name}"
+    return Method(Kind.ANOMALY, module, ("image_auroc", 0.8), epochs, epochs_wide, takes, on_gpu=bool(epochs))
+
 
 METHODS = {
     "classification": Method(Kind.CLASSIFICATION, f"{_ROOM}.classification", ("f1", 0.8), 10),
     "segmentation": Method(Kind.SEGMENTATION, f"{_ROOM}.segmentation", ("iou", 0.3), 18),
-    "patchcore": Method(Kind.ANOMALY, f"{_ROOM}.anomaly.patchcore", ("image_auroc", 0.8)),
-    "padim": Method(Kind.ANOMALY, f"{_ROOM}.anomaly.padim", ("image_auroc", 0.8)),
-    "dfm": Method(Kind.ANOMALY, f"{_ROOM}.anomaly.dfm", ("image_auroc", 0.8)),
-    "gmm": Method(Kind.ANOMALY, f"{_ROOM}.anomaly.gmm", ("image_auroc", 0.8)),
+    "patchcore": _anomaly("patchcore"),
+    "padim": _anomaly("padim"),
+    "dfm": _anomaly("dfm", epochs=20, takes=("scope", "tune")),
+    "gmm": _anomaly("gmm"),
+    "efficientad": _anomaly("efficientad", epochs=60, epochs_wide=400, takes=("width",)),
 }
 
 

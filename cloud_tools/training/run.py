@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from cloud_tools.datasets import Dataset, Finding, Level, Split, inspect_dataset, read
+from cloud_tools.datasets.hygiene import UNREADABLE
 from cloud_tools.errors import CloudError
 from cloud_tools.packaging import golden
 from cloud_tools.packaging.parts import FILE, GOLDEN, MODEL, ManifestParts
 from cloud_tools.training.methods import Method, method_of
+from cloud_tools.training.options import TrainingOptions, check, effective
 from cloud_tools.training.progress import Progress
 from cloud_tools.training.report import (
     PREDICTIONS,
@@ -21,6 +23,7 @@ from cloud_tools.training.report import (
     write_predictions,
     write_report,
 )
+from cloud_tools.training.runfolder import begin, end
 from edge_agent import vision
 from edge_agent.errors import Code
 from edge_agent.formats import Kind, Preprocess, Verdict
@@ -28,31 +31,12 @@ from edge_agent.formats import Kind, Preprocess, Verdict
 if TYPE_CHECKING:
     from cloud_tools.training.fit import Control
 
+__all__ = ["PARITY", "Trained", "TrainingOptions", "train"]
+
 PARITY = 1e-4
 """The calibrated score of the graph may differ from the training side's by this much."""
 
 _SIZES = (192, 256)
-_STEP, _LARGEST = 32, 1024
-_DEPTH = 10
-
-
-class TrainingOptions(NamedTuple):
-    """What a training may be told."""
-
-    depth: int = _DEPTH
-    """The last block of the trunk that is kept."""
-    seed: int = 0
-    override: str = ""
-    """Why the gates shall not stop it; empty: they do."""
-    part_regex: str = ""
-    only: str = ""
-    """Regular expression that file names must match at their beginning."""
-    size: int = 0
-    """Side of the model's input in pixels, a multiple of 32; 0: chosen from the pictures."""
-    epochs: int = 0
-    """Of learning with the trunk, at most; 0: the method's own number."""
-    threads: int = 0
-    """For torch; 0: all cores."""
 
 
 class Trained(NamedTuple):
@@ -66,7 +50,9 @@ class Trained(NamedTuple):
     report: dict[str, Any]
 
 
-def train(name: str, data: Path, run: Path, options: TrainingOptions, progress: Progress) -> Trained:
+def train(
+    name: str, data: Path, run: Path, options: TrainingOptions, progress: Progress, *, resume: bool = False
+) -> Trained:
     """Train on ``data`` and leave model, report, predictions, parts and golden pictures in ``run``.
 
     A gate that stops it, before (hygiene) or after (quality), is no exception: the report is
@@ -75,17 +61,20 @@ def train(name: str, data: Path, run: Path, options: TrainingOptions, progress: 
     Args:
         name: of the method, as in the table (``methods``).
         data: the data set's root, in the layout of the method's kind.
-        run: new or empty folder.
+        run: new or empty folder; ``run.yaml`` in it says how to do the same again.
         options: what the training is told.
         progress: is told each step.
+        resume: go on with the interrupted training in ``run``, if there is one.
 
     Raises:
         CloudError: no such method, wrong options or layout; the exported graph says something else than the network.
     """
     started = time.monotonic()
     method = method_of(name)
-    dataset = _read(method.kind, data, options)
-    _prepare_run(run)
+    check(name, method, options)
+    dataset = read(data, method.kind, seed=options.seed, part_regex=options.part_regex, only=options.only)
+    options = effective(method, options)
+    kept = begin(run, name, data, options, dataset.digest(), resume=resume)
     findings = inspect_dataset(dataset)
     for finding in findings:
         progress(f"gate, {finding.level.value}: {finding.check}: {finding.message}")
@@ -94,22 +83,15 @@ def train(name: str, data: Path, run: Path, options: TrainingOptions, progress: 
     if blocked and not options.override:
         message = f"the hygiene gate stops this data set: {'; '.join(blocked)}"
         return _close(run, report, started, {}, message)
-    metrics = _learn(method, dataset, run, options, report, progress)
+    metrics = _learn(method, _readable(dataset, findings), run, kept, options, report, progress)
     return _close(run, report, started, metrics, _shortfall(method, metrics, options))
 
 
-def _read(kind: Kind, data: Path, options: TrainingOptions) -> Dataset:
-    if options.size and (options.size % _STEP or not _STEP <= options.size <= _LARGEST):
-        raise CloudError(
-            Code.OUT_OF_RANGE, f"expected a size of {_STEP}..{_LARGEST}, a multiple of {_STEP}, came {options.size}"
-        )
-    return read(data, kind, seed=options.seed, part_regex=options.part_regex, only=options.only)
-
-
-def _prepare_run(run: Path) -> None:
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise CloudError(Code.ALREADY_EXISTS, f"expected a new or empty folder for the run, came {run}")
-    run.mkdir(parents=True, exist_ok=True)
+def _readable(dataset: Dataset, findings: Sequence[Finding]) -> Dataset:
+    """Leave out what the gate could not read: whoever overrides it cannot learn from that either."""
+    if not any(finding.check == UNREADABLE for finding in findings):
+        return dataset
+    return dataset._replace(samples=tuple(sample for sample in dataset.samples if sample.is_readable()))
 
 
 def _opening(
@@ -137,6 +119,7 @@ def _close(run: Path, report: dict[str, Any], started: float, metrics: dict[str,
     seconds = round(time.monotonic() - started, 2)
     report |= {"ok": not message, "message": message, "metrics": metrics, "seconds": seconds}
     write_report(run, report)
+    end(run)
     return Trained(not message, message, metrics, seconds, report)
 
 
@@ -149,7 +132,13 @@ def _shortfall(method: Method, metrics: dict[str, Any], options: TrainingOptions
 
 
 def _learn(
-    method: Method, dataset: Dataset, run: Path, options: TrainingOptions, report: dict[str, Any], progress: Progress
+    method: Method,
+    dataset: Dataset,
+    run: Path,
+    kept: Path,
+    options: TrainingOptions,
+    report: dict[str, Any],
+    progress: Progress,
 ) -> dict[str, Any]:
     """Fit, export, prove and judge; everything that needs torch lies behind this."""
     from cloud_tools.evaluation.device import DeviceModel
@@ -157,7 +146,7 @@ def _learn(
     from cloud_tools.training.judge import figures
 
     rule = _rule(dataset, options)
-    fitted = fit(method, dataset, rule, run / MODEL, options, progress)
+    fitted = fit(method, dataset, rule, run / MODEL, kept, options, progress)
     answers, decision = fitted.answers, fitted.decision
     judged = answers.of(Split.TEST if dataset.of(Split.TEST) else Split.VALIDATION)
     metrics = figures(judged, decision, rule)
@@ -166,6 +155,7 @@ def _learn(
     device = DeviceModel(run / MODEL)
     on_device = device.scores(answers.loaded.images, decision)
     parity = _prove_parity(predictions, on_device, decision.threshold)
+    metrics["fit_s"] = fitted.seconds
     metrics |= {"latency_ms": device.latency_ms(judged.loaded.images)["p50"], "size_bytes": device.size_bytes}
     report |= {"parity": parity, "decision": decision.model_dump(mode="json"), "thresholds": fitted.rule}
     if fitted.control is not None:
@@ -190,7 +180,8 @@ def _rule(dataset: Dataset, options: TrainingOptions) -> Preprocess:
     side = options.size
     if not side:
         sides = [max(vision.size_of(sample.content())) for sample in dataset.samples[:50]]
-        side = _SIZES[0] if np.median(sides) <= _SIZES[0] else _SIZES[1]
+        # What learns from good parts alone scores patches of the trunk, and needs many: 256 as in the papers.
+        side = _SIZES[0] if np.median(sides) <= _SIZES[0] and not dataset.good_only else _SIZES[1]
     return Preprocess(width=side, height=side)
 
 

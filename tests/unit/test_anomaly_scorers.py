@@ -1,6 +1,9 @@
 """Unsupervised scorers against answers worked out by hand, and the limit of good parts."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,18 +18,20 @@ torch = pytest.importorskip("torch", reason="the extra train is not installed")
 
 from cloud_tools.training.anomaly.dfm import Dfm, Subspace  # noqa: E402 - they need torch
 from cloud_tools.training.anomaly.gmm import Gmm  # noqa: E402
+from cloud_tools.training.anomaly.network import strangest, strangest_count  # noqa: E402
 from cloud_tools.training.anomaly.padim import Padim  # noqa: E402
 from cloud_tools.training.anomaly.patchcore import PatchCore, greedy_coreset  # noqa: E402
 
-_SCORERS = [PatchCore, Padim, Dfm, Gmm]
+_LEVELS = (2, 3, 3)
+_SCORERS = [partial(PatchCore, _LEVELS), Padim, Dfm, Gmm]
 
 
-def _features(count: int, seed: int) -> "torch.Tensor":
+def _features(count: int, seed: int) -> Any:
     return torch.randn(count, 6, 5, 8, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("scorer", _SCORERS)
-def test_a_strange_patch_scores_higher_and_is_found_in_its_place(scorer: type) -> None:
+@pytest.mark.parametrize("scorer", _SCORERS, ids=["patchcore", "padim", "dfm", "gmm"])
+def test_a_strange_patch_scores_higher_and_is_found_in_its_place(scorer: Callable[[], Any]) -> None:
     made = scorer()
     made.learn(_features(24, 1), _features(8, 2), 0)
     plain = _features(6, 3)
@@ -38,8 +43,8 @@ def test_a_strange_patch_scores_higher_and_is_found_in_its_place(scorer: type) -
     assert [divmod(int(place), 5) for place in grid.flatten(1).argmax(1)] == [(4, 1)] * 6
 
 
-@pytest.mark.parametrize("scorer", _SCORERS)
-def test_the_same_seed_learns_the_same(scorer: type) -> None:
+@pytest.mark.parametrize("scorer", _SCORERS, ids=["patchcore", "padim", "dfm", "gmm"])
+def test_the_same_seed_learns_the_same(scorer: Callable[[], Any]) -> None:
     answers = []
     for _ in range(2):
         made = scorer()
@@ -56,13 +61,36 @@ def test_the_coreset_takes_the_farthest_patch_first() -> None:
     assert len(greedy_coreset(patches, 99, torch.Generator().manual_seed(0))) == 5
 
 
-def test_patchcore_finds_the_nearest_patch_of_its_bank() -> None:
-    made = PatchCore(50)
-    made.learn(_features(10, 1), _features(2, 2), 0)
-    others = _features(3, 4)
-    white = (others.flatten(1, 2) - made.mean) @ made.whiten
-    torch.testing.assert_close(made(others)[1].flatten(1), torch.cdist(white, made.bank).amin(2), rtol=1e-4, atol=1e-4)
-    assert (made(others)[0] <= made(others)[1].amax((1, 2))).all(), "the weight is below 1"
+def test_patchcore_measures_from_the_nearest_patch_in_the_unit_of_good_parts_kept_apart() -> None:
+    made = PatchCore([3, 5], 50)
+    good, held, others = _features(10, 1), _features(6, 2), _features(3, 4)
+    made.learn(good, held, 0)
+    (bank,) = made.banks
+    near = torch.cdist(held.flatten(1, 2), bank.patches).amin(2)
+    wanted = torch.cdist(others.flatten(1, 2), bank.patches).amin(2)
+    wanted = (wanted - near.mean()) / (near.amax(1).mean() - near.mean())
+    torch.testing.assert_close(made(others)[1].flatten(1), wanted, rtol=1e-4, atol=1e-4)
+    assert float(made(held)[0].mean()) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_patchcore_sees_what_only_its_fine_level_shows_however_wide_the_deep_ones_are() -> None:
+    made = PatchCore([2, 40, 60])
+    good, held, plain = (torch.randn(n, 6, 5, 102, generator=torch.Generator().manual_seed(n)) for n in (24, 8, 6))
+    made.learn(good, held, 0)
+    strange = plain.clone()
+    strange[:, 4, 1, :2] += 4.0
+    assert made(strange)[0].amin() > made(plain)[0].amax()
+    joined = PatchCore([102])
+    joined.learn(good, held, 0)
+    assert joined(strange)[0].amin() < joined(plain)[0].amax(), "one bank of all levels misses it"
+
+
+def test_the_score_is_the_mean_of_the_highest_hundredth() -> None:
+    grid = torch.zeros(1, 20, 20)
+    grid[0, 3, :4] = torch.tensor([8.0, 6.0, 4.0, 2.0])
+    grid[0, 5, 5] = 1.0
+    assert strangest(grid, strangest_count(grid[..., None])).tolist() == [5.0]
+    assert strangest_count(grid[:, :5, :5, None]) == 1
 
 
 def test_padim_with_many_pictures_is_the_mahalanobis_distance_of_each_place() -> None:

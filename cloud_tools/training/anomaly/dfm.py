@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from cloud_tools.training.anomaly.network import AnomalyNetwork, train_scorer
+from cloud_tools.training.anomaly.patches import Patches
+from cloud_tools.training.anomaly.tuning import tune
 from cloud_tools.training.lesson import Lesson
 
 VARIANCE = 0.99
@@ -17,8 +19,15 @@ _BATCH = 16
 
 
 def train(lesson: Lesson) -> AnomalyNetwork:
-    """Return a network that has learnt the lesson's good parts."""
-    return train_scorer(Dfm(), lesson)
+    """Return a network that has learnt the lesson's good parts, on a trunk that may have been tuned on them first."""
+    if lesson.tune == "none":
+        return train_scorer(Dfm(lesson.scope), lesson)
+    patches = Patches(lesson.depth, pretrained=lesson.pretrained, seed=lesson.seed).eval()
+    good = lesson.train.images[~lesson.train.anomalous]
+    if not lesson.pretrained:
+        patches.learn(good)  # random weights get their statistics before they are tuned
+    tune(patches.trunk, good, lesson)
+    return train_scorer(Dfm(lesson.scope), lesson, patches)
 
 
 class Subspace(nn.Module):
@@ -48,14 +57,18 @@ class Dfm(nn.Module):
     """Reconstruction error of the whole picture's pooled features, and of each patch.
 
     Their units differ, so each is measured in what good parts that were kept apart show on
-    average; the score is the length of both.
+    average; the score is the length of both, or one of them. The map is always that of the patches.
+
+    Args:
+        scope: image, patch or both: what is scored.
     """
 
     image_unit: torch.Tensor
     patch_unit: torch.Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, scope: str = "both") -> None:
         super().__init__()
+        self.scope = scope
         self.image, self.patch = Subspace(), Subspace()
         self.register_buffer("image_unit", torch.ones(()))
         self.register_buffer("patch_unit", torch.ones(()))
@@ -74,7 +87,8 @@ class Dfm(nn.Module):
         """Return score [N] and grid [N, h, w]."""
         image, patch = self._errors(features)
         whole, worst = image / self.image_unit, patch.amax((1, 2)) / self.patch_unit
-        return (whole * whole + worst * worst).sqrt(), patch / self.patch_unit
+        scores = {"image": whole, "patch": worst, "both": (whole * whole + worst * worst).sqrt()}
+        return scores[self.scope], patch / self.patch_unit
 
     def _errors(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.image(features.mean((1, 2))), self.patch(features)

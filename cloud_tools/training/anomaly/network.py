@@ -13,6 +13,7 @@ from cloud_tools.training.lesson import Lesson
 _BATCH = 16
 _TYPICAL_LOGIT = 3.0
 """A typical good part lies this far below the limit, as a logit: the sigmoid shows it as 0.05."""
+_STRANGEST = 0.01
 
 
 class Scorer(Protocol):
@@ -26,7 +27,7 @@ class Scorer(Protocol):
         """Learn from features ``good`` [N, h, w, D]; ``held`` are of good parts kept apart, for scales only."""
 
     def __call__(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return score [N] and grid [N, h, w] of features [N, h, w, D]: distances, 0 and above."""
+        """Return score [N] and grid [N, h, w] of features [N, h, w, D]: distances, from any zero, in any unit."""
 
 
 class AnomalyNetwork(nn.Module):
@@ -64,8 +65,27 @@ class AnomalyNetwork(nn.Module):
         self.offset.fill_(-_TYPICAL_LOGIT * limit / room)
 
 
-def train_scorer(scorer: Scorer, lesson: Lesson) -> AnomalyNetwork:
+def strangest_count(features: torch.Tensor) -> int:
+    """Return how many patches of features [N, h, w, D] are a hundredth of a picture; one at least."""
+    return max(1, int(features.shape[1] * features.shape[2] * _STRANGEST))
+
+
+def strangest(grid: torch.Tensor, count: int) -> torch.Tensor:
+    """Return the mean of the ``count`` highest of each grid [N, h, w] -> [N]: the score of a picture.
+
+    The greatest of a thousand distances of good patches is noise, and hides small defects. A
+    hundredth is also what AnomalyDINO (Damm et al. 2024) and Dinomaly (Guo et al. 2024) take.
+    """
+    return grid.flatten(1).topk(count, dim=1).values.mean(1)
+
+
+def train_scorer(scorer: Scorer, lesson: Lesson, patches: Patches | None = None) -> AnomalyNetwork:
     """Return a network whose scorer has learnt the good parts of the lesson.
+
+    Args:
+        scorer: what learns.
+        lesson: what is learnt.
+        patches: the features that are scored; None: of two levels.
 
     Raises:
         CloudError: the depth does not exist.
@@ -73,7 +93,7 @@ def train_scorer(scorer: Scorer, lesson: Lesson) -> AnomalyNetwork:
     """
     if not isinstance(scorer, nn.Module):
         raise TypeError(f"expected a torch module, came {type(scorer)}")
-    patches = Patches(lesson.depth, pretrained=lesson.pretrained, seed=lesson.seed).eval()
+    patches = patches or Patches(lesson.depth, pretrained=lesson.pretrained, seed=lesson.seed).eval()
     good = patches.learn(lesson.train.images[~lesson.train.anomalous])
     held = patches.of(lesson.validation.images[~lesson.validation.anomalous])
     lesson.progress(f"{len(good)} good pictures, {good.shape[1]} x {good.shape[2]} patches of {good.shape[3]} channels")

@@ -4,83 +4,104 @@ Roth, Pemula, Zepeda, Schölkopf, Brox, Gehler: Towards Total Recall in Industri
 Anomaly Detection, CVPR 2022.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
-from cloud_tools.training.anomaly.network import AnomalyNetwork, train_scorer
+from cloud_tools.training.anomaly.network import AnomalyNetwork, strangest, strangest_count, train_scorer
+from cloud_tools.training.anomaly.patches import Patches
 from cloud_tools.training.lesson import Lesson
 
 BANK = 1000
+LEVELS = 3
 _CANDIDATES = 60_000
 _PROJECTED = 64
-_NEIGHBOURS = 9
-_RIDGE = 0.01
-"""Of the mean variance, added to each direction's."""
 
 
 def train(lesson: Lesson) -> AnomalyNetwork:
     """Return a network that has learnt the lesson's good parts."""
-    return train_scorer(PatchCore(), lesson)
+    patches = Patches(lesson.depth, levels=LEVELS, pretrained=lesson.pretrained, seed=lesson.seed).eval()
+    return train_scorer(PatchCore(patches.trunk.channels), lesson, patches)
 
 
 class PatchCore(nn.Module):
-    """A memory bank of patches, thinned to a coreset; nearest neighbour, re-weighted.
+    """Two memory banks: one of the paper's two levels, one of the finer level before them.
 
-    Distances are those of whitened patches: what varies little among good patches counts
-    as much as what varies a lot. The paper's network ends its blocks with activations and needs
-    none; here plain distances are ruled by a few directions in which good parts differ too.
+    What a small defect changes in a fine texture is drowned in the deep levels by how good
+    patches differ there, and the fine level alone knows no shapes. Joined in one patch the many
+    deep channels would outvote the few fine ones; so each bank measures in its own unit, what
+    good parts that were kept apart show, and the greater distance counts.
+
+    Args:
+        channels: of the features' levels, the finest first.
+        size: patches that each bank keeps.
+    """
+
+    def __init__(self, channels: Sequence[int], size: int = BANK) -> None:
+        super().__init__()
+        fine = len(channels) - 2
+        self.widths = [*channels[:fine], sum(channels[fine:])] if fine > 0 else [sum(channels)]
+        self.counted = 1
+        self.banks = nn.ModuleList(Bank(size) for _ in self.widths)
+
+    def learn(self, good: torch.Tensor, held: torch.Tensor, seed: int) -> None:
+        """Keep the patches that cover all others best, in each bank."""
+        self.counted = strangest_count(good)
+        generator = torch.Generator().manual_seed(seed)
+        for bank, own, apart in zip(self._each(), self._parts(good), self._parts(held), strict=True):
+            bank.learn(own, apart, generator)
+
+    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return score [N] and grid [N, h, w]; about 1 is the most that a good part shows."""
+        parts = zip(self._each(), self._parts(features), strict=True)
+        grid = torch.stack([bank(part) for bank, part in parts]).amax(0)
+        return strangest(grid, self.counted), grid
+
+    def _each(self) -> list["Bank"]:
+        return [bank for bank in self.banks if isinstance(bank, Bank)]
+
+    def _parts(self, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return torch.split_with_sizes(features, self.widths, 3)
+
+
+class Bank(nn.Module):
+    """Good patches, thinned to a coreset; distances from them, 0 for a typical good patch.
 
     Args:
         size: patches that are kept.
     """
 
-    mean: torch.Tensor
-    whiten: torch.Tensor
-    bank: torch.Tensor
+    patches: torch.Tensor
     norms: torch.Tensor
-    near: torch.Tensor
+    typical: torch.Tensor
+    unit: torch.Tensor
 
-    def __init__(self, size: int = BANK) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
+        self.register_buffer("typical", torch.zeros(()))
+        self.register_buffer("unit", torch.ones(()))
 
-    def learn(self, good: torch.Tensor, held: torch.Tensor, seed: int) -> None:
-        """Keep the patches that cover all others best."""
-        del held
-        patches = self._whitened(good.reshape(-1, good.shape[-1]))
-        generator = torch.Generator().manual_seed(seed)
-        if len(patches) > _CANDIDATES:  # bounds time and memory: neighbours in a picture are nearly the same
-            patches = patches[torch.randperm(len(patches), generator=generator)[:_CANDIDATES]]
-        bank = patches[greedy_coreset(patches, self.size, generator)].clone()
-        self.register_buffer("bank", bank)
-        self.register_buffer("norms", (bank * bank).sum(1))
-        neighbours = min(_NEIGHBOURS, len(bank))
-        self.register_buffer("near", torch.cdist(bank, bank).topk(neighbours, largest=False).indices)
+    def learn(self, good: torch.Tensor, held: torch.Tensor, generator: torch.Generator) -> None:
+        """Fill the bank from ``good`` [N, h, w, D]; ``held`` sets the unit."""
+        rows = good.reshape(-1, good.shape[-1])
+        if len(rows) > _CANDIDATES:  # bounds time and memory: neighbours in a picture are nearly the same
+            rows = rows[torch.randperm(len(rows), generator=generator)[:_CANDIDATES]]
+        kept = rows[greedy_coreset(rows, self.size, generator)].clone()
+        self.register_buffer("patches", kept)
+        self.register_buffer("norms", (kept * kept).sum(1))
+        distances = torch.cat([self(held[i : i + 1]) for i in range(len(held))])
+        self.typical.copy_(distances.mean())
+        self.unit.copy_((strangest(distances, strangest_count(held)).mean() - self.typical).clamp(min=1e-6))
 
-    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return score [N] and grid [N, h, w]; the score of the most anomalous patch is re-weighted (equation 7)."""
-        patches = (features.flatten(1, 2) - self.mean) @ self.whiten
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the distances [N, h, w] of features [N, h, w, D]."""
+        patches = features.flatten(1, 2)
+        square = (self.norms - 2 * (patches @ self.patches.T)).amin(2) + (patches * patches).sum(2)
         # Against the product's own rounding: a square of a distance is never below 0.
-        square = (patches * patches).sum(2, keepdim=True) + self.norms - 2 * (patches @ self.bank.T)
-        distances = square.clamp(min=1e-6).sqrt()
-        nearest = distances.amin(2)
-        # The most anomalous patch, picked by a product so that equals share; then the bank around its neighbour.
-        chosen = (nearest >= nearest.amax(1, keepdim=True)).float()
-        chosen = (chosen / chosen.sum(1, keepdim=True))[:, None]
-        neighbours = self.bank[self.near[(chosen @ distances)[:, 0].argmin(1)]]
-        apart = neighbours - chosen @ patches
-        around = (apart * apart).sum(2).clamp(min=1e-6).sqrt()
-        return (1 - around.softmax(1)[:, 0]) * around[:, 0], nearest.reshape(features.shape[:3])
-
-    def _whitened(self, rows: torch.Tensor) -> torch.Tensor:
-        """Set and apply what makes rows [R, D] white, up to directions that hardly vary at all."""
-        mean = rows.mean(0)
-        apart = (rows - mean).double()
-        values, vectors = torch.linalg.eigh(apart.T @ apart / max(1, len(rows) - 1))
-        whiten: torch.Tensor = (vectors / (values + _RIDGE * values.mean()).sqrt()).float().contiguous()
-        self.register_buffer("mean", mean)
-        self.register_buffer("whiten", whiten)
-        return (rows - mean) @ whiten
+        distances = square.clamp(min=1e-6).sqrt().reshape(features.shape[:3])
+        return (distances - self.typical) / self.unit
 
 
 def greedy_coreset(patches: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:

@@ -9,19 +9,19 @@ from torch.nn import functional
 from cloud_tools.training.backbone import STRIDE_ENDS, Trunk
 
 _BATCH = 16
-_LEVELS = 2
 _NEIGHBOURHOOD = 3
 _LEAST_SPREAD = 1e-3
 
 
 class Patches(nn.Module):
-    """Image -> [N, h, w, D]: two levels of the trunk, each averaged over 3 x 3, on the finer one's grid.
+    """Image -> [N, h, w, D]: levels of the trunk, each averaged over 3 x 3, on the grid of the last but one.
 
     Channels are standardised over all patches of the good parts that are learnt from: the
     trunk's blocks end without an activation, and their channels differ in scale by orders.
 
     Args:
         depth: the last block of the trunk that is kept.
+        levels: of its last resolutions, how many; fewer where the trunk has no more.
         pretrained: of the trunk.
         seed: of the random weights where it is not.
     """
@@ -29,10 +29,10 @@ class Patches(nn.Module):
     mean: torch.Tensor
     spread: torch.Tensor
 
-    def __init__(self, depth: int, *, pretrained: bool = True, seed: int = 0) -> None:
+    def __init__(self, depth: int, *, levels: int = 2, pretrained: bool = True, seed: int = 0) -> None:
         super().__init__()
         torch.manual_seed(seed)
-        self.trunk = Trunk(depth, _taps(depth), pretrained=pretrained)
+        self.trunk = Trunk(depth, _taps(depth, levels), pretrained=pretrained)
         self.pretrained = pretrained
         channels = sum(self.trunk.channels)
         self.register_buffer("mean", torch.zeros(channels))
@@ -41,8 +41,10 @@ class Patches(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return the features [N, h, w, D] of uint8 [N, H, W, 3]."""
         levels = [_averaged(level) for level in self.trunk(image)]
-        size = levels[0].shape[2:]
-        placed = [levels[0], *(functional.interpolate(x, size=size, mode="bilinear") for x in levels[1:])]
+        # Each level has half the resolution of the one before.
+        finer = [functional.avg_pool2d(x, 2 ** (len(levels) - 2 - index)) for index, x in enumerate(levels[:-2])]
+        grid, *coarser = levels[-2:]
+        placed = [*finer, grid, *(functional.interpolate(x, size=grid.shape[2:], mode="bilinear") for x in coarser)]
         return (torch.cat(placed, 1).permute(0, 2, 3, 1) - self.mean) / self.spread
 
     def learn(self, images: NDArray[np.uint8]) -> torch.Tensor:
@@ -63,12 +65,12 @@ class Patches(nn.Module):
         return torch.cat(pieces).clone()
 
 
-def _taps(depth: int) -> tuple[int, ...]:
-    """Return the deepest block of the last two resolutions up to ``depth``."""
+def _taps(depth: int, levels: int) -> tuple[int, ...]:
+    """Return the deepest block of each of the last resolutions up to ``depth``."""
     ends = [end for end in STRIDE_ENDS if end < depth]
     if ends and sum(ends[-1] > end for end in STRIDE_ENDS) == sum(depth > end for end in STRIDE_ENDS):
         ends.pop()
-    return (*ends[1 - _LEVELS :], depth)
+    return (*ends[max(0, len(ends) + 1 - levels) :], depth)
 
 
 def _averaged(level: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,93 @@
+"""Runs as files, and trainings that are killed and go on, by the command as a person gives it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from cloud_tools.cli import build_app
+from cloud_tools.datasets import Split
+from cloud_tools.datasets.texture import draw, photographs
+from cloud_tools.errors import CloudError
+from cloud_tools.training.runfile import read_run
+from edge_agent import vision
+
+pytest.importorskip("torch", reason="the extra train is not installed")
+
+_FILE = """
+kind: dfm
+data: data
+depth: 4
+size: 64
+seed: 3
+threads: 1
+override-gate: a test needs no quality
+"""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run's file and its few pictures."""
+    root = tmp_path_factory.mktemp("runs")
+    photos = photographs()
+    for folder, split, count in (
+        ("train/good", Split.TRAIN, 8),
+        ("test/good", Split.TEST, 3),
+        ("test/bad", Split.TEST, 3),
+    ):
+        (root / "data" / folder).mkdir(parents=True)
+        for index in range(count):
+            one = draw(photos, split, 5, index, defective=folder.endswith("bad"))
+            (root / "data" / folder / f"{index}.png").write_bytes(vision.encode_png(one.picture))
+    (root / "part.yaml").write_text(_FILE)
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(root: Path) -> Path:
+    answer = _train("--config", root / "part.yaml", "--out", root / "run", "--seed", "4")
+    assert answer["ok"] is True
+    return root / "run"
+
+
+def _train(*arguments: object) -> dict[str, Any]:
+    result = CliRunner().invoke(build_app(), ["train", *map(str, arguments), "--json"])
+    if isinstance(result.exception, CloudError):
+        raise result.exception
+    answer: dict[str, Any] = json.loads(result.stdout.strip().splitlines()[-1])
+    return answer
+
+
+def _made(run: Path) -> dict[str, bytes]:
+    """What a run must have in common with its repetition."""
+    names = ("model.onnx", "predictions.csv")
+    report = json.loads((run / "report.json").read_text())
+    told = {name: report[name] for name in ("decision", "options", "data", "random_control")}
+    return {name: (run / name).read_bytes() for name in names} | {"report": json.dumps(told).encode()}
+
+
+def test_a_run_from_a_file_is_written_down_with_what_was_left_open(run: Path, root: Path) -> None:
+    said = read_run(run / "run.yaml")
+    assert (said["kind"], said["data"], said["seed"]) == ("dfm", root / "data", 4)
+    assert (said["device"], said["size"], said["override_gate"]) == ("cpu", 64, "a test needs no quality")
+    assert json.loads((run / "report.json").read_text())["options"]["device"] == "cpu"
+    assert not (run / "checkpoint").exists()
+
+
+def test_a_run_is_repeated_to_the_bit_from_its_own_file(run: Path, root: Path) -> None:
+    assert _train("--config", run / "run.yaml", "--out", root / "again")["ok"] is True
+    assert _made(root / "again") == _made(run)
+
+
+def test_a_run_that_has_ended_is_never_written_over(run: Path) -> None:
+    before = _made(run)
+    with pytest.raises(CloudError, match="expected a new or empty folder for the run"):
+        _train("--config", run / "run.yaml", "--out", run, "--resume")
+    assert _made(run) == before
+
+
+def test_what_has_not_begun_is_begun_by_resume(root: Path, run: Path, tmp_path: Path) -> None:
+    assert _train("--config", run / "run.yaml", "--out", tmp_path / "new", "--resume")["ok"] is True
+    assert _made(tmp_path / "new") == _made(run)
