@@ -50,9 +50,10 @@ class Invocation:
 
     def _descend(self, word: str) -> None:
         below = children(self.command)
-        self.unknown = self.unknown or ("" if word in below else word)
-        self.command = below.get(word, self.command)
-        self.path.append(word)
+        verb = word if word in below else getattr(self.command, "default_verb", word)
+        self.unknown = self.unknown or ("" if verb in below else word)
+        self.command = below.get(verb, self.command)
+        self.path.append(verb)
 
 
 def children(command: click.Command) -> dict[str, click.Command]:
@@ -69,7 +70,7 @@ def known_flags(command: click.Command) -> set[str]:
 
 def invocations(text: str) -> Iterator[Invocation]:
     for block, span in re.findall(r"```sh\n(.*?)```|`([^`\n]+)`", text, re.DOTALL):
-        for part in _BETWEEN.split(block or span):
+        for part in _BETWEEN.split((block or span).replace("\\\n", " ")):
             program, _, rest = part.strip().partition(" ")
             if program in PROGRAMS:
                 yield Invocation(program, rest)
