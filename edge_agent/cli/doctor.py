@@ -64,6 +64,11 @@ def check_settings(settings: Settings) -> None:
     metrics = settings.telemetry.metrics
     if metrics and not is_loopback(metrics.rpartition(":")[0]):
         raise ConfigError(Code.CONFIG_INVALID, f"telemetry.metrics: expected a loopback address, came {metrics}")
+    for name, options in settings.station.items():
+        from edge_agent.station.camera import open_camera  # noqa: PLC0415 - as above
+
+        # Nothing is connected before somebody asks for a picture.
+        open_camera(name, options).close()
 
 
 def _state_directory(where: Places) -> Iterator[Finding]:

@@ -137,17 +137,21 @@ def _genicam(rest: str, options: Station) -> Camera:
 
 
 def _streaming(source: str, opens: Callable[[], Stream], options: Station) -> Camera:
+    return StreamingCamera(shown(source), opens, rules_of(options))
+
+
+def rules_of(options: Station) -> Rules:
+    """Return how a station's stream is watched."""
     # A picture that is older than an answer may take belongs to a part that has left.
-    rules = Rules(
+    return Rules(
         options.stall_s,
         options.deadline_s,
         quiet=options.has_input,
         asked=options.trigger == "software",
-        # Where a PLC asks, its triggers are the parts.
         latency_s=_latency_s(options),
+        # Where a PLC asks, its triggers are the parts.
         counted=options.has_input and options.mode == "free-running",
     )
-    return StreamingCamera(shown(source), opens, rules)
 
 
 # A new kind of camera is one line here.

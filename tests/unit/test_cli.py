@@ -108,7 +108,13 @@ def test_a_configuration_that_is_not_there_ends_with_78(run: Any) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["[rpc]\ntcp = '0.0.0.0:8001'\n", "[telemetry]\nmetrics = '0.0.0.0:8002'\n", "[rpc.tls]\ncertificate = '/x'\n"],
+    [
+        "[rpc]\ntcp = '0.0.0.0:8001'\n",
+        "[telemetry]\nmetrics = '0.0.0.0:8002'\n",
+        "[rpc.tls]\ncertificate = '/x'\n",
+        "[station.left]\nsource = 'usb:0'\n",
+        "[station.left]\nsource = 'rtsp://cam/1'\nexposure_us = 9\n",
+    ],
 )
 def test_config_check_sees_what_single_settings_cannot_tell(run: Any, tmp_path: Path, content: str) -> None:
     path = written(tmp_path, content)

@@ -1,18 +1,27 @@
 """A station towards its PLC and its gate, with a clock of the test's own: who hears what of a part, and when."""
 
+import queue
+from functools import partial
 from typing import Any
 
 import pytest
 
 from edge_agent.config import Station
 from edge_agent.errors import Code
-from edge_agent.formats import Verdict
+from edge_agent.formats import InspectedFrame, Verdict
 from edge_agent.station.answer import Answer
+from edge_agent.station.camera import rules_of
+from edge_agent.station.loop import Loop
 from edge_agent.station.plc.controller import Controller
 from edge_agent.station.plc.exchange import Order
 from edge_agent.station.plc.handshake import Outcome
 from edge_agent.station.plc.table import Fault, Said
+from edge_agent.station.process import _missed
+from edge_agent.station.shot import Content
+from edge_agent.station.stream import Frame
+from edge_agent.station.streaming import StreamingCamera
 from tests.fakes.chip import FakeChip
+from tests.fakes.plc import inspected
 
 REJECT, OK, NO_RESULT = 4, 1, 3
 GOOD = Answer("left", Verdict.OK, "part", "f1", 5.0)
@@ -61,6 +70,67 @@ def test_a_part_whose_picture_was_skipped_is_no_result_to_the_plc_and_leaves_at_
     assert not free.levels(after_s=1.99)[REJECT]
     assert free.levels(after_s=0.01)[REJECT], "three seconds after the part that was skipped"
     assert not free.levels(after_s=0.2)[REJECT], "not for the one behind it"
+
+
+class Stream:
+    """A camera whose input takes pictures: what is put here came."""
+
+    held_up_s = 0.0
+
+    def __init__(self) -> None:
+        self.came: queue.Queue[bytes] = queue.Queue()
+
+    def read(self) -> Frame | None:
+        content = self.came.get()
+        return (lambda: content) if content else None
+
+    def trigger(self) -> None:
+        raise AssertionError("its input triggers it")
+
+    def close(self) -> None:
+        pass
+
+
+def test_from_camera_to_gate_each_part_of_a_busy_line_has_its_verdict_in_its_turn(free: Bench) -> None:
+    options, stream = Station(source="genicam:x", trigger="Line1", deadline_s=60.0), Stream()
+    camera = StreamingCamera("cam", lambda: stream, rules_of(options), clock=free.clock)
+    free.controller.exchange.pulse.allow(60.0)
+    told: list[Answer] = []
+
+    def comes(*contents: bytes) -> None:
+        for content in contents:
+            free.clock.now += 0.25
+            count = camera._count + 1
+            stream.came.put(content)
+            with camera._news:
+                assert camera._news.wait_for(lambda count=count: camera._count == count, 60)  # type: ignore[misc]
+
+    def inspect(content: Content, *, source: str, frame_name: str, timeout_s: float) -> InspectedFrame:
+        if content == b"1":
+            comes(b"2", b"3", b"4")  # while it is inspected
+        return inspected(Verdict.OK)
+
+    def tell(answer: Answer) -> None:
+        told.append(answer)
+        free.controller.hear(answer)
+
+    loop = Loop("left", camera, inspect, options, tell=tell, clock=free.clock, missed=partial(_missed, camera))
+    loop.turn()
+    comes(b"1")
+    loop.turn()
+    loop.turn()
+    stream.came.put(b"")
+    loop.close()
+    assert [(answer.verdict.value, answer.part_at) for answer in told] == [
+        ("OK", 100.25),
+        ("NO_RESULT", 100.5),
+        ("NO_RESULT", 100.75),
+        ("OK", 101.0),
+    ]
+    values = free.values()
+    assert (values["ok_count"], values["no_result_count"], values["result_id"], values["ok"]) == (2, 2, 4, True)
+    assert free.controller._outputs is not None
+    assert [begin for begin, _ in free.controller._outputs._signals.pulses] == [103.5, 103.75]
 
 
 def test_the_gate_hears_of_each_trigger_s_end_once_when_the_plc_does_whatever_ended_it() -> None:
