@@ -5,13 +5,15 @@ moment leaves the state before or after an epoch, never half of one. Reading run
 the file (``weights_only``).
 """
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
+from torch import nn
 
 from cloud_tools.errors import CloudError
 from edge_agent.errors import Code
@@ -30,6 +32,37 @@ class Stateful(Protocol):
 
 
 Part = Stateful | np.random.Generator
+Steps: TypeAlias = Callable[..., Iterator[int]]
+"""``Lesson.steps``, for who learns without a lesson."""
+
+
+class Best:
+    """The best state of a network so far, and for how long none was better: what early stopping goes by.
+
+    Args:
+        network: whose state it is.
+        figures: how good the state is that it has now; compared in their order.
+    """
+
+    def __init__(self, network: nn.Module, figures: tuple[float, ...]) -> None:
+        self._network = network
+        self.figures, self.waited = figures, 0
+        self.kept = copy.deepcopy(network.state_dict())
+
+    def offer(self, figures: tuple[float, ...]) -> None:
+        """Keep the network's present state if it is better."""
+        self.waited += 1
+        if figures > self.figures:
+            self.figures, self.waited = tuple(figures), 0
+            self.kept = copy.deepcopy(self._network.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all of it."""
+        return {"figures": tuple(self.figures), "waited": self.waited, "kept": self.kept}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take what was returned before."""
+        self.figures, self.waited, self.kept = (state_dict[name] for name in ("figures", "waited", "kept"))
 
 
 class Checkpoint:

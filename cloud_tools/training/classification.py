@@ -17,6 +17,7 @@ from cloud_tools.evaluation.metrics import confusion
 from cloud_tools.training.backbone import STRIDE_ENDS, Trunk
 from cloud_tools.training.batches import Loaded, augment, batches
 from cloud_tools.training.calibration import best_threshold
+from cloud_tools.training.checkpoint import Best, Steps
 from cloud_tools.training.lesson import Lesson
 from cloud_tools.training.progress import Progress
 
@@ -80,6 +81,7 @@ def train(lesson: Lesson) -> Classifier:
         epochs=lesson.epochs,
         seed=lesson.seed,
         progress=lesson.progress,
+        steps=lesson.steps,
     )
 
 
@@ -93,6 +95,7 @@ def train_classifier(
     epochs: int,
     seed: int,
     progress: Progress,
+    steps: Steps,
 ) -> Classifier:
     """Return a classifier in eval mode, the best on validation of frozen and fine-tuned.
 
@@ -105,6 +108,7 @@ def train_classifier(
         epochs: of fine-tuning at most; 0 leaves the trunk frozen.
         seed: of the head's start, the order and the augmentation.
         progress: is told each stage and epoch.
+        steps: counts the epochs of fine-tuning, and keeps their state.
     """
     torch.manual_seed(seed)
     model = Classifier(depth, tuple(name in normal_classes for name in classes))
@@ -112,7 +116,7 @@ def train_classifier(
     _fit_head(model, train, target, validation, held, progress)
     model.eval()
     if epochs:
-        _fine_tune(model, train, target, validation, held, epochs, np.random.default_rng(seed), progress)
+        _fine_tune(model, train, target, validation, held, epochs, np.random.default_rng(seed), progress, steps)
     return model.eval()
 
 
@@ -196,17 +200,17 @@ def _fine_tune(
     epochs: int,
     rng: np.random.Generator,
     progress: Progress,
+    steps: Steps,
 ) -> None:
     loss_of = nn.CrossEntropyLoss(_class_weights(target, len(model.normal)), label_smoothing=0.02)
     optimizer = torch.optim.AdamW(
         [{"params": model.trunk.parameters(), "lr": _RATES[0]}, {"params": model.head.parameters(), "lr": _RATES[1]}],
         weight_decay=1e-2,
     )
-    steps = epochs * max(1, len(train.images) // _BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATES, total_steps=steps + epochs, pct_start=0.2)
-    best = _judge(model, _logits(model, validation.images), validation, held, loss_of)
-    kept, waited = copy.deepcopy(model.state_dict()), 0
-    for epoch in range(epochs):
+    total = epochs * max(1, len(train.images) // _BATCH) + epochs
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATES, total_steps=total, pct_start=0.2)
+    best = Best(model, _judge(model, _logits(model, validation.images), validation, held, loss_of))
+    for epoch in steps("fine-tuning", epochs, net=model, best=best, optimizer=optimizer, schedule=schedule, rng=rng):
         model.train()
         for chosen in batches(len(train.images), _BATCH, rng):
             images, _ = augment(train.images[chosen], None, rng)
@@ -217,13 +221,11 @@ def _fine_tune(
         model.eval()
         judged = _judge(model, _logits(model, validation.images), validation, held, loss_of)
         progress(f"epoch {epoch + 1}: F1 {judged.f1:.3f}, loss {-judged.negative_loss:.3f} on validation")
-        waited = 0 if judged > best else waited + 1
-        if judged > best:
-            best, kept = judged, copy.deepcopy(model.state_dict())
+        best.offer(judged)
         # Most is gained while the step shrinks, in the second half: noise before it must not end the training.
-        if waited >= (max(_PATIENCE, epochs // 2) if best.f1 < 1 else _PATIENCE_WHEN_PERFECT):
+        if best.waited >= (max(_PATIENCE, epochs // 2) if best.figures[0] < 1 else _PATIENCE_WHEN_PERFECT):
             break
-    model.load_state_dict(kept)
+    model.load_state_dict(best.kept)
 
 
 def _logits(model: Classifier, images: NDArray[np.uint8]) -> torch.Tensor:

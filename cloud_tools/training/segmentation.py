@@ -1,7 +1,5 @@
 """A U-Net (Ronneberger et al. 2015) with the pretrained trunk as encoder; Dice and cross-entropy."""
 
-import copy
-
 import numpy as np
 import torch
 from torch import nn
@@ -9,6 +7,7 @@ from torch.nn import functional
 
 from cloud_tools.training.backbone import STRIDE_ENDS, Trunk
 from cloud_tools.training.batches import Loaded, augment, batches
+from cloud_tools.training.checkpoint import Best, Steps
 from cloud_tools.training.lesson import Lesson
 from cloud_tools.training.progress import Progress
 
@@ -60,10 +59,12 @@ class UNet(nn.Module):
 def train(lesson: Lesson) -> UNet:
     """Return a U-Net that has learnt the lesson."""
     options = {"depth": lesson.depth, "epochs": lesson.epochs, "seed": lesson.seed}
-    return train_unet(lesson.train, lesson.validation, **options, progress=lesson.progress)
+    return train_unet(lesson.train, lesson.validation, **options, progress=lesson.progress, steps=lesson.steps)
 
 
-def train_unet(train: Loaded, validation: Loaded, *, depth: int, epochs: int, seed: int, progress: Progress) -> UNet:
+def train_unet(
+    train: Loaded, validation: Loaded, *, depth: int, epochs: int, seed: int, progress: Progress, steps: Steps
+) -> UNet:
     """Return a U-Net in eval mode, of the epoch with the best pooled overlap on validation.
 
     Args:
@@ -73,6 +74,7 @@ def train_unet(train: Loaded, validation: Loaded, *, depth: int, epochs: int, se
         epochs: at most.
         seed: of the decoder's start, the order and the augmentation.
         progress: is told each epoch.
+        steps: counts the epochs, and keeps their state.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -83,8 +85,8 @@ def train_unet(train: Loaded, validation: Loaded, *, depth: int, epochs: int, se
     optimizer = torch.optim.AdamW(groups, weight_decay=1e-3)
     per_epoch = len(list(batches(len(train.images), _BATCH, np.random.default_rng(0))))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=epochs * per_epoch, pct_start=0.2)
-    best, kept, waited = -1.0, copy.deepcopy(model.state_dict()), 0
-    for epoch in range(epochs):
+    best = Best(model, (-1.0,))
+    for epoch in steps("unet", epochs, net=model, best=best, optimizer=optimizer, schedule=schedule, rng=rng):
         model.train()
         for chosen in batches(len(train.images), _BATCH, rng):
             images, masks = augment(train.images[chosen], train.masks[chosen], rng)
@@ -95,12 +97,10 @@ def train_unet(train: Loaded, validation: Loaded, *, depth: int, epochs: int, se
             schedule.step()
         overlap = _overlap(model.eval(), validation)
         progress(f"epoch {epoch + 1}: overlap {overlap:.3f} on validation")
-        waited = 0 if overlap > best else waited + 1
-        if overlap > best:
-            best, kept = overlap, copy.deepcopy(model.state_dict())
-        if waited >= _PATIENCE:
+        best.offer((overlap,))
+        if best.waited >= _PATIENCE:
             break
-    model.load_state_dict(kept)
+    model.load_state_dict(best.kept)
     return model.eval()
 
 

@@ -9,8 +9,10 @@ from typer.testing import CliRunner
 
 from cloud_tools.cli import build_app
 from cloud_tools.datasets import Split
+from cloud_tools.datasets.sample_line import write_dataset
 from cloud_tools.datasets.texture import draw, photographs
 from cloud_tools.errors import CloudError
+from cloud_tools.training.run import TrainingOptions, train
 from cloud_tools.training.runfile import read_run
 from edge_agent import vision
 
@@ -91,3 +93,22 @@ def test_a_run_that_has_ended_is_never_written_over(run: Path) -> None:
 def test_what_has_not_begun_is_begun_by_resume(root: Path, run: Path, tmp_path: Path) -> None:
     assert _train("--config", run / "run.yaml", "--out", tmp_path / "new", "--resume")["ok"] is True
     assert _made(tmp_path / "new") == _made(run)
+
+
+def _stopping(line: str) -> None:
+    if "epoch 2" in line:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("kind", ["classification", "segmentation"])
+def test_learning_that_was_interrupted_goes_on_to_the_same_model(kind: str, tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", count=40, seed=3)
+    options = TrainingOptions(depth=2, size=32, epochs=3, threads=1, override="a test needs no quality")
+    assert train(kind, tmp_path / "data" / kind, tmp_path / "whole", options, lambda _line: None).ok
+    with pytest.raises(KeyboardInterrupt):
+        train(kind, tmp_path / "data" / kind, tmp_path / "run", options, _stopping)
+    lines: list[str] = []
+    assert train(kind, tmp_path / "data" / kind, tmp_path / "run", options, lines.append, resume=True).ok
+    assert [line[:7] for line in lines if line.startswith("epoch")] == ["epoch 2", "epoch 3"]
+    for name in ("model.onnx", "predictions.csv"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
