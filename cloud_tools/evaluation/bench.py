@@ -1,6 +1,5 @@
-"""The bench's models: a classifier and a U-Net on two paper types, timed, judged and packaged."""
+"""Models for benches and tests: a classifier and a U-Net on two paper types, judged and packaged."""
 
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,27 +86,3 @@ def train_paper(
         Kind.SEGMENTATION, data / "paper/segmentation", work, name="unet", version=version, options=options
     )
     return classifier, unet
-
-
-def bench_models(data: Path) -> dict[str, Any]:
-    """Train both on two paper types and return seconds, F1, overlap, parity, latency and sizes.
-
-    Raises:
-        CloudError: a gate stopped one, or ``data`` does not hold the paper sets.
-    """
-    with tempfile.TemporaryDirectory(prefix="bench-models-") as work:
-        classifier, unet = train_paper(data, Path(work))
-    return {
-        "data": PAPER_TYPES,
-        "seconds": round(classifier.seconds + unet.seconds, 1),
-        "classification_seconds": classifier.seconds,
-        "classification_f1": classifier.metrics["f1"],
-        "classification_latency_ms": classifier.metrics["latency_ms"],
-        "classification_size_bytes": classifier.metrics["size_bytes"],
-        "segmentation_seconds": unet.seconds,
-        "segmentation_iou": unet.metrics["iou"],
-        "segmentation_f1": unet.metrics["f1"],
-        "segmentation_latency_ms": unet.metrics["latency_ms"],
-        "segmentation_size_bytes": unet.metrics["size_bytes"],
-        "parity_max_difference": max(classifier.parity, unet.parity),
-    }

@@ -24,6 +24,8 @@ from edge_agent.formats import Decision, Kind, Preprocess
 
 _AS_GOOD = 0.02
 """A control this close to the model, or better, says that the data set proves nothing."""
+_CHANCE = 0.7
+"""Below this AUROC a method tells bad from good hardly better than a coin does."""
 
 
 class Control(NamedTuple):
@@ -33,6 +35,8 @@ class Control(NamedTuple):
     """None: there is only one class to judge with."""
     proves_nothing: bool
     """It is as good as the model: whatever tells the pictures apart needs no knowledge of pictures."""
+    note: str = ""
+    """What that, or a model near chance, says of the data, in words; empty: nothing."""
 
 
 class Fitted(NamedTuple):
@@ -132,7 +136,20 @@ def _control(method: Method, lesson: Lesson, answers: Answers) -> Control:
     control = lesson._replace(pretrained=False, progress=_silent, checkpoint=lesson.checkpoint.of("control"))
     network = _train(method, control)
     area = auroc(truth, scores_of(network, judged.loaded.images)[0])
-    return Control(area, proves_nothing=area is not None and area >= own - _AS_GOOD)
+    return control_of(own, area or 0.0)
+
+
+def control_of(own: float, area: float) -> Control:
+    """Return the verdict on a data set on which the model reaches AUROC ``own`` and random weights ``area``."""
+    as_good = area >= own - _AS_GOOD
+    if own < _CHANCE:
+        note = (
+            f"AUROC {own:.3f} is near chance, random weights reach {area:.3f}: good parts differ from each other "
+            "as much as from defects; this data does not suit a method that learns from good parts alone"
+        )
+    else:
+        note = f"a trunk with random weights is as good (AUROC {area:.3f}): this data set proves nothing" * as_good
+    return Control(area, as_good, note)
 
 
 def _silent(_line: str) -> None:

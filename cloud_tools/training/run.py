@@ -168,10 +168,9 @@ def _learn(
 
 
 def _told(control: "Control", progress: Progress) -> dict[str, Any]:
-    """Return the control for the report, and warn where it is as good as the model."""
-    if control.proves_nothing:
-        area = f"{control.image_auroc:.3f}"
-        progress(f"control: a trunk with random weights is as good (AUROC {area}): this data set proves nothing")
+    """Return the control for the report, and warn of data that proves nothing or does not suit the method."""
+    if control.note:
+        progress(f"control: {control.note}")
     return control._asdict()
 
 
