@@ -7,9 +7,11 @@ from cloud_tools.errors import CloudError
 from cloud_tools.export.operators import strangers
 from edge_agent.errors import Code
 from edge_agent.formats import DType, TensorSpec, parse
+from edge_agent.vision import MAX_PIXELS
 
 OPSETS = range(11, 22)
 _NHWC, _RGB = 4, 3
+_LEAST_SIDE = 8
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 _LARGEST_BYTES = (2 << 30) - 1  # protobuf's own limit for one message
 _MOST_NODES = 20_000
@@ -102,6 +104,7 @@ def _nodes(path: Path, graph: Any) -> list[Any]:
 
 def _check_operators(path: Path, model: Any) -> None:
     nodes = _nodes(path, model.graph)
+    _check_text(path, model, nodes)
     for opset in model.opset_import:
         if opset.domain not in _DOMAINS:
             raise _invalid(path, "operators of ONNX itself", f"the domain {opset.domain}")
@@ -111,6 +114,17 @@ def _check_operators(path: Path, model: Any) -> None:
         raise _invalid(path, "a graph without functions of its own", model.functions[0].name)
     if found := strangers(node.op_type for node in nodes):
         raise _invalid(path, "operators that are allowed (docs/models-from-elsewhere.md)", ", ".join(found[:5]))
+
+
+def _check_text(path: Path, model: Any, nodes: list[Any]) -> None:
+    """Check that names are text: protobuf hands out as bytes what is no UTF-8."""
+    graph = model.graph
+    named = (*nodes, *graph.input, *graph.output, *graph.initializer, *graph.value_info)
+    words = [value.name for value in named] + [opset.domain for opset in model.opset_import]
+    words += [word for node in nodes for word in (node.op_type, node.domain, *node.input, *node.output)]
+    strange = next((word for word in words if not isinstance(word, str)), None)
+    if strange is not None:
+        raise _invalid(path, "names in UTF-8", repr(strange[:40]))
 
 
 def specs_of(path: Path, values: Any) -> tuple[TensorSpec, ...]:
@@ -162,6 +176,10 @@ def check_contract(path: Path, signature: dict[str, tuple[TensorSpec, ...]], *, 
     ):
         came = ", ".join(map(str, inputs)) or "none"
         raise _invalid(path, "one input image uint8[-1, height, width, 3]", came)
+    if min(image.shape[1:3]) < _LEAST_SIDE or image.shape[1] * image.shape[2] > MAX_PIXELS:
+        raise _invalid(
+            path, f"an image of at least {_LEAST_SIDE} x {_LEAST_SIDE} and at most {MAX_PIXELS} pixels", f"{image}"
+        )
     score = outputs.get("score")
     if score is None or score.dtype is not DType.FLOAT32 or len(score.shape) != 1:
         raise _invalid(path, "an output score float32[-1]", ", ".join(map(str, outputs.values())))

@@ -69,7 +69,9 @@ def _from_keras(source: Path, told: Told, target: Path) -> None:
     import torch
 
     try:
-        network: Any = keras.saving.load_model(source, compile=False, safe_mode=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            network: Any = keras.saving.load_model(source, compile=False, safe_mode=True)
     except (ValueError, TypeError, OSError, KeyError, RuntimeError, AttributeError) as exc:
         raise _invalid("a Keras model of Keras' own layers", f"{source}: {_first_line(exc)}") from exc
     shape = tuple(network.input_shape) if not isinstance(network.input_shape, list | dict) else ()

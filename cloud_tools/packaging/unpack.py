@@ -7,6 +7,7 @@ a zip by the standard library, held to the same rules; a folder is copied, and l
 import hashlib
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
@@ -22,7 +23,7 @@ _ZIP: Final = b"PK"
 _ENCRYPTED: Final = 1
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # What the standard library says of a zip that is none, or that it cannot read.
-_ERRORS: Final = (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, OSError)
+_ERRORS: Final = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError, EOFError, OSError)
 
 
 def unpack(source: Path, target: Path, *, limit_bytes: int = LIMIT_BYTES) -> str:
@@ -75,6 +76,8 @@ def _check_entries(source: Path, entries: list[zipfile.ZipInfo], limit_bytes: in
     if total > limit_bytes:
         raise _refused(f"{source}: expected at most {limit_bytes} bytes in it", f"{total}")
     for entry in entries:
+        if not entry.filename:
+            raise _refused(f"{source}: expected files with names", "one without")
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise _refused(f"{entry.filename[:_LIMIT_NAME]!r}: expected a regular file", "a link or a device")

@@ -108,6 +108,12 @@ def test_what_contradicts_the_graph_is_refused(tmp_path: Path, head: str, told: 
         answers(tmp_path, write_graph(tmp_path / "given.onnx", head), told)
 
 
+@pytest.mark.parametrize("side", [4, 1 << 14, 1 << 40])
+def test_a_picture_that_no_device_takes_is_refused_before_one_is_made(tmp_path: Path, side: int) -> None:
+    with pytest.raises(CloudError, match="expected an image of at least 8 x 8 and at most"):
+        answers(tmp_path, write_graph(tmp_path / "given.onnx", "softmax", shape=("n", 3, side, side)))
+
+
 def test_weights_beside_the_file_are_folded_in_and_others_are_not_read(tmp_path: Path) -> None:
     source = write_graph(tmp_path / "given.onnx", "softmax")
     onnx.save(onnx.load(source), source, save_as_external_data=True, location="given.bin", size_threshold=0)
@@ -125,6 +131,16 @@ def test_loops_and_random_numbers_are_not_allowed(tmp_path: Path) -> None:
     (tmp_path / "given.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(CloudError, match=r"operators that are allowed .*, came RandomUniform"):
         answers(tmp_path, tmp_path / "given.onnx")
+
+
+@pytest.mark.parametrize("name", [b"Softmax", b"column"])
+def test_names_that_are_no_text_are_refused(tmp_path: Path, name: bytes) -> None:
+    source = write_graph(tmp_path / "given.onnx", "softmax")
+    content = source.read_bytes()
+    assert name in content
+    source.write_bytes(content.replace(name, b"\xff" * len(name)))
+    with pytest.raises(CloudError, match="expected names in UTF-8"):
+        answers(tmp_path, source)
 
 
 def _cli(*arguments: str) -> tuple[int, dict[str, Any], str]:

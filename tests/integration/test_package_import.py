@@ -1,7 +1,6 @@
 """Packages of the systems that ended become bundles: Lookout's, Neo's, and graphs in archives."""
 
 import hashlib
-import io
 import json
 import platform
 import stat
@@ -225,10 +224,20 @@ def test_a_package_without_a_model_and_no_package_are_refused(tmp_path: Path) ->
     (tmp_path / "text.tar").write_bytes(b"text")
     with pytest.raises(AgentError, match="expected a whole tar archive"):
         import_package(tmp_path / "text.tar", ORDER, tmp_path / "out")
-    buffer = io.BytesIO(b"PK\x03\x04 no zip")
-    (tmp_path / "broken.zip").write_bytes(buffer.getvalue())
-    with pytest.raises(CloudError, match="expected a sound zip"):
-        import_package(tmp_path / "broken.zip", ORDER, tmp_path / "out")
+
+
+def test_a_damaged_zip_is_refused_in_our_words(tmp_path: Path) -> None:
+    sound = zipped(tmp_path / "sound.zip", {"model.onnx": bytes(range(256)) * 40}).read_bytes()
+    at = sound.index(b"model.onnx") + len(b"model.onnx")
+    damaged = {
+        "no zip": b"PK\x03\x04 no zip",
+        "other bytes": sound[:at] + b"\xff" * 20 + sound[at + 20 :],
+        "no names": sound.replace(b"model.onnx", b"\x00" * 10),
+    }
+    for name, content in damaged.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(CloudError, match="expected"):
+            import_package(tmp_path / name, ORDER, tmp_path / "out")
 
 
 def test_a_range_that_the_package_does_not_tell_is_asked_for(tmp_path: Path, graph: bytes) -> None:
