@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable
 
 from flask import Blueprint, Flask, Response, abort, g, make_response, redirect, render_template, request, url_for
+from werkzeug.http import parse_cookie
 from werkzeug.wrappers import Response as AnyResponse
 
-from edge_agent.dashboard.access import LOCAL, Person, person
+from edge_agent.dashboard.access import LOCAL, Person, Role, person
 from edge_agent.dashboard.orders import Notice
 from edge_agent.dashboard.security import FormTokens
 from edge_agent.dashboard.sessions import LIFE_S, Brake, Sessions
@@ -57,6 +58,11 @@ class Gate:
     def token(self) -> str:
         """Return the session's token as the browser sent it."""
         return request.cookies.get(self._cookie, "")
+
+    def may(self, role: Role, cookies: str) -> bool:
+        """Tell whether a Cookie header's session is of somebody who may do what ``role`` may."""
+        user = self.sessions.user(parse_cookie(cookies).get(self._cookie, ""))
+        return user is not None and Person(user.name, user.role).may(role)
 
     def still_in(self) -> Callable[[], bool]:
         """Return whether who asks now is still let in, for an answer that lasts."""

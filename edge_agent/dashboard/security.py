@@ -16,6 +16,8 @@ from edge_agent.errors import Code, ConfigError
 from edge_agent.telemetry.metrics import is_loopback
 
 CSRF_COOKIE = "edge-agent-form"
+# What browsers say of where a request comes from when that is this page, or nowhere.
+SAME_SITE = frozenset({"same-origin", "none"})
 MAX_PORT = 65535
 HEADERS = {
     "Content-Security-Policy": (
@@ -146,7 +148,7 @@ class FormTokens:
         """Tell whether this request comes from a form of ours."""
         cookie = request.cookies.get(CSRF_COOKIE, "")
         given = request.form.get("token", "")
-        same_site = request.headers.get("Sec-Fetch-Site", "same-origin") in {"same-origin", "none"}
+        same_site = request.headers.get("Sec-Fetch-Site", "same-origin") in SAME_SITE
         return bool(cookie) and same_site and hmac.compare_digest(self._mac(cookie).encode(), given.encode())
 
     def _mac(self, cookie: str) -> str:
