@@ -11,6 +11,7 @@ import logging
 import math
 import random
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from edge_agent.capture import browsing, records
+from edge_agent.capture.ageing import Uptime, uptime
 from edge_agent.capture.labels import Labels
 from edge_agent.capture.pauses import Pauses
 from edge_agent.capture.policy import Policy, Sampling, reason
@@ -59,9 +61,10 @@ class CaptureSpool:
         quota_bytes: disk space for captures.
         policy: which inspections are captured.
         sampling: which are captured beside them.
-        max_age_s: what the cloud has leaves when it is older, as does all of a device that sends nothing; 0: never.
+        max_age_s: what the cloud has leaves when it was here longer, without uploads whatever there is; 0: never.
         uploads: something takes captures from here; else a capture is done when it is on disk.
-        now: epoch seconds.
+        now: epoch seconds, for what people are told: no decision depends on a clock that may be set.
+        uptime: the machine's, by which captures age.
         queue_bytes: memory for what is not on disk yet.
         rng: what decides by chance.
 
@@ -77,19 +80,20 @@ class CaptureSpool:
         policy: Policy,
         uploads: bool,
         now: Callable[[], float],
+        uptime: Callable[[], Uptime] = uptime,
         queue_bytes: int = QUEUE_BYTES,
         sampling: Sampling = Sampling(),  # noqa: B008 - immutable
         max_age_s: float = 0.0,
         rng: random.Random | None = None,
     ) -> None:
-        self.shelf = Shelf(directory, quota_bytes, uploads=uploads, max_age_s=max_age_s)
+        self.shelf = Shelf(directory, quota_bytes, uploads=uploads, max_age_s=max_age_s, up=uptime)
         self.labels = Labels(directory / "labels.db")
         self.pauses = Pauses(directory / "pauses.json")
         self._policy: Policy = policy
         self._sampling = sampling
         self._rng = rng or random.Random()  # noqa: S311 - a sample is no secret
         self._numbers = itertools.count(1)
-        self._expired_at = -math.inf
+        self._looked_at: float = -math.inf
         self._uploads = uploads
         self._now = now
         self._queue_bytes = queue_bytes
@@ -279,12 +283,11 @@ class CaptureSpool:
                 self._changed.notify_all()
 
     def _expire(self) -> None:
-        now = self._now()
-        # A clock that was set back begins anew.
-        if not 0 <= now - self._expired_at < _EXPIRED_EVERY_S:
-            self._expired_at = now
+        now = time.monotonic()
+        if now - self._looked_at >= _EXPIRED_EVERY_S:
+            self._looked_at = now
             try:
-                self.shelf.expire(now)
+                self.shelf.expire()
             except StorageError as exc:
                 log.warning("old captures not removed", extra={"action": "expiry_failed", "reason": exc.message})
 

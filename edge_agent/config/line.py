@@ -27,7 +27,7 @@ class Capture(Room):
     quota_bytes: int = Field(1 << 30, ge=0)
     """Disk space for captures; sent ones give way, and where all of it waits new ones are dropped and counted."""
     max_age_days: float = Field(0.0, ge=0, le=36_500)
-    """Days that a sent capture stays (without url: any capture); 0: until room is needed."""
+    """Days, counted while the machine is on, that a sent capture stays (without url: any); 0: until room is needed."""
     url: str = ""
     """Where captures go: s3://bucket/prefix or file://; empty: they stay here."""
     credentials: str = Field("", pattern=r"^(|none|aws-iot|environment|file:.+)$")
