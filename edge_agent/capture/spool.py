@@ -202,6 +202,7 @@ class CaptureSpool:
             upload_paused=paused.upload,
             dropped=self._dropped,
             quota_bytes=self.shelf.quota_bytes,
+            kept_here=not self._uploads,
         )
 
     def list(self, limit: int, *, before: float = 0.0, verdict: str = "", state: str = "") -> list[CaptureReport]:

@@ -67,13 +67,14 @@ def label(
     capture_id: Annotated[str, typer.Argument(metavar="ID", help="The capture's.")],
     said: Annotated[str, typer.Argument(metavar="LABEL", help="OK, NG or a class of the model.")] = "",
     take_back: Annotated[bool, typer.Option("--take-back", help="Nobody said anything.")] = False,
+    other: Annotated[bool, typer.Option("--other", help="Also a class that the model does not know yet.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Say what a captured part is; goes to the cloud, for the next training."""
     if bool(said.strip()) == take_back:
         raise typer.BadParameter("expected either a LABEL or --take-back", param_hint="'LABEL'")
     with agent_client(context) as client:
-        told = client.label_capture(capture_id, said, actor=actor())
+        told = client.label_capture(capture_id, said, actor=actor(), other=other)
     show_json(told) if as_json else show_table(_HEADS, [_row(told)], empty="")
 
 

@@ -151,5 +151,10 @@ class FormTokens:
         same_site = request.headers.get("Sec-Fetch-Site", "same-origin") in SAME_SITE
         return bool(cookie) and same_site and hmac.compare_digest(self._mac(cookie).encode(), given.encode())
 
+    @staticmethod
+    def browser() -> str:
+        """Return what tells the browser of this request from others, once its form fits."""
+        return request.cookies.get(CSRF_COOKIE, "")
+
     def _mac(self, cookie: str) -> str:
         return hmac.new(self._key, cookie.encode(), "sha256").hexdigest()

@@ -186,8 +186,10 @@ class PageAgent:
         self.tell_golden(self.golden_outcome)
         return self.golden
 
-    def label_capture(self, capture_id: str, label: str, *, actor: str, timeout_s: float = 5.0) -> CaptureReport:
-        self.order("label_capture", capture_id, label, actor)
+    def label_capture(
+        self, capture_id: str, label: str, *, actor: str, other: bool = False, timeout_s: float = 5.0
+    ) -> CaptureReport:
+        self.order("label_capture", capture_id, label, actor, "other" if other else "known")
         found = next((one for one in self.capture_list if one.id == capture_id), None)
         if found is None:
             raise InferenceError(Code.NOT_FOUND, f"expected a capture, came {capture_id}")

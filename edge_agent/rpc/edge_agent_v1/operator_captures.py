@@ -50,7 +50,8 @@ class CaptureCalls(services.OperatorServicer):
     def LabelCapture(self, request: pb.LabelCaptureRequest, context: grpc.ServicerContext) -> pb.LabelCaptureResponse:
         """Keep what a person says that the part is."""
         check_text("actor", request.actor)
-        report = self._operator.label_capture(request.id, request.label.strip(), request.actor.strip())
+        said, by = " ".join(request.label.split()), request.actor.strip()
+        report = self._operator.label_capture(request.id, said, by, other=request.other)
         return pb.LabelCaptureResponse(capture=reports.capture_to_proto(report))
 
     def PauseCaptures(
