@@ -105,10 +105,9 @@ def blueprint(gate: Gate, tokens: FormTokens, words: Callable[[], Words]) -> Blu
             return page(("bad", words()("order.stale_form"))), 403
         name = request.form.get("name", "").strip()[:64]
         keys = f"address {request.remote_addr}", f"name {name}"
-        wait_s = gate.brake.wait_s(*keys)
+        wait_s = gate.brake.admit(*keys)
         if wait_s:
             return page(("bad", words()("login.wait", minutes=int(wait_s // 60) + 1))), 429
-        gate.brake.tried(*keys)
         user = gate.users.verify(name, request.form.get("password", ""))
         if user is None:
             _LOG.warning("a login failed", extra={"action": "login_failed", "address": request.remote_addr})

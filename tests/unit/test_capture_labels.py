@@ -30,7 +30,7 @@ def desk(line: CaptureLine, tmp_path: Path) -> CaptureDesk:
 def test_a_slip_of_the_pen_makes_no_class_but_a_class_that_is_meant_to_be_new_is_one(desk: CaptureDesk) -> None:
     with pytest.raises(InferenceError, match="expected one of OK, NG, good, a/b, or nothing to take it back, came 'go"):
         desk.label_capture("f1", "godo", "anna")
-    assert desk.label_capture("f1", "Grat 2", "anna", other=True).label == "Grat 2"
+    assert desk.label_capture("f1", "Kerbe 2", "anna", other=True).label == "Kerbe 2"
     assert desk.label_capture("f1", "a/b", "anna", other=True).label == "a/b"
     assert desk.label_capture("f1", "", "anna", other=True).label == ""
 
