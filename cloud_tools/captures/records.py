@@ -7,7 +7,7 @@ The layout is that of SageMaker Edge Manager, as ``docs/captures.md`` has it:
 import base64
 import binascii
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
@@ -40,6 +40,8 @@ class Capture(NamedTuple):
         verdict: of the whole inspection.
         said: the class that the model named; empty: none.
         label: OK, NG or a class, by a person; empty: nobody said anything.
+        labelled_by: what the device tells of who said so: a role, a pseudonym or a name.
+        labelled_at: when, epoch seconds of the device's clock; later for what was said later of the same capture.
         at: epoch seconds, whole ones in records of SageMaker's own.
     """
 
@@ -59,6 +61,7 @@ class Capture(NamedTuple):
     mask: Content | None
     label: str = ""
     labelled_by: str = ""
+    labelled_at: float = 0.0
 
 
 class Wanted(NamedTuple):
@@ -103,7 +106,7 @@ def read_captures(source: Source, wanted: Wanted, say: Callable[[str], None]) ->
     # The first call makes the client, which is then shared.
     with ThreadPoolExecutor(_READERS) as readers:
         labels = [key for key in keys if key.endswith(_LABEL)]
-        said = {(label[0], label[1]): label[2:] for label in _parsed(readers, source, labels, _label, say)}
+        said = _last_words(_parsed(readers, source, labels, _label, say))
         records = [key for key in keys if key.endswith(_RECORD)]
         events = list(_parsed(readers, source, records, lambda content: _events(source, content), say))
     found: dict[tuple[str, str], Capture] = {}
@@ -111,9 +114,9 @@ def read_captures(source: Source, wanted: Wanted, say: Callable[[str], None]) ->
         if wanted.model in ("", capture.model) and (decided or (capture.thing, capture.id) not in found):
             found[capture.thing, capture.id] = capture
     labelled = (
-        capture._replace(label=label, labelled_by=actor)
+        capture._replace(label=word.label, labelled_by=word.by, labelled_at=word.at)
         for identity, capture in found.items()
-        for label, actor in [said.get(identity, ("", ""))]
+        for word in [said.get(identity, _Word("", "", "", "", 0.0))]
     )
     return sorted((capture for capture in labelled if wanted.takes(capture)), key=lambda c: (c.at, c.thing, c.id))
 
@@ -157,11 +160,32 @@ def _read(source: Source, key: str) -> bytes | CloudError:
         raise
 
 
-def _label(content: bytes) -> tuple[str, str, str, str]:
+class _Word(NamedTuple):
+    """What a person said of a capture."""
+
+    thing: str
+    id: str
+    label: str
+    by: str
+    at: float
+
+
+def _label(content: bytes) -> _Word:
     told = json.loads(content)
     if told["schema"] != _SCHEMA:
         raise ValueError(f"expected {_SCHEMA}, came {told['schema']}")
-    return str(told["deviceId"]), str(told["eventId"]), str(told["label"]), str(told["labelledBy"])
+    thing, identity, label, by = (str(told[name]) for name in ("deviceId", "eventId", "label", "labelledBy"))
+    return _Word(thing, identity, label, by, float(told["labelledAt"]))
+
+
+def _last_words(words: Iterable[_Word]) -> dict[tuple[str, str], _Word]:
+    """Return the last word on each capture: an upload that was cut short leaves an older one beside another model."""
+    last: dict[tuple[str, str], _Word] = {}
+    for word in words:
+        known = last.get((word.thing, word.id))
+        if known is None or word.at >= known.at:
+            last[word.thing, word.id] = word
+    return last
 
 
 def _events(source: Source, content: bytes) -> list[tuple[Capture, bool]]:

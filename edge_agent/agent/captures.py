@@ -49,13 +49,17 @@ class CaptureDesk:
         """
         return self._captures.content(capture_id, part)
 
-    def label_capture(self, capture_id: str, label: str, actor: str, *, other: bool = False) -> CaptureReport:
+    def label_capture(
+        self, capture_id: str, label: str, actor: str, *, other: bool = False, role: str = "", user: str = ""
+    ) -> CaptureReport:
         """Keep what a person says that the part is, empty takes it back; return when that is durable.
 
         Args:
             capture_id: the capture's.
             label: OK, NG or a class of the capture's model.
-            actor: who says so.
+            actor: who says so, in full: for the audit log.
+            role: of who says so; empty: not known.
+            user: who logged in; empty: nobody had to.
             other: a class that the model does not know yet will do as well; else a slip of the pen would make one.
 
         Raises:
@@ -64,7 +68,7 @@ class CaptureDesk:
         """
         former = self._captures.find(capture_id)
         self._check(label, ModelVersion(former.model, former.version), other=other)
-        report = self._captures.label(capture_id, label, actor)
+        report = self._captures.label(capture_id, label, actor, role=role, user=user)
         if label != former.label:
             self._note("capture_labelled", capture=capture_id, label=label, former=former.label, actor=actor)
         return report

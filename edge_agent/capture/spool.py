@@ -10,6 +10,7 @@ import itertools
 import logging
 import math
 import random
+import secrets
 import threading
 import time
 from collections import deque
@@ -35,6 +36,7 @@ from edge_agent.formats import (
     RawPicture,
     TensorCapture,
 )
+from edge_agent.storage import durable
 from edge_agent.telemetry import metrics
 from edge_agent.telemetry.threads import Watched
 
@@ -87,7 +89,8 @@ class CaptureSpool:
         rng: random.Random | None = None,
     ) -> None:
         self.shelf = Shelf(directory, quota_bytes, uploads=uploads, max_age_s=max_age_s, up=uptime)
-        self.labels = Labels(directory / "labels.db")
+        self._directory = directory
+        self.labels = Labels(directory / "labels.db", sends=uploads)
         self.pauses = Pauses(directory / "pauses.json")
         self._policy: Policy = policy
         self._sampling = sampling
@@ -232,14 +235,34 @@ class CaptureSpool:
         """
         return browsing.content(self.shelf, capture_id, part)
 
-    def label(self, capture_id: str, label: str, actor: str) -> CaptureReport:
+    def label(self, capture_id: str, label: str, actor: str, *, role: str = "", user: str = "") -> CaptureReport:
         """Keep what a person says that a captured part is; empty takes it back. Durable when this returns.
+
+        Args:
+            capture_id: the capture's.
+            label: OK, NG or a class.
+            actor: who says so, in full; it stays on this device.
+            role: of who says so; empty: not known.
+            user: who logged in; empty: nobody had to.
 
         Raises:
             InferenceError: NOT_FOUND.
             StorageError: what was said before stands.
         """
-        return browsing.label(self.shelf, self.labels, capture_id, label, actor, self._now())
+        by = browsing.Author(actor, role, user)
+        return browsing.label(self.shelf, self.labels, capture_id, label, by, self._now())
+
+    def pseudonym_key(self) -> bytes:
+        """Return this device's secret for pseudonyms, made when it is first needed.
+
+        Raises:
+            StorageError: it can neither be read nor kept.
+        """
+        path = self._directory / "pseudonyms.key"
+        with durable.translated(path):
+            if not path.exists():
+                durable.write(path, secrets.token_bytes(32), mode=0o600)
+            return path.read_bytes()
 
     def tell(self, trouble: str) -> None:
         """Show in the status why nothing is sent; empty: all is well."""

@@ -56,10 +56,12 @@ def captures(
             verdict=verdict.value if verdict else "",
             state=state.value if state else "",
         )
+        kept_here = not as_json and client.status().captures.kept_here
     if as_json:
         show_json(found)
         return
-    show_table(_HEADS, map(_row, found), empty="no captures yet" if not (before or verdict or state) else "none such")
+    rows = (_row(capture, kept_here=kept_here) for capture in found)
+    show_table(_HEADS, rows, empty="no captures yet" if not (before or verdict or state) else "none such")
 
 
 def label(
@@ -110,7 +112,7 @@ def pauses(told: CaptureStatus) -> str:
 _HEADS = ("ID", "AT", "MODEL", "VERDICT", "SCORE", "LABEL", "WHY", "STATE", "SIZE")
 
 
-def _row(capture: CaptureReport) -> tuple[str, ...]:
+def _row(capture: CaptureReport, *, kept_here: bool = False) -> tuple[str, ...]:
     return (
         capture.id,
         moment(capture.at),
@@ -119,6 +121,6 @@ def _row(capture: CaptureReport) -> tuple[str, ...]:
         f"{capture.score:.3g}",
         capture.label or "-",
         capture.reason or "-",
-        capture.state,
+        "kept here" if kept_here and capture.state == "PENDING" else capture.state,
         size(capture.bytes),
     )

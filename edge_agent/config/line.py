@@ -32,6 +32,8 @@ class Capture(Room):
     """Where captures go: s3://bucket/prefix or file://; empty: they stay here."""
     credentials: str = Field("", pattern=r"^(|none|aws-iot|environment|file:.+)$")
     """As repository.credentials; empty: the same ones."""
+    labelled_by: Literal["role", "pseudonym", "name"] = "role"
+    """What the cloud is told of who gave a label: the role, also a pseudonym of the user, or the user's name."""
 
 
 def _region(region: tuple[int, int, int, int]) -> tuple[int, int, int, int]:

@@ -71,7 +71,15 @@ class Operating(Protocol):
         """Inspect the golden parts."""
 
     def label_capture(
-        self, capture_id: str, label: str, *, actor: str, other: bool = ..., timeout_s: float = ...
+        self,
+        capture_id: str,
+        label: str,
+        *,
+        actor: str,
+        other: bool = ...,
+        role: str = ...,
+        user: str = ...,
+        timeout_s: float = ...,
     ) -> CaptureReport:
         """Say what a captured part is."""
 

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from edge_agent.client import FrameContent
 from edge_agent.client.capture_calls import CapturePart
-from edge_agent.dashboard.access import actor
+from edge_agent.dashboard.access import actor, person
 from edge_agent.dashboard.agent import Agent
 from edge_agent.dashboard.captures_view import Filter, capture_view, captures_view, queue_view
 from edge_agent.dashboard.hub import Hub
@@ -55,7 +55,8 @@ def blueprint(agent: Agent, hub: Hub, orders: Orders, words: Callable[[], Words]
         )
 
     def labelled(capture_id: str, label: str, *, other: bool, done: str) -> AnyResponse:
-        report = agent.label_capture(capture_id, label, actor=actor(), other=other)
+        who = person()
+        report = agent.label_capture(capture_id, label, actor=actor(), other=other, role=who.role, user=who.name)
         if not _by_script():
             return _back(done, f"#c-{quote(capture_id, safe='')}")
         told = words()(f"captures.{done}", label=words().or_as_is("verdict", label) or NOTHING)

@@ -93,12 +93,13 @@ def queue_view(status: CaptureStatus, words: Words) -> View:
     share = min(100.0, status.bytes * 100 / status.quota_bytes) if status.quota_bytes else None
     return {
         "pending": words.number(status.pending, 0),
+        "pending_word": words("captures.kept_here" if status.kept_here else "captures.pending"),
         "uploaded": words.number(status.uploaded, 0),
         "failed": words.number(status.failed, 0),
         "failed_tone": "bad" if status.failed else "",
         "dropped": words.number(status.dropped, 0),
         "dropped_tone": "bad" if status.dropped else "",
-        "oldest": seconds(status.oldest_s, words) if status.oldest_s else NOTHING,
+        "oldest": seconds(status.oldest_s, words) if status.oldest_s and not status.kept_here else NOTHING,
         "bytes": words("captures.of", used=size(status.bytes, words) or "0 B", quota=size(status.quota_bytes, words))
         if status.quota_bytes
         else size(status.bytes, words) or "0 B",

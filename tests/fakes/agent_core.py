@@ -291,7 +291,9 @@ class FakeCore:
             raise InferenceError(Code.NOT_FOUND, f"capture {capture_id}: expected a mask, it was captured without one")
         return self.frame(capture_id, "picture", "")
 
-    def label_capture(self, capture_id: str, label: str, actor: str, *, other: bool = False) -> CaptureReport:
+    def label_capture(
+        self, capture_id: str, label: str, actor: str, *, other: bool = False, role: str = "", user: str = ""
+    ) -> CaptureReport:
         with self._lock:
             for number, report in enumerate(self.capture_reports):
                 if report.id == capture_id:

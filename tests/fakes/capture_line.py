@@ -7,6 +7,7 @@ from typing import Any
 
 from edge_agent.capture import CaptureSpool, Destination, Uploader
 from edge_agent.capture.ageing import Uptime
+from edge_agent.capture.authors import LabelledBy
 from edge_agent.formats import EncodedPicture, Verdict
 from tests.fakes.captures import AT, Bucket, frame, result
 
@@ -31,15 +32,15 @@ class CaptureLine:
         self.begin()
 
     def begin(self, **options: Any) -> None:
-        """Start, or start anew with other options of the spool."""
+        """Start, or start anew with other options of the spool; ``labelled_by`` is the uploader's."""
         self.end()
+        labelled_by: LabelledBy = options.pop("labelled_by", "role")
         wanted = {"quota_bytes": 1 << 24, "policy": "all", "uploads": True} | options
         self.spool = CaptureSpool(
             self.directory, now=lambda: self.now, uptime=lambda: self.uptime, rng=random.Random(0), **wanted
         )
-        self.uploader = Uploader(
-            self.spool, self.bucket, Destination("s3://b/p", "line", "press"), rng=random.Random(0)
-        )
+        destination = Destination("s3://b/p", "line", "press")
+        self.uploader = Uploader(self.spool, self.bucket, destination, rng=random.Random(0), labelled_by=labelled_by)
         self.spool.start()
         self._running = True
 

@@ -227,7 +227,7 @@ def test_a_label_follows_its_capture_to_the_cloud_between_defects_and_the_rest(l
         "deviceId": "press",
         "deviceFleetName": "line",
         "label": "OK",
-        "labelledBy": "anna",
+        "labelledBy": "person",
         "labelledAt": 0,
     }
 
@@ -243,7 +243,7 @@ def test_a_capture_that_was_sent_long_ago_is_labelled_and_the_last_word_reaches_
     line.spool.label("f1", "", "ben")
     assert [(told.label, told.labelled_by) for told in line.spool.list(9)] == [("", "")]
     line.send()
-    assert (line.label("f1")["label"], line.label("f1")["labelledBy"]) == ("", "ben")
+    assert (line.label("f1")["label"], line.label("f1")["labelledBy"]) == ("", "person")
     count = len(line.bucket.order)
     line.send(3)
     assert len(line.bucket.order) == count

@@ -4,6 +4,7 @@ import base64
 import csv
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,11 @@ class Cloud:
         capture, contents = from_frame(inspected, EncodedPicture(content), reason="ng")
         self._write(layout.objects(capture, contents, self.destination(thing)))
 
-    def label(self, name: str, said: str, *, thing: str = "press", at: float = AT, model: str = "unet") -> None:
-        self._write(layout.label_objects(Label(name, said, "anna", at + 60, at, (model,)), self.destination(thing)))
+    def label(
+        self, name: str, said: str, *, thing: str = "press", at: float = AT, model: str = "unet", after_s: float = 60
+    ) -> None:
+        label = Label(name, said, "anna", at + after_s, at, (model,))
+        self._write(layout.label_objects(label, "operator", self.destination(thing)))
 
     def _write(self, objects: list[tuple[str, bytes]]) -> None:
         for key, content in objects:
@@ -147,6 +151,53 @@ def test_the_same_bytes_are_one_picture_with_the_last_word_of_a_person(cloud: Cl
             cloud.label(f"f{number}", said, at=AT + number)
     pulled = cloud.pull(out, PullOptions(unlabelled=True))
     assert (listed(out), pulled.left_out) == ({"f0": "anomalous"}, {"duplicate": 2})
+
+
+def test_an_older_capture_that_was_labelled_last_has_the_last_word(cloud: Cloud, out: Path) -> None:
+    cloud.put("a", seed=1, at=AT)
+    cloud.put("b", seed=1, at=AT + 10)
+    cloud.label("a", "dent", at=AT, after_s=500)
+    cloud.label("b", "scratch", at=AT + 10)
+    assert cloud.pull(out).classes == {"dent": 1}
+
+
+def test_of_two_words_on_one_capture_the_later_counts_wherever_it_lies(cloud: Cloud, out: Path) -> None:
+    both = (result("unet", verdict=Verdict.NG), result("another", verdict=Verdict.NG))
+    for name, first, second in (("a", "unet", "another"), ("b", "another", "unet")):
+        cloud.put(name, results=both)
+        # The upload of the later word was cut short after one of two models.
+        cloud.label(name, "scratch", model=first)
+        cloud.label(name, "dent", model=second, after_s=90)
+    cloud.pull(out)
+    assert listed(out) == {"a": "dent", "b": "dent"}
+
+
+def test_captures_that_would_be_called_the_same_both_survive(cloud: Cloud, out: Path) -> None:
+    long = "x" * 230
+    for thing, name in (("press-4", "1"), ("press", "4-1"), ("press", f"{long}1"), ("press", f"{long}2")):
+        cloud.put(name, thing=thing)
+        cloud.label(name, "OK", thing=thing)
+    for _ in range(2):
+        assert cloud.pull(out).pictures == 4
+        rows = [json.loads(line) for line in (out / "captures.jsonl").read_text().splitlines()]
+        assert {(row["thing"], row["id"][-3:]) for row in rows} == {
+            ("press-4", "1"), ("press", "4-1"), ("press", "xx1"), ("press", "xx2"),
+        }  # fmt: skip
+        assert all(sha256((out / row["file"]).read_bytes()).hexdigest() == row["sha256"] for row in rows)
+        assert len({row["file"] for row in rows}) == 4
+
+
+def test_a_picture_keeps_its_name_when_another_would_be_called_the_same(cloud: Cloud, out: Path) -> None:
+    cloud.put("4-1", thing="press", at=AT + 1)
+    cloud.label("4-1", "OK", thing="press", at=AT + 1)
+    cloud.pull(out)
+    before = files(out / "normal")
+    cloud.put("1", thing="press-4")
+    cloud.label("1", "OK", thing="press-4")
+    cloud.pull(out)
+    after = files(out / "normal")
+    assert len(after) == 2
+    assert before.items() <= after.items()
 
 
 def test_the_same_id_of_two_devices_is_two_captures(cloud: Cloud, out: Path) -> None:

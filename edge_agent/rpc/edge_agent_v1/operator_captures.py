@@ -14,6 +14,8 @@ from edge_agent.rpc.ports import CapturePart, CaptureVerbs
 from edge_agent.wire import reports
 
 _VERDICTS = ("", *Verdict.__members__)
+ROLES = ("", "viewer", "operator", "admin")
+_USER_LIMIT = 64
 _STATES = ("", "PENDING", "UPLOADED", "FAILED")
 _PARTS: dict[int, CapturePart] = {
     pb.GetCaptureRequest.PICTURE: "picture",
@@ -51,7 +53,12 @@ class CaptureCalls(services.OperatorServicer):
         """Keep what a person says that the part is."""
         check_text("actor", request.actor)
         said, by = " ".join(request.label.split()), request.actor.strip()
-        report = self._operator.label_capture(request.id, said, by, other=request.other)
+        if request.role not in ROLES or len(request.user) > _USER_LIMIT:
+            expected = f"one of {', '.join(ROLES[1:])} or none, and a user of at most {_USER_LIMIT} characters"
+            raise InferenceError(Code.INVALID_ARGUMENT, f"role: expected {expected}")
+        report = self._operator.label_capture(
+            request.id, said, by, other=request.other, role=request.role, user=request.user
+        )
         return pb.LabelCaptureResponse(capture=reports.capture_to_proto(report))
 
     def PauseCaptures(
