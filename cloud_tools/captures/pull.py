@@ -19,10 +19,10 @@ import numpy as np
 from cloud_tools.captures.choice import ANOMALOUS, NORMAL, assign_splits, class_of, is_normal
 from cloud_tools.captures.pulled import LISTED, SPLIT, Corrected, Known, corrected_masks, known_pictures, mask_of
 from cloud_tools.captures.records import Capture, content_of
-from cloud_tools.captures.source import Source
 from cloud_tools.datasets.dataset import Sample, Split
 from cloud_tools.datasets.split import look_alikes
 from cloud_tools.errors import CloudError
+from cloud_tools.storage import Storage
 from edge_agent import vision
 from edge_agent.errors import AgentError, Code
 
@@ -61,7 +61,7 @@ class _Item(NamedTuple):
 
 
 def pull(
-    source: Source, captures: Sequence[Capture], out: Path, options: PullOptions, say: Callable[[str], None]
+    source: Storage, captures: Sequence[Capture], out: Path, options: PullOptions, say: Callable[[str], None]
 ) -> Pulled:
     """Make the data set ``out`` of captures, in place of what was pulled there before.
 
@@ -110,7 +110,7 @@ def _exchange(staged: Path, out: Path, former: Path) -> None:
 
 
 def _write(
-    source: Source,
+    source: Storage,
     captures: Sequence[Capture],
     root: Path,
     options: PullOptions,
@@ -143,7 +143,7 @@ def _write(
 
 
 def _pictures(
-    source: Source,
+    source: Storage,
     captures: Sequence[Capture],
     options: PullOptions,
     known: Known,
@@ -167,7 +167,7 @@ def _pictures(
         yield capture, content
 
 
-def _fetched(source: Source, capture: Capture) -> bytes:
+def _fetched(source: Storage, capture: Capture) -> bytes:
     return content_of(source, capture.picture)
 
 
@@ -187,7 +187,7 @@ def _said_last(first: Capture, other: Capture) -> Capture:
 
 
 def _place_classification(
-    source: Source, root: Path, item: _Item, options: PullOptions, left_out: Counter[str], say: Callable[[str], None]
+    source: Storage, root: Path, item: _Item, options: PullOptions, left_out: Counter[str], say: Callable[[str], None]
 ) -> tuple[_Item, Sample] | None:
     del source, left_out, say
     label = class_of(item.capture, unlabelled=options.unlabelled)
@@ -195,7 +195,7 @@ def _place_classification(
 
 
 def _place_segmentation(
-    source: Source, root: Path, item: _Item, options: PullOptions, left_out: Counter[str], say: Callable[[str], None]
+    source: Storage, root: Path, item: _Item, options: PullOptions, left_out: Counter[str], say: Callable[[str], None]
 ) -> tuple[_Item, Sample] | None:
     """Place a picture with its mask: an empty one where it is normal, the model's where it is not."""
     picture = root / f"{item.sha256}.picture"
@@ -215,7 +215,7 @@ def _place_segmentation(
     return _placed(root, item, "images", ANOMALOUS if anomalous else NORMAL, anomalous=anomalous)
 
 
-def _mask(source: Source, capture: Capture, picture: bytes, *, anomalous: bool) -> bytes:
+def _mask(source: Storage, capture: Capture, picture: bytes, *, anomalous: bool) -> bytes:
     if not anomalous:
         width, height = vision.size_of(picture)
         return vision.encode_png(np.zeros((height, width), np.uint8))

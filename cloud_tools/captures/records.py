@@ -13,10 +13,12 @@ from datetime import datetime, timezone
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from cloud_tools.captures.source import Source
 from cloud_tools.errors import CloudError
+from cloud_tools.storage import Storage, read
 from edge_agent.errors import Code
 
+# A picture of the largest size that a device takes, raw.
+LIMIT_BYTES = 256 << 20
 _RECORD, _LABEL = ".jsonl", ".label.json"
 _SCHEMA = "edge-agent/label/1"
 _FOLDERS = 6  # fleet, model, year, month, day, hour
@@ -91,7 +93,7 @@ class Wanted(NamedTuple):
         return last >= self.since and (not self.until or first < self.until)
 
 
-def read_captures(source: Source, wanted: Wanted, say: Callable[[str], None]) -> list[Capture]:
+def read_captures(source: Storage, wanted: Wanted, say: Callable[[str], None]) -> list[Capture]:
     """Return the captures with a picture that are wanted, the oldest first.
 
     Args:
@@ -135,7 +137,7 @@ def _may_be_wanted(key: str, wanted: Wanted) -> bool:
 
 def _parsed(
     readers: ThreadPoolExecutor,
-    source: Source,
+    source: Storage,
     keys: Sequence[str],
     parse: Callable[[bytes], Any],
     say: Callable[[str], None],
@@ -150,14 +152,18 @@ def _parsed(
             say(f"{key}: not a record that this version reads, {type(exc).__name__}: {exc}")
 
 
-def _read(source: Source, key: str) -> bytes | CloudError:
+def _read(source: Storage, key: str) -> bytes | CloudError:
     try:
-        return source.read(key)
+        return _object(source, key)
     except CloudError as exc:
         # It was removed since the keys were listed, or it is no record at that size.
         if exc.code in (Code.NOT_FOUND, Code.OUT_OF_RANGE):
             return exc
         raise
+
+
+def _object(source: Storage, key: str) -> bytes:
+    return read(source, key, limit_bytes=LIMIT_BYTES, too_large=Code.OUT_OF_RANGE)
 
 
 class _Word(NamedTuple):
@@ -188,13 +194,13 @@ def _last_words(words: Iterable[_Word]) -> dict[tuple[str, str], _Word]:
     return last
 
 
-def _events(source: Source, content: bytes) -> list[tuple[Capture, bool]]:
+def _events(source: Storage, content: bytes) -> list[tuple[Capture, bool]]:
     """Return the captures of a file, and of each whether its model decided; what has no picture is none."""
     found = (_event(source, json.loads(line)) for line in content.splitlines() if line.strip())
     return [event for event in found if event is not None]
 
 
-def _event(source: Source, record: dict[str, Any]) -> tuple[Capture, bool] | None:
+def _event(source: Storage, record: dict[str, Any]) -> tuple[Capture, bool] | None:
     about = record["eventMetadata"]
     inputs = [e for e in record["deviceFleetAuxiliaryInputs"] if e["observedContentType"] in _PICTURES]
     outputs = record["deviceFleetAuxiliaryOutputs"]
@@ -227,7 +233,7 @@ def _event(source: Source, record: dict[str, Any]) -> tuple[Capture, bool] | Non
     return capture, first.get("decided_by", capture.model) == capture.model and first["verdict"] == verdict
 
 
-def _content(source: Source, entry: dict[str, Any]) -> Content:
+def _content(source: Storage, entry: dict[str, Any]) -> Content:
     if "data" in entry:
         try:
             return Content(data=base64.b64decode(entry["data"], validate=True))
@@ -239,14 +245,14 @@ def _content(source: Source, entry: dict[str, Any]) -> Content:
     return Content(key=reference.removeprefix(base))
 
 
-def content_of(source: Source, content: Content) -> bytes:
+def content_of(source: Storage, content: Content) -> bytes:
     """Return the bytes.
 
     Raises:
         CloudError: NOT_FOUND, or as the source says.
     """
     if content.key:
-        return source.read(content.key)
+        return _object(source, content.key)
     if not content.data:
         raise CloudError(Code.NOT_FOUND, "expected a picture, the record holds none")
     return content.data

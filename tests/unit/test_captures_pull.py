@@ -3,7 +3,7 @@
 import base64
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from cloud_tools.captures import pull as pulling
 from cloud_tools.captures.choice import assign_splits
 from cloud_tools.captures.pull import Pulled, PullOptions, pull
 from cloud_tools.captures.records import Wanted, read_captures
-from cloud_tools.captures.source import Directory, open_source
 from cloud_tools.datasets import read_classification, read_segmentation
 from cloud_tools.datasets.dataset import Split
 from cloud_tools.errors import CloudError
+from cloud_tools.storage import DirectoryStorage, open_storage
 from edge_agent.capture import layout
 from edge_agent.capture.labels import Label
 from edge_agent.capture.layout import Destination
@@ -76,10 +76,10 @@ class Cloud:
             path.write_bytes(content)
 
     def rows(self, **wanted: Any) -> list[str]:
-        return [c.id for c in read_captures(open_source(str(self.root)), Wanted(**wanted), self.said.append)]
+        return [c.id for c in read_captures(open_storage(str(self.root)), Wanted(**wanted), self.said.append)]
 
     def pull(self, out: Path, options: PullOptions = PullOptions()) -> Pulled:  # noqa: B008 - immutable
-        source = open_source(self.root.as_uri())
+        source = open_storage(self.root.as_uri())
         return pull(source, read_captures(source, Wanted(), self.said.append), out, options, self.said.append)
 
 
@@ -228,13 +228,13 @@ def test_a_pull_again_is_the_same_and_reads_no_picture_twice(
         cloud.put(f"f{number}", at=AT + number)
         cloud.label(f"f{number}", "NG" if number % 2 else "OK", at=AT + number)
     cloud.pull(out)
-    before, read, asked = files(out), Directory.read, []
+    before, read, asked = files(out), DirectoryStorage.blocks, []
 
-    def counted(self: Directory, key: str) -> bytes:
+    def counted(self: DirectoryStorage, key: str) -> Iterator[bytes]:
         asked.append(key)
         return read(self, key)
 
-    monkeypatch.setattr(Directory, "read", counted)
+    monkeypatch.setattr(DirectoryStorage, "blocks", counted)
     cloud.pull(out)
     assert files(out) == before
     assert asked
@@ -371,14 +371,14 @@ def test_a_bucket_that_goes_away_before_the_masks_ends_the_pull(
     mask = encode_png(np.random.default_rng(0).integers(0, 255, (48, 64), np.uint8))
     cloud.put("a", results=(result(mask=mask),))
     cloud.put("b", Verdict.OK)
-    read = Directory.read
+    blocks = DirectoryStorage.blocks
 
-    def away(self: Directory, key: str) -> bytes:
-        if key.endswith(".png") and read(self, key) == mask:
+    def away(self: DirectoryStorage, key: str) -> Iterator[bytes]:
+        if key.endswith(".png") and b"".join(blocks(self, key)) == mask:
             raise CloudError(Code.UNAVAILABLE, "no route to the bucket")
-        return read(self, key)
+        return blocks(self, key)
 
-    monkeypatch.setattr(Directory, "read", away)
+    monkeypatch.setattr(DirectoryStorage, "blocks", away)
     error = refusal(lambda: cloud.pull(out, PullOptions("segmentation", unlabelled=True)))
     assert error.message == "no route to the bucket"
     assert not out.exists()
@@ -424,7 +424,7 @@ def test_no_record_however_odd_hides_the_others(cloud: Cloud, monkeypatch: pytes
     (folder / "c.jsonl").write_text("[" * 99_999)
     (folder / "d.jsonl").write_bytes(b" " * 100_001)
     (folder / "e.jsonl").symlink_to("/etc/hostname")
-    monkeypatch.setattr("cloud_tools.captures.source.LIMIT_BYTES", 100_000)
+    monkeypatch.setattr("cloud_tools.captures.records.LIMIT_BYTES", 100_000)
     assert cloud.rows() == ["a"]
     assert [line.partition(":")[0][-7:] for line in cloud.said] == [f"{name}.jsonl" for name in "bcde"]
 
@@ -469,20 +469,20 @@ def test_captures_are_found_by_thing_model_verdict_label_and_time(cloud: Cloud) 
 def test_of_two_models_the_one_that_decided_tells(cloud: Cloud) -> None:
     both = (result("first", verdict=Verdict.OK), result("second", verdict=Verdict.NG))
     cloud.put("a", Verdict.NG, results=both)
-    (capture,) = read_captures(Directory(cloud.root), Wanted(), cloud.said.append)
+    (capture,) = read_captures(DirectoryStorage(cloud.root), Wanted(), cloud.said.append)
     assert (capture.model, capture.verdict) == ("second", "NG")
-    (capture,) = read_captures(Directory(cloud.root), Wanted(model="first"), cloud.said.append)
+    (capture,) = read_captures(DirectoryStorage(cloud.root), Wanted(model="first"), cloud.said.append)
     assert (capture.model, capture.verdict) == ("first", "NG")
     agree = (result("zebra", verdict=Verdict.OK), result("ant", verdict=Verdict.OK))
     cloud.put("b", Verdict.OK, results=agree)
-    assert [c.model for c in read_captures(Directory(cloud.root), Wanted(verdict="OK"), print)] == ["zebra"]
+    assert [c.model for c in read_captures(DirectoryStorage(cloud.root), Wanted(verdict="OK"), print)] == ["zebra"]
 
 
 @pytest.mark.parametrize("url", ["https://host/x", "s3://", "gs://bucket"])
 def test_another_kind_of_url_is_refused(url: str) -> None:
-    assert "expected s3://bucket/prefix, file:///directory or a path" in refusal(lambda: open_source(url)).message
+    assert "expected s3://bucket/prefix, file:///directory or a path" in refusal(lambda: open_storage(url)).message
 
 
 def test_a_directory_that_is_not_there_is_said_so(tmp_path: Path) -> None:
-    source = open_source(str(tmp_path / "none"))
+    source = open_storage(str(tmp_path / "none"))
     assert refusal(lambda: read_captures(source, Wanted(), print)).code is Code.NOT_FOUND
