@@ -351,6 +351,37 @@ def test_an_operator_logs_in_acts_and_logs_out(agent: PageAgent, chromium: Brows
         assert agent.orders == [("reset_counts", "set-up parts", "dashboard otto 127.0.0.1")]
 
 
+def test_a_shift_is_handed_over_on_one_printed_page(agent: PageAgent, chromium: Browser) -> None:
+    parts = (
+        GoldenPart(name="scratch.png", expected=Verdict.NG, verdict=Verdict.OK),
+        *(GoldenPart(name=f"good-{n}.png", expected=Verdict.OK, verdict=Verdict.OK) for n in range(40)),
+    )
+    agent.golden = GoldenCheck(state="FAILED", at=time.time(), message="1 of 41", parts=parts)
+    agent.models["unet"] = a_model("unet", "2", threshold=0.6, signed_threshold=0.5)
+    agent.shift_list += [a_shift(f"Day {n}", 900, 10, running=False) for n in range(20)]
+    with page_beside(agent) as address, window(chromium, address, color_scheme="dark") as seen:
+        seen.open("/today")
+        expect(seen.find("report-models")).to_be_hidden()
+        seen.page.evaluate("window.print = () => { document.title = 'printed' }")
+        seen.find("print").click()
+        expect(seen.page).to_have_title("printed")
+        assert len(re.findall(rb"/Type\s*/Page\b", seen.page.pdf(prefer_css_page_size=True))) == 1
+        seen.page.emulate_media(media="print")
+        expect(seen.page.get_by_text("Shift report · press-line-4")).to_be_visible()
+        expect(seen.find("report-models")).to_contain_text("unet image-segmentation-app 2 0.60 (signed 0.50) Ready")
+        expect(seen.find("yield")).to_be_visible()
+        expect(seen.find("golden")).to_contain_text("scratch.png")
+        for hidden in (
+            seen.page.get_by_text("good-7.png"),
+            seen.find("reset"),
+            seen.find("earlier"),
+            seen.find("latency"),
+        ):
+            expect(hidden).to_be_hidden()
+        paper = "getComputedStyle(document.querySelector('h1')).color"
+        assert seen.page.evaluate(paper) == "rgb(20, 24, 29)", "on white paper, whatever the screen's theme"
+
+
 def test_the_counts_are_reset_with_the_keyboard_alone(agent: PageAgent, seen: Window) -> None:
     seen.open("/today")
     seen.order_by_keyboard("reset", "by hand")
