@@ -2,7 +2,7 @@
 
 ::
 
-    source = open_source("s3://line/captures")
+    source = open_storage("s3://line/captures")
     found = read_captures(source, Wanted(model="unet"))       # records and labels, one capture each
     pull(source, found, Path("data"), PullOptions(kind="classification"), say=print)
 

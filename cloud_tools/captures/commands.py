@@ -62,10 +62,10 @@ def list_captures(
 ) -> None:
     """List captures in a bucket, newest first, with what models and people said."""
     from cloud_tools.captures.records import read_captures
-    from cloud_tools.captures.source import open_source
+    from cloud_tools.storage import open_storage
 
     wanted = _wanted(thing, model, verdict, label, since, until)
-    found = read_captures(open_source(source), wanted, output.note)[::-1]
+    found = read_captures(open_storage(source), wanted, output.note)[::-1]
     if len(found) > limit:
         output.note(f"{len(found)} captures, the newest {limit} are shown: --limit")
     rows = [
@@ -98,9 +98,9 @@ def pull_captures(
     from cloud_tools.captures.choice import is_normal
     from cloud_tools.captures.pull import PullOptions, pull
     from cloud_tools.captures.records import read_captures
-    from cloud_tools.captures.source import open_source
+    from cloud_tools.storage import open_storage
 
-    opened = open_source(source)
+    opened = open_storage(source)
     wanted = _wanted(thing, model, verdict, label, since, until)
     found = read_captures(opened, wanted, output.note)
     pulled = pull(opened, found, out, PullOptions(kind.value, include_unlabelled), output.note)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -17,15 +17,16 @@ from urllib.parse import quote
 import numpy as np
 
 from cloud_tools.captures.choice import ANOMALOUS, NORMAL, assign_splits, class_of, is_normal
-from cloud_tools.captures.pulled import LISTED, SPLIT, Corrected, corrected_masks, known_pictures, mask_of
+from cloud_tools.captures.pulled import LISTED, SPLIT, Corrected, Known, corrected_masks, known_pictures, mask_of
 from cloud_tools.captures.records import Capture, content_of
-from cloud_tools.captures.source import Source
 from cloud_tools.datasets.dataset import Sample, Split
 from cloud_tools.datasets.split import look_alikes
 from cloud_tools.errors import CloudError
+from cloud_tools.storage import Storage
 from edge_agent import vision
 from edge_agent.errors import AgentError, Code
 
+_LONGEST_NAME = 200
 # They tell nothing of the capture that was asked for: the rest would go the same way.
 _OUTAGES = (Code.UNAVAILABLE, Code.ACCESS_DENIED)
 
@@ -60,7 +61,7 @@ class _Item(NamedTuple):
 
 
 def pull(
-    source: Source, captures: Sequence[Capture], out: Path, options: PullOptions, say: Callable[[str], None]
+    source: Storage, captures: Sequence[Capture], out: Path, options: PullOptions, say: Callable[[str], None]
 ) -> Pulled:
     """Make the data set ``out`` of captures, in place of what was pulled there before.
 
@@ -109,16 +110,17 @@ def _exchange(staged: Path, out: Path, former: Path) -> None:
 
 
 def _write(
-    source: Source,
+    source: Storage,
     captures: Sequence[Capture],
     root: Path,
     options: PullOptions,
-    known: dict[str, Path],
+    known: Known,
     corrected: dict[str, Corrected],
     say: Callable[[str], None],
 ) -> Pulled:
     left_out: Counter[str] = Counter()
     items: dict[str, _Item] = {}
+    taken = set(known.names.values())
     for capture, content in _pictures(source, captures, options, known, left_out, say):
         digest = hashlib.sha256(content).hexdigest()
         first = items.get(digest)
@@ -126,7 +128,8 @@ def _write(
             left_out["duplicate"] += 1
             items[digest] = first._replace(capture=_said_last(first.capture, capture))
             continue
-        items[digest] = _Item(capture, _stem(capture), _suffix(content), digest)
+        items[digest] = _Item(capture, _name(capture, known, taken), _suffix(content), digest)
+        taken.add(items[digest].name)
         (root / f"{digest}.picture").write_bytes(content)
     if not items:
         told = ", ".join(f"{amount} {why}" for why, amount in left_out.items()) or "none was found"
@@ -140,10 +143,10 @@ def _write(
 
 
 def _pictures(
-    source: Source,
+    source: Storage,
     captures: Sequence[Capture],
     options: PullOptions,
-    known: dict[str, Path],
+    known: Known,
     left_out: Counter[str],
     say: Callable[[str], None],
 ) -> Iterator[tuple[Capture, bytes]]:
@@ -152,7 +155,8 @@ def _pictures(
             left_out["without a class" if capture.label or options.unlabelled else "unlabelled"] += 1
             continue
         try:
-            content = known[_stem(capture)].read_bytes() if _stem(capture) in known else _fetched(source, capture)
+            pulled = known.pictures.get(_identity(capture))
+            content = pulled.read_bytes() if pulled else _fetched(source, capture)
             _check_size(content)
         except AgentError as exc:
             if exc.code in _OUTAGES:
@@ -163,7 +167,7 @@ def _pictures(
         yield capture, content
 
 
-def _fetched(source: Source, capture: Capture) -> bytes:
+def _fetched(source: Storage, capture: Capture) -> bytes:
     return content_of(source, capture.picture)
 
 
@@ -175,12 +179,15 @@ def _check_size(picture: bytes) -> None:
         raise CloudError(Code.OUT_OF_RANGE, f"expected {expected}, came {width} x {height}")
 
 
-def _said_last(first: Capture, later: Capture) -> Capture:
-    return first._replace(label=later.label, labelled_by=later.labelled_by) if later.label else first
+def _said_last(first: Capture, other: Capture) -> Capture:
+    # An older capture may have been labelled after a newer one.
+    if not other.label or (first.label and first.labelled_at > other.labelled_at):
+        return first
+    return first._replace(label=other.label, labelled_by=other.labelled_by, labelled_at=other.labelled_at)
 
 
 def _place_classification(
-    source: Source, root: Path, item: _Item, options: PullOptions, left_out: Counter[str], say: Callable[[str], None]
+    source: Storage, root: Path, item: _Item, options: PullOptions, left_out: Counter[str], say: Callable[[str], None]
 ) -> tuple[_Item, Sample] | None:
     del source, left_out, say
     label = class_of(item.capture, unlabelled=options.unlabelled)
@@ -188,7 +195,7 @@ def _place_classification(
 
 
 def _place_segmentation(
-    source: Source, root: Path, item: _Item, options: PullOptions, left_out: Counter[str], say: Callable[[str], None]
+    source: Storage, root: Path, item: _Item, options: PullOptions, left_out: Counter[str], say: Callable[[str], None]
 ) -> tuple[_Item, Sample] | None:
     """Place a picture with its mask: an empty one where it is normal, the model's where it is not."""
     picture = root / f"{item.sha256}.picture"
@@ -208,7 +215,7 @@ def _place_segmentation(
     return _placed(root, item, "images", ANOMALOUS if anomalous else NORMAL, anomalous=anomalous)
 
 
-def _mask(source: Source, capture: Capture, picture: bytes, *, anomalous: bool) -> bytes:
+def _mask(source: Storage, capture: Capture, picture: bytes, *, anomalous: bool) -> bytes:
     if not anomalous:
         width, height = vision.size_of(picture)
         return vision.encode_png(np.zeros((height, width), np.uint8))
@@ -272,9 +279,24 @@ def _listed(item: _Item) -> dict[str, Any]:
     }
 
 
-def _stem(capture: Capture) -> str:
+def _identity(capture: Capture) -> tuple[str, str]:
     # Two devices may give the same id.
-    return f"{quote(capture.thing, safe='')}-{quote(capture.id, safe='')}"[:200]
+    return capture.thing, capture.id
+
+
+def _name(capture: Capture, known: Known, taken: Collection[str]) -> str:
+    """Return what a capture's picture is called, no two the same; the split follows from it, so it stays.
+
+    Of press-4 and 1, and of press and 4-1, the first is called by both words, and the other also by a digest.
+    """
+    kept = known.names.get(_identity(capture))
+    if kept:
+        return kept
+    name = f"{quote(capture.thing, safe='')}-{quote(capture.id, safe='')}"
+    if name[:_LONGEST_NAME] not in taken:
+        return name[:_LONGEST_NAME]
+    digest = hashlib.sha256("/".join(map(quote, _identity(capture))).encode()).hexdigest()[:16]
+    return f"{name[: _LONGEST_NAME - 17]}-{digest}"
 
 
 def _suffix(content: bytes) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,31 +20,49 @@ class Corrected(NamedTuple):
     path: Path
 
 
+class Known(NamedTuple):
+    """What was pulled before, by device and capture.
+
+    Attributes:
+        names: what each picture is called; it stays so, as masks that were corrected are found by it.
+        pictures: their files, of those that are still there.
+    """
+
+    names: dict[tuple[str, str], str]
+    pictures: dict[tuple[str, str], Path]
+
+
 def mask_of(name: str) -> str:
     """Return where the mask of the picture ``name`` lies in the data set."""
     return f"masks/{name}.png"
 
 
-def known_pictures(out: Path) -> dict[str, Path]:
-    """Return the pictures that were pulled before, by name.
+def known_pictures(out: Path) -> Known:
+    """Return the pictures that were pulled before; where two captures were called the same, neither is known.
 
     Raises:
         CloudError: ALREADY_EXISTS, the folder holds something that no pull wrote.
     """
     if not out.exists():
-        return {}
+        return Known({}, {})
     ours = {LISTED, SPLIT}
-    found: dict[str, Path] = {}
-    for row in _rows(out):
-        file = str(row["file"])
-        ours |= {file, mask_of(Path(file).stem)}
-        found[Path(file).stem] = out / file
+    rows = _rows(out)
+    called = Counter(Path(str(row["file"])).stem for row in rows)
+    names: dict[tuple[str, str], str] = {}
+    pictures: dict[tuple[str, str], Path] = {}
+    for row in rows:
+        file, identity = str(row["file"]), (str(row["thing"]), str(row["id"]))
+        name = Path(file).stem
+        ours |= {file, mask_of(name)}
+        if called[name] == 1:
+            names[identity] = name
+            pictures[identity] = out / file
     foreign = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
     foreign = [name for name in foreign if name not in ours]
     if foreign:
         message = f"{out}: expected a new or empty folder or one that was pulled before, it also holds {foreign[0]}"
         raise CloudError(Code.ALREADY_EXISTS, message)
-    return {name: path for name, path in found.items() if path.is_file()}
+    return Known(names, {identity: path for identity, path in pictures.items() if path.is_file()})
 
 
 def corrected_masks(out: Path) -> dict[str, Corrected]:

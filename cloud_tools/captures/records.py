@@ -7,16 +7,18 @@ The layout is that of SageMaker Edge Manager, as ``docs/captures.md`` has it:
 import base64
 import binascii
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from cloud_tools.captures.source import Source
 from cloud_tools.errors import CloudError
+from cloud_tools.storage import Storage, read
 from edge_agent.errors import Code
 
+# A picture of the largest size that a device takes, raw.
+LIMIT_BYTES = 256 << 20
 _RECORD, _LABEL = ".jsonl", ".label.json"
 _SCHEMA = "edge-agent/label/1"
 _FOLDERS = 6  # fleet, model, year, month, day, hour
@@ -40,6 +42,8 @@ class Capture(NamedTuple):
         verdict: of the whole inspection.
         said: the class that the model named; empty: none.
         label: OK, NG or a class, by a person; empty: nobody said anything.
+        labelled_by: what the device tells of who said so: a role, a pseudonym or a name.
+        labelled_at: when, epoch seconds of the device's clock; later for what was said later of the same capture.
         at: epoch seconds, whole ones in records of SageMaker's own.
     """
 
@@ -59,6 +63,7 @@ class Capture(NamedTuple):
     mask: Content | None
     label: str = ""
     labelled_by: str = ""
+    labelled_at: float = 0.0
 
 
 class Wanted(NamedTuple):
@@ -88,7 +93,7 @@ class Wanted(NamedTuple):
         return last >= self.since and (not self.until or first < self.until)
 
 
-def read_captures(source: Source, wanted: Wanted, say: Callable[[str], None]) -> list[Capture]:
+def read_captures(source: Storage, wanted: Wanted, say: Callable[[str], None]) -> list[Capture]:
     """Return the captures with a picture that are wanted, the oldest first.
 
     Args:
@@ -103,7 +108,7 @@ def read_captures(source: Source, wanted: Wanted, say: Callable[[str], None]) ->
     # The first call makes the client, which is then shared.
     with ThreadPoolExecutor(_READERS) as readers:
         labels = [key for key in keys if key.endswith(_LABEL)]
-        said = {(label[0], label[1]): label[2:] for label in _parsed(readers, source, labels, _label, say)}
+        said = _last_words(_parsed(readers, source, labels, _label, say))
         records = [key for key in keys if key.endswith(_RECORD)]
         events = list(_parsed(readers, source, records, lambda content: _events(source, content), say))
     found: dict[tuple[str, str], Capture] = {}
@@ -111,9 +116,9 @@ def read_captures(source: Source, wanted: Wanted, say: Callable[[str], None]) ->
         if wanted.model in ("", capture.model) and (decided or (capture.thing, capture.id) not in found):
             found[capture.thing, capture.id] = capture
     labelled = (
-        capture._replace(label=label, labelled_by=actor)
+        capture._replace(label=word.label, labelled_by=word.by, labelled_at=word.at)
         for identity, capture in found.items()
-        for label, actor in [said.get(identity, ("", ""))]
+        for word in [said.get(identity, _Word("", "", "", "", 0.0))]
     )
     return sorted((capture for capture in labelled if wanted.takes(capture)), key=lambda c: (c.at, c.thing, c.id))
 
@@ -132,7 +137,7 @@ def _may_be_wanted(key: str, wanted: Wanted) -> bool:
 
 def _parsed(
     readers: ThreadPoolExecutor,
-    source: Source,
+    source: Storage,
     keys: Sequence[str],
     parse: Callable[[bytes], Any],
     say: Callable[[str], None],
@@ -147,9 +152,9 @@ def _parsed(
             say(f"{key}: not a record that this version reads, {type(exc).__name__}: {exc}")
 
 
-def _read(source: Source, key: str) -> bytes | CloudError:
+def _read(source: Storage, key: str) -> bytes | CloudError:
     try:
-        return source.read(key)
+        return _object(source, key)
     except CloudError as exc:
         # It was removed since the keys were listed, or it is no record at that size.
         if exc.code in (Code.NOT_FOUND, Code.OUT_OF_RANGE):
@@ -157,20 +162,45 @@ def _read(source: Source, key: str) -> bytes | CloudError:
         raise
 
 
-def _label(content: bytes) -> tuple[str, str, str, str]:
+def _object(source: Storage, key: str) -> bytes:
+    return read(source, key, limit_bytes=LIMIT_BYTES, too_large=Code.OUT_OF_RANGE)
+
+
+class _Word(NamedTuple):
+    """What a person said of a capture."""
+
+    thing: str
+    id: str
+    label: str
+    by: str
+    at: float
+
+
+def _label(content: bytes) -> _Word:
     told = json.loads(content)
     if told["schema"] != _SCHEMA:
         raise ValueError(f"expected {_SCHEMA}, came {told['schema']}")
-    return str(told["deviceId"]), str(told["eventId"]), str(told["label"]), str(told["labelledBy"])
+    thing, identity, label, by = (str(told[name]) for name in ("deviceId", "eventId", "label", "labelledBy"))
+    return _Word(thing, identity, label, by, float(told["labelledAt"]))
 
 
-def _events(source: Source, content: bytes) -> list[tuple[Capture, bool]]:
+def _last_words(words: Iterable[_Word]) -> dict[tuple[str, str], _Word]:
+    """Return the last word on each capture: an upload that was cut short leaves an older one beside another model."""
+    last: dict[tuple[str, str], _Word] = {}
+    for word in words:
+        known = last.get((word.thing, word.id))
+        if known is None or word.at >= known.at:
+            last[word.thing, word.id] = word
+    return last
+
+
+def _events(source: Storage, content: bytes) -> list[tuple[Capture, bool]]:
     """Return the captures of a file, and of each whether its model decided; what has no picture is none."""
     found = (_event(source, json.loads(line)) for line in content.splitlines() if line.strip())
     return [event for event in found if event is not None]
 
 
-def _event(source: Source, record: dict[str, Any]) -> tuple[Capture, bool] | None:
+def _event(source: Storage, record: dict[str, Any]) -> tuple[Capture, bool] | None:
     about = record["eventMetadata"]
     inputs = [e for e in record["deviceFleetAuxiliaryInputs"] if e["observedContentType"] in _PICTURES]
     outputs = record["deviceFleetAuxiliaryOutputs"]
@@ -203,7 +233,7 @@ def _event(source: Source, record: dict[str, Any]) -> tuple[Capture, bool] | Non
     return capture, first.get("decided_by", capture.model) == capture.model and first["verdict"] == verdict
 
 
-def _content(source: Source, entry: dict[str, Any]) -> Content:
+def _content(source: Storage, entry: dict[str, Any]) -> Content:
     if "data" in entry:
         try:
             return Content(data=base64.b64decode(entry["data"], validate=True))
@@ -215,14 +245,14 @@ def _content(source: Source, entry: dict[str, Any]) -> Content:
     return Content(key=reference.removeprefix(base))
 
 
-def content_of(source: Source, content: Content) -> bytes:
+def content_of(source: Storage, content: Content) -> bytes:
     """Return the bytes.
 
     Raises:
         CloudError: NOT_FOUND, or as the source says.
     """
     if content.key:
-        return source.read(content.key)
+        return _object(source, content.key)
     if not content.data:
         raise CloudError(Code.NOT_FOUND, "expected a picture, the record holds none")
     return content.data

@@ -135,10 +135,10 @@ def _watch(drafts: Path, url: str, root: Path, to: list[str], uri: str) -> "Watc
     from cloud_tools.aws import Aws
     from cloud_tools.registry.watch import Watch
     from cloud_tools.release.keys import read_root
-    from cloud_tools.release.storage import open_storage
     from cloud_tools.release.verify import read_release
     from cloud_tools.rollout.jobs import ask_once
     from cloud_tools.rollout.targets import check_targets
+    from cloud_tools.storage import open_storage
 
     check_targets(to)
     storage, pinned = open_storage(url), read_root(root)

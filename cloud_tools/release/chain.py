@@ -16,7 +16,7 @@ from tuf.api.metadata import DelegatedRole, Root, Snapshot, Targets, Timestamp
 from tuf.ngclient import FetcherInterface, Updater
 
 from cloud_tools.errors import CloudError
-from cloud_tools.release.storage import Storage, read
+from cloud_tools.storage import Storage, read
 from edge_agent.errors import Code
 
 TIMESTAMP = "metadata/timestamp.json"

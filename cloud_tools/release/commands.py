@@ -61,8 +61,8 @@ def verify(
 ) -> None:
     """Check the whole chain and every blob's digest, as a fresh device would."""
     from cloud_tools.release.keys import read_root
-    from cloud_tools.release.storage import open_storage
     from cloud_tools.release.verify import verify as verify_all
+    from cloud_tools.storage import open_storage
 
     pinned = root if keys is None else keys / "root.json"
     if pinned is None or (root and keys):

@@ -47,7 +47,7 @@ def open_repository(url: str, keys: Sequence[Path], passphrase_file: Path | None
         CloudError: INVALID_ARGUMENT, another kind of URL.
     """
     from cloud_tools.release.repository import Repository
-    from cloud_tools.release.storage import open_storage
+    from cloud_tools.storage import open_storage
 
     return Repository(open_storage(url), open_keys(keys, passphrase_file, new=new), time.time())
 

@@ -16,7 +16,7 @@ from tuf.api.serialization.json import JSONSerializer
 
 from cloud_tools.errors import CloudError
 from cloud_tools.release.keys import KeyDirectory
-from cloud_tools.release.storage import Storage, read
+from cloud_tools.storage import Storage, read
 from edge_agent.errors import Code
 
 _LIMIT_BYTES: Final = 32 << 20

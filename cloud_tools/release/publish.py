@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from cloud_tools.errors import CloudError
 from cloud_tools.release.repository import Repository, Target
-from cloud_tools.release.storage import Storage, read
+from cloud_tools.storage import Storage, read
 from edge_agent.errors import Code, DocumentError
 from edge_agent.formats import Artefact, Manifest, ModelVersion, parse
 from edge_agent.formats.manifest import LIMIT_BYTES

@@ -20,7 +20,7 @@ from cloud_tools.errors import CloudError
 from cloud_tools.release.chain import TIMESTAMP, Chain, read_chain
 from cloud_tools.release.keys import ROLES, ROOT_KEYS, ROOT_THRESHOLD, KeyDirectory, read_public, read_root
 from cloud_tools.release.pending import PendingRoot, PendingUpload, Upload, add_signature
-from cloud_tools.release.storage import Storage
+from cloud_tools.storage import Storage
 from edge_agent.errors import Code
 
 # Sites go offline: a device accepts the last timestamp for so long. Targets and root are

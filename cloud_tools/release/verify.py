@@ -7,7 +7,7 @@ from cloud_tools.errors import CloudError
 from cloud_tools.release.chain import read_chain
 from cloud_tools.release.publish import blob_key, target_path
 from cloud_tools.release.repository import Target, signed_targets
-from cloud_tools.release.storage import Storage, read
+from cloud_tools.storage import Storage, read
 from edge_agent.errors import Code
 from edge_agent.formats import Manifest, ModelVersion, parse
 from edge_agent.formats.manifest import LIMIT_BYTES

@@ -1,6 +1,7 @@
 """What an operator sees of captures and does with them; what is done stands in the audit log."""
 
 import logging
+import re
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from edge_agent.store import AuditLog, Store
 _log = logging.getLogger(__name__)
 
 VERDICT_LABELS = ("OK", "NG")
+# It becomes a folder of a data set.
+_NAME = re.compile(r"[^\W_][\w .+-]{0,63}")
 
 
 class CaptureDesk:
@@ -46,23 +49,39 @@ class CaptureDesk:
         """
         return self._captures.content(capture_id, part)
 
-    def label_capture(self, capture_id: str, label: str, actor: str) -> CaptureReport:
+    def label_capture(
+        self, capture_id: str, label: str, actor: str, *, other: bool = False, role: str = "", user: str = ""
+    ) -> CaptureReport:
         """Keep what a person says that the part is, empty takes it back; return when that is durable.
 
+        Args:
+            capture_id: the capture's.
+            label: OK, NG or a class of the capture's model.
+            actor: who says so, in full: for the audit log.
+            role: of who says so; empty: not known.
+            user: who logged in; empty: nobody had to.
+            other: a class that the model does not know yet will do as well; else a slip of the pen would make one.
+
         Raises:
-            InferenceError: NOT_FOUND; INVALID_ARGUMENT: neither OK, NG nor a class of the capture's model.
+            InferenceError: NOT_FOUND; INVALID_ARGUMENT: not such a label.
             StorageError: what was said before stands.
         """
         former = self._captures.find(capture_id)
-        classes = self._classes(ModelVersion(former.model, former.version))
-        known = [*VERDICT_LABELS, *(name for name in classes if name not in VERDICT_LABELS)]
-        if label and label not in known:
-            message = f"label: expected one of {', '.join(known)}, or nothing to take it back, came {label!r}"
-            raise InferenceError(Code.INVALID_ARGUMENT, message)
-        report = self._captures.label(capture_id, label, actor)
+        self._check(label, ModelVersion(former.model, former.version), other=other)
+        report = self._captures.label(capture_id, label, actor, role=role, user=user)
         if label != former.label:
             self._note("capture_labelled", capture=capture_id, label=label, former=former.label, actor=actor)
         return report
+
+    def _check(self, label: str, version: ModelVersion, *, other: bool) -> None:
+        known = [*VERDICT_LABELS, *(name for name in self._classes(version) if name not in VERDICT_LABELS)]
+        if not label or label in known or (other and _NAME.fullmatch(label)):
+            return
+        if other:
+            expected = "letters, digits, spaces and . + - _, at most 64, a letter or digit first"
+        else:
+            expected = f"one of {', '.join(known)}, or nothing to take it back"
+        raise InferenceError(Code.INVALID_ARGUMENT, f"label: expected {expected}, came {label!r}")
 
     def pause_captures(self, capture: bool | None, upload: bool | None, actor: str) -> CaptureStatus:
         """Pause capture or upload, or let them go on, None leaves it; return when that is durable.

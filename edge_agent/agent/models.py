@@ -239,6 +239,8 @@ def _describe(
         kind=manifest.kind.value,
         threshold=_threshold_in_force(manifest.version, committed, signed),
         signed_threshold=signed,
+        labels=manifest.labels,
+        normal_labels=manifest.normal_labels,
         **common,
     )
 

@@ -147,7 +147,9 @@ class Parts:
         if capture.url:
             objects = self._open_objects(capture.url, capture.credentials)
             destination = Destination(capture.url, device.fleet, device.thing)
-            self.uploader = Uploader(self.captures, objects, destination, rng=random.SystemRandom())
+            self.uploader = Uploader(
+                self.captures, objects, destination, rng=random.SystemRandom(), labelled_by=capture.labelled_by
+            )
 
     def _open_objects(self, url: str, credentials: str = "") -> ObjectStore:
         repository, mqtt = self.settings.repository, self.settings.mqtt

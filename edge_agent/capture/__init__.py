@@ -25,7 +25,8 @@ configuration alone does), deciding verdicts.
 
 On disk: ``captures/<milliseconds>-<id>.capture`` waits; ``captures/history.db`` tells
 of what was sent or failed; ``<milliseconds>-<id>.uploaded`` is kept for browsing;
-``captures/labels.db`` holds what people said, ``captures/pauses.json`` what they paused.
+``captures/labels.db`` holds what people said, ``captures/pauses.json`` what they paused,
+``captures/ages.db`` how long captures have been here.
 """
 
 from edge_agent.capture.layout import Destination

@@ -1,6 +1,6 @@
 """What people see of captures, and say of them."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from edge_agent.capture import files, records
 from edge_agent.capture.labels import Label, Labels
@@ -9,7 +9,22 @@ from edge_agent.errors import Code, InferenceError, StorageError
 from edge_agent.formats import CaptureReport, EncodedPicture
 
 CapturePart = Literal["picture", "thumbnail", "mask"]
+_LATER_S = 1e-3
 _TYPES = {"jpg": "image/jpeg", "png": "image/png", "thumbnail": "image/jpeg"}
+
+
+class Author(NamedTuple):
+    """Who says what a part is.
+
+    Attributes:
+        actor: in full, for the audit log and this device's people.
+        role: viewer, operator or admin; empty: not known.
+        user: who logged in; empty: nobody had to.
+    """
+
+    actor: str
+    role: str = ""
+    user: str = ""
 
 
 def listed(
@@ -40,7 +55,7 @@ def found(shelf: Shelf, labels: Labels, capture_id: str) -> CaptureReport:
     return _seen(shelf, told, labels.of([capture_id]).get(capture_id))
 
 
-def label(shelf: Shelf, labels: Labels, capture_id: str, said: str, actor: str, now: float) -> CaptureReport:
+def label(shelf: Shelf, labels: Labels, capture_id: str, said: str, by: Author, now: float) -> CaptureReport:
     """Keep what a person says that the part is; empty takes it back. Durable when this returns.
 
     Raises:
@@ -53,7 +68,9 @@ def label(shelf: Shelf, labels: Labels, capture_id: str, said: str, actor: str, 
         return _seen(shelf, told, former)
     waiting = shelf.find(capture_id)
     models = tuple(event.model for event in waiting.capture.events) if waiting else shelf.history.models_of(capture_id)
-    labels.set(Label(capture_id, said, actor, now, told.at, tuple(dict.fromkeys(models))))
+    # The last word is the one that counts, also with a clock that was set back meanwhile.
+    labelled = max(now, former.labelled + _LATER_S) if former else now
+    labels.set(Label(capture_id, said, by.actor, labelled, told.at, tuple(dict.fromkeys(models)), by.role, by.user))
     return found(shelf, labels, capture_id)
 
 

@@ -5,11 +5,16 @@ it goes to the cloud as an object of its own. Taking a label back is a label too
 """
 
 import json
+import logging
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from edge_agent.storage.database import Database, Row, rebuilt
+from edge_agent.errors import StorageError
+from edge_agent.storage.database import Database, Row, readable, rebuilt
+
+log = logging.getLogger(__name__)
 
 _SCHEMA = (
     """
@@ -24,6 +29,10 @@ _SCHEMA = (
     );
     CREATE INDEX labels_unsent ON labels (labelled) WHERE sent = 0;
     """,
+    """
+    ALTER TABLE labels ADD COLUMN role TEXT NOT NULL DEFAULT '';
+    ALTER TABLE labels ADD COLUMN user TEXT NOT NULL DEFAULT '';
+    """,
 )
 # More than the history tells captures of; what is older is in the cloud, and unsent ones are all kept.
 _KEPT = 20_000
@@ -36,10 +45,12 @@ class Label(NamedTuple):
     Attributes:
         id: the capture's.
         label: OK, NG or a class; empty: taken back.
-        actor: who said it.
-        labelled: when, epoch seconds.
+        actor: who said it, in full; for this device alone.
+        labelled: when, epoch seconds; later than what it replaces, whatever the clock says.
         at: the inspection's time, which names the folder in the cloud.
         models: the models under which the capture is filed.
+        role: of who said it; empty: not known.
+        user: who logged in; empty: nobody had to.
     """
 
     id: str
@@ -48,38 +59,41 @@ class Label(NamedTuple):
     labelled: float
     at: float
     models: tuple[str, ...]
+    role: str = ""
+    user: str = ""
 
 
 class Labels:
     """The labels of one device. Thread-safe.
 
     Args:
-        path: the database; a damaged one is set aside and said so.
+        path: the database; a damaged one is set aside and said so, and what can be read of it is carried over:
+            nobody says again what thousands of parts were.
+        sends: the cloud gets them; else none waits for it.
 
     Raises:
         StorageError: it can neither be opened nor made.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._database = rebuilt(lambda place: Database(place, _SCHEMA), path)
+    def __init__(self, path: Path, *, sends: bool = True) -> None:
+        self._sends = sends
+        self._database = rebuilt(lambda place: Database(place, _SCHEMA), path, _rescue)
 
     def set(self, label: Label) -> None:
         """Keep a label in place of what was said before; durable when this returns.
 
+        The oldest are forgotten once the cloud has them; where nothing is sent, once there are too many.
+
         Raises:
             StorageError: NO_SPACE or STORAGE_FAILED; the former one stands.
         """
-        values = (label.id, label.label, label.actor, label.labelled, label.at, json.dumps(label.models))
         with self._database.transaction() as database:
-            database.execute(
-                "INSERT OR REPLACE INTO labels (id, label, actor, labelled, at, models) VALUES (?, ?, ?, ?, ?, ?)",
-                values,
-            )
+            _put(database, label)
             if database.query("SELECT count(*) AS amount FROM labels")[0]["amount"] > _KEPT + _PRUNED:
                 database.execute(
-                    "DELETE FROM labels WHERE sent = 1 AND id NOT IN"
+                    "DELETE FROM labels WHERE (sent = 1 OR NOT ?) AND id NOT IN"
                     " (SELECT id FROM labels ORDER BY labelled DESC LIMIT ?)",
-                    (_KEPT,),
+                    (self._sends, _KEPT),
                 )
 
     def of(self, capture_ids: Collection[str]) -> dict[str, Label]:
@@ -95,7 +109,9 @@ class Labels:
         return [_label(row) for row in rows]
 
     def count_unsent(self) -> int:
-        """Return how many the cloud does not have."""
+        """Return how many wait for the cloud."""
+        if not self._sends:
+            return 0
         return int(self._database.query("SELECT count(*) AS amount FROM labels WHERE sent = 0")[0]["amount"])
 
     def mark_sent(self, label: Label) -> None:
@@ -114,5 +130,23 @@ class Labels:
         self._database.close()
 
 
+def _put(database: Database, label: Label, *, sent: bool = False) -> None:
+    values = {**label._asdict(), "models": json.dumps(label.models), "sent": sent}
+    names, places = ", ".join(values), ", ".join("?" for _ in values)
+    database.execute(f"INSERT OR REPLACE INTO labels ({names}) VALUES ({places})", list(values.values()))  # noqa: S608 - our own names
+
+
 def _label(row: Row) -> Label:
-    return Label(row["id"], row["label"], row["actor"], row["labelled"], row["at"], tuple(json.loads(row["models"])))
+    known = dict(zip(row.keys(), tuple(row), strict=True))
+    told = {name: known[name] for name in Label._fields if name in known}
+    return Label(**told | {"models": tuple(json.loads(known["models"]))})
+
+
+def _rescue(aside: Path, database: Database) -> None:
+    """Carry over what can be read, also of a newer agent, whose fields are only ever more."""
+    rows = readable(aside, "SELECT * FROM labels")
+    with database.transaction():
+        for row in rows:
+            with suppress(ValueError, TypeError, KeyError, StorageError):
+                _put(database, _label(row), sent=bool(row["sent"]))
+    log.warning("labels carried over", extra={"action": "labels_carried_over", "amount": len(rows), "from": aside.name})

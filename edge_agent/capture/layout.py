@@ -64,15 +64,21 @@ def objects(capture: Capture, contents: Sequence[bytes], destination: Destinatio
     return raw + _merged(records)
 
 
-def label_objects(label: Label, destination: Destination) -> list[tuple[str, bytes]]:
-    """Return keys and contents of a label: one beside each record of its capture."""
+def label_objects(label: Label, author: str, destination: Destination) -> list[tuple[str, bytes]]:
+    """Return keys and contents of a label: one beside each record of its capture.
+
+    Args:
+        label: what was said.
+        author: who said it, as the cloud is told.
+        destination: where they go.
+    """
     record = {
         "schema": LABEL_SCHEMA,
         "eventId": label.id,
         "deviceId": destination.thing,
         "deviceFleetName": destination.fleet,
         "label": label.label,
-        "labelledBy": label.actor,
+        "labelledBy": author,
         "labelledAt": label.labelled,
     }
     content = json.dumps(record, separators=(",", ":")).encode() + b"\n"

@@ -29,8 +29,3 @@ def to_leave(kept: Iterable[Kept], excess_bytes: int) -> list[str]:
         leaving.append(capture.id)
         excess_bytes -= capture.size_bytes
     return leaving
-
-
-def expired(kept: Iterable[Kept], now: float, max_age_s: float) -> list[str]:
-    """Return the ids of what is older than ``max_age_s``; 0: nothing ever is."""
-    return [capture.id for capture in kept if max_age_s > 0 and now - capture.at > max_age_s]

@@ -8,10 +8,12 @@ Locking: decisions under the lock, disk outside it.
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from edge_agent.capture import files, room
+from edge_agent.capture.ageing import Ageing, Uptime, uptime
 from edge_agent.capture.history import History
 from edge_agent.capture.policy import urgent
 from edge_agent.capture.records import Capture
@@ -53,13 +55,22 @@ class Shelf:
         directory: its own; made when absent.
         quota_bytes: disk space for all of them.
         uploads: something takes captures from here; else none is waited for.
-        max_age_s: what is not waited for leaves when it is older; 0: age is no reason.
+        max_age_s: what is not waited for leaves when it has been here longer; 0: age is no reason.
+        up: the machine's uptime, by which age is counted.
 
     Raises:
         StorageError: the directory cannot be used.
     """
 
-    def __init__(self, directory: Path, quota_bytes: int, *, uploads: bool = True, max_age_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        quota_bytes: int,
+        *,
+        uploads: bool = True,
+        max_age_s: float = 0.0,
+        up: Callable[[], Uptime] = uptime,
+    ) -> None:
         durable.make_directory(directory)
         durable.sweep(directory)
         self._directory = directory
@@ -72,6 +83,7 @@ class Shelf:
         self._bytes = 0
         self._kept_bytes = 0
         self.history = History(directory / "history.db")
+        self._ageing = Ageing(directory / "ages.db", up) if max_age_s else None
         self._find_kept()
         for path in self._files(files.SUFFIX):
             self._find(path)
@@ -168,17 +180,24 @@ class Shelf:
         if len(self._kept) > _KEPT_AT_MOST:
             self._free(1)
 
-    def expire(self, now: float) -> None:
+    def expire(self) -> None:
         """Let what is too old leave.
 
         Raises:
             StorageError: it is still there.
         """
-        self._leave(room.expired(self._leavable(), now, self._max_age_s))
+        if self._ageing is None:
+            return
+        with self._lock:
+            here = [*self._waiting, *self._kept]
+        old = self._ageing.older(here, self._max_age_s)
+        self._leave([kept.id for kept in self._leavable() if kept.id in old])
 
     def close(self) -> None:
-        """Close the history."""
+        """Close the databases."""
         self.history.close()
+        if self._ageing is not None:
+            self._ageing.close()
 
     def _add(self, waiting: Waiting) -> None:
         with self._lock:

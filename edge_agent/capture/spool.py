@@ -13,7 +13,9 @@ import itertools
 import logging
 import math
 import random
+import secrets
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +23,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from edge_agent.capture import browsing, records
+from edge_agent.capture.ageing import Uptime, uptime
 from edge_agent.capture.labels import Labels
 from edge_agent.capture.pauses import Pauses
 from edge_agent.capture.policy import Policy, Sampling, reason
@@ -36,6 +39,7 @@ from edge_agent.formats import (
     RawPicture,
     TensorCapture,
 )
+from edge_agent.storage import durable
 from edge_agent.telemetry import metrics
 from edge_agent.telemetry.threads import Watched
 
@@ -64,9 +68,10 @@ class CaptureSpool:
         quota_bytes: disk space for captures.
         policy: which inspections are captured.
         sampling: which are captured beside them.
-        max_age_s: what the cloud has leaves when it is older, as does all of a device that sends nothing; 0: never.
+        max_age_s: what the cloud has leaves when it was here longer, without uploads whatever there is; 0: never.
         uploads: something takes captures from here; else a capture is done when it is on disk.
-        now: epoch seconds.
+        now: epoch seconds, for what people are told: no decision depends on a clock that may be set.
+        uptime: the machine's, by which captures age.
         queue_bytes: memory for what is not on disk yet.
         rng: what decides by chance.
 
@@ -82,19 +87,21 @@ class CaptureSpool:
         policy: Policy,
         uploads: bool,
         now: Callable[[], float],
+        uptime: Callable[[], Uptime] = uptime,
         queue_bytes: int = QUEUE_BYTES,
         sampling: Sampling = Sampling(),  # noqa: B008 - immutable
         max_age_s: float = 0.0,
         rng: random.Random | None = None,
     ) -> None:
-        self.shelf = Shelf(directory, quota_bytes, uploads=uploads, max_age_s=max_age_s)
-        self.labels = Labels(directory / "labels.db")
+        self.shelf = Shelf(directory, quota_bytes, uploads=uploads, max_age_s=max_age_s, up=uptime)
+        self._directory = directory
+        self.labels = Labels(directory / "labels.db", sends=uploads)
         self.pauses = Pauses(directory / "pauses.json")
         self._policy: Policy = policy
         self._sampling = sampling
         self._rng = rng or random.Random()  # noqa: S311 - a sample is no secret
         self._numbers = itertools.count(1)
-        self._expired_at = -math.inf
+        self._looked_at: float = -math.inf
         self._uploads = uploads
         self._now = now
         self._queue_bytes = queue_bytes
@@ -210,6 +217,7 @@ class CaptureSpool:
             upload_paused=paused.upload,
             dropped=self._dropped + self._broken,
             quota_bytes=self.shelf.quota_bytes,
+            kept_here=not self._uploads,
         )
 
     def list(self, limit: int, *, before: float = 0.0, verdict: str = "", state: str = "") -> list[CaptureReport]:
@@ -239,14 +247,34 @@ class CaptureSpool:
         """
         return browsing.content(self.shelf, capture_id, part)
 
-    def label(self, capture_id: str, label: str, actor: str) -> CaptureReport:
+    def label(self, capture_id: str, label: str, actor: str, *, role: str = "", user: str = "") -> CaptureReport:
         """Keep what a person says that a captured part is; empty takes it back. Durable when this returns.
+
+        Args:
+            capture_id: the capture's.
+            label: OK, NG or a class.
+            actor: who says so, in full; it stays on this device.
+            role: of who says so; empty: not known.
+            user: who logged in; empty: nobody had to.
 
         Raises:
             InferenceError: NOT_FOUND.
             StorageError: what was said before stands.
         """
-        return browsing.label(self.shelf, self.labels, capture_id, label, actor, self._now())
+        by = browsing.Author(actor, role, user)
+        return browsing.label(self.shelf, self.labels, capture_id, label, by, self._now())
+
+    def pseudonym_key(self) -> bytes:
+        """Return this device's secret for pseudonyms, made when it is first needed.
+
+        Raises:
+            StorageError: it can neither be read nor kept.
+        """
+        path = self._directory / "pseudonyms.key"
+        with durable.translated(path):
+            if not path.exists():
+                durable.write(path, secrets.token_bytes(32), mode=0o600)
+            return path.read_bytes()
 
     def tell(self, trouble: str) -> None:
         """Show in the status why nothing is sent; empty: all is well."""
@@ -291,12 +319,11 @@ class CaptureSpool:
                 self._changed.notify_all()
 
     def _expire(self) -> None:
-        now = self._now()
-        # A clock that was set back begins anew.
-        if not 0 <= now - self._expired_at < _EXPIRED_EVERY_S:
-            self._expired_at = now
+        now = time.monotonic()
+        if now - self._looked_at >= _EXPIRED_EVERY_S:
+            self._looked_at = now
             try:
-                self.shelf.expire(now)
+                self.shelf.expire()
             except StorageError as exc:
                 log.warning("old captures not removed", extra={"action": "expiry_failed", "reason": exc.message})
 

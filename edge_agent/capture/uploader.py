@@ -11,6 +11,7 @@ import random
 from typing import Protocol
 
 from edge_agent.capture import files, layout
+from edge_agent.capture.authors import LabelledBy, author
 from edge_agent.capture.labels import Label
 from edge_agent.capture.layout import Destination
 from edge_agent.capture.policy import urgent
@@ -46,13 +47,23 @@ class Uploader:
         objects: opened with the destination's URL.
         destination: how keys and references are formed.
         rng: where jitter comes from.
+        labelled_by: what is told of who gave a label.
     """
 
-    def __init__(self, spool: CaptureSpool, objects: Objects, destination: Destination, *, rng: random.Random) -> None:
+    def __init__(
+        self,
+        spool: CaptureSpool,
+        objects: Objects,
+        destination: Destination,
+        *,
+        rng: random.Random,
+        labelled_by: LabelledBy = "role",
+    ) -> None:
         self._spool = spool
         self._shelf = spool.shelf
         self._objects = objects
         self._destination = destination
+        self._labelled_by: LabelledBy = labelled_by
         self._delays = FullJitter(rng, base_s=_BASE_S, cap_s=_CAP_S)
         self._suspect = ""
         self._blamed: set[str] = set()
@@ -126,7 +137,8 @@ class Uploader:
         if isinstance(due, Waiting):
             self._send_capture(due)
             return
-        for key, content in layout.label_objects(due, self._destination):
+        by = author(due, self._labelled_by, self._spool.pseudonym_key() if self._labelled_by == "pseudonym" else b"")
+        for key, content in layout.label_objects(due, by, self._destination):
             self._objects.put(key, content)
         self._spool.labels.mark_sent(due)
         self._blamed.discard(_id(due))

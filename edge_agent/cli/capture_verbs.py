@@ -56,10 +56,12 @@ def captures(
             verdict=verdict.value if verdict else "",
             state=state.value if state else "",
         )
+        kept_here = not as_json and client.status().captures.kept_here
     if as_json:
         show_json(found)
         return
-    show_table(_HEADS, map(_row, found), empty="no captures yet" if not (before or verdict or state) else "none such")
+    rows = (_row(capture, kept_here=kept_here) for capture in found)
+    show_table(_HEADS, rows, empty="no captures yet" if not (before or verdict or state) else "none such")
 
 
 def label(
@@ -67,13 +69,14 @@ def label(
     capture_id: Annotated[str, typer.Argument(metavar="ID", help="The capture's.")],
     said: Annotated[str, typer.Argument(metavar="LABEL", help="OK, NG or a class of the model.")] = "",
     take_back: Annotated[bool, typer.Option("--take-back", help="Nobody said anything.")] = False,
+    other: Annotated[bool, typer.Option("--other", help="Also a class that the model does not know yet.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Say what a captured part is; goes to the cloud, for the next training."""
     if bool(said.strip()) == take_back:
         raise typer.BadParameter("expected either a LABEL or --take-back", param_hint="'LABEL'")
     with agent_client(context) as client:
-        told = client.label_capture(capture_id, said, actor=actor())
+        told = client.label_capture(capture_id, said, actor=actor(), other=other)
     show_json(told) if as_json else show_table(_HEADS, [_row(told)], empty="")
 
 
@@ -109,7 +112,7 @@ def pauses(told: CaptureStatus) -> str:
 _HEADS = ("ID", "AT", "MODEL", "VERDICT", "SCORE", "LABEL", "WHY", "STATE", "SIZE")
 
 
-def _row(capture: CaptureReport) -> tuple[str, ...]:
+def _row(capture: CaptureReport, *, kept_here: bool = False) -> tuple[str, ...]:
     return (
         capture.id,
         moment(capture.at),
@@ -118,6 +121,6 @@ def _row(capture: CaptureReport) -> tuple[str, ...]:
         f"{capture.score:.3g}",
         capture.label or "-",
         capture.reason or "-",
-        capture.state,
+        "kept here" if kept_here and capture.state == "PENDING" else capture.state,
         size(capture.bytes),
     )

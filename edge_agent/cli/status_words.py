@@ -71,7 +71,8 @@ def _camera(camera: CameraStatus) -> Iterator[str]:
 
 
 def _captures(captures: CaptureStatus) -> Iterator[str]:
-    yield f"captures: {captures.pending} pending, {captures.failed} failed, {size(captures.bytes)}"
+    pending = "kept here" if captures.kept_here else "pending"
+    yield f"captures: {captures.pending} {pending}, {captures.failed} failed, {size(captures.bytes)}"
     yield from _remark(captures.message)
     paused = [word for word in ("capture", "upload") if getattr(captures, f"{word}_paused")]
     if paused:

@@ -44,13 +44,32 @@ class CaptureCalls(Calls):
         answer = self._call("control", self._operator.GetCapture, request, timeout_s)
         return FrameContent(answer.content, answer.content_type)
 
-    def label_capture(self, capture_id: str, label: str, *, actor: str, timeout_s: float = 5.0) -> CaptureReport:
+    def label_capture(
+        self,
+        capture_id: str,
+        label: str,
+        *,
+        actor: str,
+        other: bool = False,
+        role: str = "",
+        user: str = "",
+        timeout_s: float = 5.0,
+    ) -> CaptureReport:
         """Say what a captured part is: OK, NG or a class; empty takes the label back.
+
+        Args:
+            capture_id: the capture's.
+            label: what it is.
+            actor: who says so, in full: for the audit log.
+            role: viewer, operator or admin; empty: not known.
+            user: who logged in; empty: nobody had to.
+            other: also a class that the model does not know yet.
+            timeout_s: the deadline.
 
         Raises:
             InferenceError: NOT_FOUND, or INVALID_ARGUMENT: no such label.
         """
-        request = pb.LabelCaptureRequest(id=capture_id, label=label, actor=actor)
+        request = pb.LabelCaptureRequest(id=capture_id, label=label, actor=actor, other=other, role=role, user=user)
         answer = self._call("control", self._operator.LabelCapture, request, timeout_s)
         return reports.capture_from_proto(answer.capture)
 

@@ -27,11 +27,13 @@ class Capture(Room):
     quota_bytes: int = Field(1 << 30, ge=0)
     """Disk space for captures; sent ones give way, and where all of it waits new ones are dropped and counted."""
     max_age_days: float = Field(0.0, ge=0, le=36_500)
-    """Days that a sent capture stays (without url: any capture); 0: until room is needed."""
+    """Days, counted while the machine is on, that a sent capture stays (without url: any); 0: until room is needed."""
     url: str = ""
     """Where captures go: s3://bucket/prefix or file://; empty: they stay here."""
     credentials: str = Field("", pattern=r"^(|none|aws-iot|environment|file:.+)$")
     """As repository.credentials; empty: the same ones."""
+    labelled_by: Literal["role", "pseudonym", "name"] = "role"
+    """What the cloud is told of who gave a label: the role, also a pseudonym of the user, or the user's name."""
 
 
 def _region(region: tuple[int, int, int, int]) -> tuple[int, int, int, int]:

@@ -74,7 +74,17 @@ class Operating(Protocol):
     def check_golden_parts(self, *, actor: str, timeout_s: float = ...) -> GoldenCheck:
         """Inspect the golden parts."""
 
-    def label_capture(self, capture_id: str, label: str, *, actor: str, timeout_s: float = ...) -> CaptureReport:
+    def label_capture(
+        self,
+        capture_id: str,
+        label: str,
+        *,
+        actor: str,
+        other: bool = ...,
+        role: str = ...,
+        user: str = ...,
+        timeout_s: float = ...,
+    ) -> CaptureReport:
         """Say what a captured part is."""
 
     def pause_captures(

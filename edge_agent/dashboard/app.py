@@ -1,6 +1,7 @@
 """The page as a Flask application; the only module that puts its parts together."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,15 +22,25 @@ from edge_agent.dashboard import (
 )
 from edge_agent.dashboard.agent import Agent
 from edge_agent.dashboard.hub import Hub
+from edge_agent.dashboard.intake import Uploads
 from edge_agent.dashboard.login import Gate
 from edge_agent.dashboard.orders import Orders
-from edge_agent.dashboard.security import FormTokens, checked_address, guard_hosts, send_headers
+from edge_agent.dashboard.security import (
+    SAME_SITE,
+    FormTokens,
+    checked_address,
+    guard_hosts,
+    host_name,
+    send_headers,
+)
 from edge_agent.dashboard.users import Users
 from edge_agent.dashboard.words import FALLBACK, Words, read_languages
 
 THEMES = ("light", "dark")
 _YEAR_S = 365 * 24 * 3600
 _MAX_FORM_BYTES = 64 << 10
+# Where the server finds what may be larger than a form.
+UPLOADS = "edge_agent.uploads"
 
 
 def create_app(client: Agent, settings: Settings, *, hub: Hub | None = None, viewers: int = stream.VIEWERS) -> Flask:
@@ -57,6 +68,7 @@ def create_app(client: Agent, settings: Settings, *, hub: Hub | None = None, vie
     tokens.attach(app)
     _choose(app, read_languages())
     _admit(app, gate, tokens)
+    app.extensions[UPLOADS] = _uploads(gate, settings.dashboard.hosts)
     orders = Orders(tokens, chosen_words)
     still_in = gate.still_in if gate else lambda: lambda: True
     for views in (
@@ -81,6 +93,17 @@ def _admit(app: Flask, gate: Gate | None, tokens: FormTokens) -> None:
     @app.context_processor
     def _offer() -> dict[str, Any]:
         return login.offer(gate)
+
+
+def _uploads(gate: Gate | None, hosts: tuple[str, ...]) -> Uploads:
+    def may(headers: Mapping[str, str]) -> bool:
+        # The same as for every request and for this form, as far as a head tells it.
+        ours = host_name(headers.get("HOST", "")) in map(host_name, hosts)
+        same_site = headers.get("SEC_FETCH_SITE", "same-origin") in SAME_SITE
+        return ours and same_site and (gate is None or gate.may("operator", headers.get("COOKIE", "")))
+
+    # Twice what the form takes: where a picture is too large, a browser that still sends it gets the page's own answer.
+    return Uploads("/try", 2 * trial_page.MAX_REQUEST_BYTES, may)
 
 
 def chosen_words() -> Words:

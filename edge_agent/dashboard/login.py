@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable
 
 from flask import Blueprint, Flask, Response, abort, g, make_response, redirect, render_template, request, url_for
+from werkzeug.http import parse_cookie
 from werkzeug.wrappers import Response as AnyResponse
 
-from edge_agent.dashboard.access import LOCAL, Person, person
+from edge_agent.dashboard.access import LOCAL, Person, Role, person
 from edge_agent.dashboard.orders import Notice
 from edge_agent.dashboard.security import FormTokens
 from edge_agent.dashboard.sessions import LIFE_S, Brake, Sessions
@@ -58,6 +59,11 @@ class Gate:
         """Return the session's token as the browser sent it."""
         return request.cookies.get(self._cookie, "")
 
+    def may(self, role: Role, cookies: str) -> bool:
+        """Tell whether a Cookie header's session is of somebody who may do what ``role`` may."""
+        user = self.sessions.user(parse_cookie(cookies).get(self._cookie, ""))
+        return user is not None and Person(user.name, user.role).may(role)
+
     def still_in(self) -> Callable[[], bool]:
         """Return whether who asks now is still let in, for an answer that lasts."""
         token = self.token()
@@ -99,10 +105,9 @@ def blueprint(gate: Gate, tokens: FormTokens, words: Callable[[], Words]) -> Blu
             return page(("bad", words()("order.stale_form"))), 403
         name = request.form.get("name", "").strip()[:64]
         keys = f"address {request.remote_addr}", f"name {name}"
-        wait_s = gate.brake.wait_s(*keys)
+        wait_s = gate.brake.admit(*keys)
         if wait_s:
             return page(("bad", words()("login.wait", minutes=int(wait_s // 60) + 1))), 429
-        gate.brake.tried(*keys)
         user = gate.users.verify(name, request.form.get("password", ""))
         if user is None:
             _LOG.warning("a login failed", extra={"action": "login_failed", "address": request.remote_addr})

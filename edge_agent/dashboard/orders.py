@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from flask import request
+from flask import Response, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from edge_agent.dashboard.access import Role, person
@@ -16,8 +16,9 @@ _UNANSWERED = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
 _STATUS = {Code.NOT_FOUND: 404, Code.INVALID_ARGUMENT: 400, Code.OUT_OF_RANGE: 400, Code.DOCUMENT_INVALID: 400}
 
 Notice = tuple[str, str]  # tone, text
-Page = Callable[[Notice], str]
 T = TypeVar("T")
+# A page, or what a script of ours reads in its place.
+P = TypeVar("P", str, Response)
 
 
 class FormError(Exception):
@@ -36,7 +37,9 @@ class Orders:
         self._tokens = tokens
         self._words = words
 
-    def carry_out(self, role: Role, page: Page, act: Callable[[], AnyResponse]) -> tuple[str, int] | AnyResponse:
+    def carry_out(
+        self, role: Role, page: Callable[[Notice], P], act: Callable[[], AnyResponse]
+    ) -> tuple[P, int] | AnyResponse:
         """Do ``act`` and return its answer, or ``page`` with the reason why not.
 
         Args:
@@ -55,6 +58,10 @@ class Orders:
             return page(("bad", str(exc))), 400
         except AgentError as exc:
             return page(("bad", said(exc, words))), 503 if exc.code in _UNANSWERED else _STATUS.get(exc.code, 409)
+
+    def browser(self) -> str:
+        """Return what tells the browser of the request under way from others."""
+        return self._tokens.browser()
 
     def reason(self) -> str:
         """Return the form's reason on one line.

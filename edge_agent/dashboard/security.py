@@ -15,6 +15,8 @@ from edge_agent.config import Dashboard, is_loopback
 from edge_agent.errors import Code, ConfigError
 
 CSRF_COOKIE = "edge-agent-form"
+# What browsers say of where a request comes from when that is this page, or nowhere.
+SAME_SITE = frozenset({"same-origin", "none"})
 MAX_PORT = 65535
 HEADERS = {
     "Content-Security-Policy": (
@@ -145,8 +147,13 @@ class FormTokens:
         """Tell whether this request comes from a form of ours."""
         cookie = request.cookies.get(CSRF_COOKIE, "")
         given = request.form.get("token", "")
-        same_site = request.headers.get("Sec-Fetch-Site", "same-origin") in {"same-origin", "none"}
+        same_site = request.headers.get("Sec-Fetch-Site", "same-origin") in SAME_SITE
         return bool(cookie) and same_site and hmac.compare_digest(self._mac(cookie).encode(), given.encode())
+
+    @staticmethod
+    def browser() -> str:
+        """Return what tells the browser of this request from others, once its form fits."""
+        return request.cookies.get(CSRF_COOKIE, "")
 
     def _mac(self, cookie: str) -> str:
         return hmac.new(self._key, cookie.encode(), "sha256").hexdigest()

@@ -13,12 +13,12 @@ from flask import Flask
 
 from edge_agent.client import AgentClient
 from edge_agent.config import Settings
-from edge_agent.dashboard.app import create_app
+from edge_agent.dashboard.app import UPLOADS, create_app
 from edge_agent.dashboard.follow import Follower
 from edge_agent.dashboard.hub import Hub
+from edge_agent.dashboard.intake import FORM_BYTES, HEAD_BYTES, channel_class
 from edge_agent.dashboard.security import Address, checked_address
 from edge_agent.dashboard.stream import VIEWERS
-from edge_agent.dashboard.trial_page import MAX_REQUEST_BYTES
 from edge_agent.errors import Code, ConfigError
 from edge_agent.telemetry import logs
 from edge_agent.telemetry.notify import Notifier, watchdog
@@ -100,14 +100,16 @@ def open_server(app: Flask, address: Address, *, proxied: bool = False) -> Any:
         raise ConfigError(
             Code.CONFIG_INVALID, f"dashboard.listen: expected a free address, {address.host}:{address.port}: {exc}"
         ) from exc
-    return waitress.create_server(
+    server = waitress.create_server(
         app,
         sockets=[listening],
         threads=THREADS,
         connection_limit=CONNECTIONS,
         ident=None,
-        # What is larger is not even spooled; the page's own answer comes first where a browser waits for it.
-        max_request_body_size=2 * MAX_REQUEST_BYTES,
+        max_request_header_size=HEAD_BYTES,
+        max_request_body_size=FORM_BYTES,
         clear_untrusted_proxy_headers=True,
         **(_PROXIED if proxied else {}),
     )
+    server.channel_class = channel_class(app.extensions[UPLOADS])
+    return server

@@ -14,6 +14,8 @@ _HOUR_S = 3600.0
 LIFE_S = {"viewer": 30 * 24 * _HOUR_S, "operator": 12 * _HOUR_S, "admin": 12 * _HOUR_S}
 IDLE_S = {"viewer": 30 * 24 * _HOUR_S, "operator": 2 * _HOUR_S, "admin": 2 * _HOUR_S}
 MOST_SESSIONS = 500
+# Screens, tablets and phones under one name; who logs in more often logs out the oldest of these, and nobody else.
+MOST_OF_ONE = 20
 TRIES = 10
 WINDOW_S = 300.0
 _MOST_WATCHED = 4096
@@ -57,6 +59,9 @@ class Sessions:
         now = self._now()
         with self._lock:
             self._sessions[_key(token)] = Session(user.name, user.password, user.role, now, now)
+            own = [key for key, session in self._sessions.items() if session.name == user.name]
+            for key in own[:-MOST_OF_ONE]:
+                del self._sessions[key]
             while len(self._sessions) > MOST_SESSIONS:
                 self._sessions.popitem(last=False)
         return token
@@ -104,19 +109,20 @@ class Brake:
         self._failures: OrderedDict[str, deque[float]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def wait_s(self, *keys: str) -> float:
-        """Return how long any of ``keys`` must wait; 0: not at all."""
-        with self._lock:
-            return max(self._wait_s(key) for key in keys)
+    def admit(self, *keys: str) -> float:
+        """Count a try of each of ``keys`` before its outcome is known, unless one has to wait.
 
-    def tried(self, *keys: str) -> None:
-        """Count a try of each of ``keys``, before its outcome is known: many at once are many."""
+        Looking and counting are one step: of many who ask at once no more get through than of many in a row.
+
+        Returns:
+            Seconds to wait; 0: the try is counted, go on.
+        """
         with self._lock:
-            for key in keys:
-                self._failures.setdefault(key, deque(maxlen=TRIES)).append(self._now())
-                self._failures.move_to_end(key)
-            while len(self._failures) > _MOST_WATCHED:
-                self._failures.popitem(last=False)
+            wait_s = max(self._wait_s(key) for key in keys)
+            if not wait_s:
+                for key in keys:
+                    self._count(key)
+            return wait_s
 
     def forgive(self, *keys: str) -> None:
         """Take back the newest try of each of ``keys``: it was no guess."""
@@ -124,6 +130,12 @@ class Brake:
             for key in keys:
                 if self._failures.get(key):
                     self._failures[key].pop()
+
+    def _count(self, key: str) -> None:
+        self._failures.setdefault(key, deque(maxlen=TRIES)).append(self._now())
+        self._failures.move_to_end(key)
+        while len(self._failures) > _MOST_WATCHED:
+            self._failures.popitem(last=False)
 
     def _wait_s(self, key: str) -> float:
         times = self._failures.get(key)

@@ -7,7 +7,7 @@ from edge_agent.dashboard import charts
 from edge_agent.dashboard.hub import Snapshot
 from edge_agent.dashboard.presentation import NOTHING, View, agent_view, counts_view, local_time, milliseconds
 from edge_agent.dashboard.words import Words
-from edge_agent.formats import Counts, GoldenCheck, LatencyPoint, ScoreHistogram, Shift, Verdict
+from edge_agent.formats import Counts, GoldenCheck, LatencyPoint, ModelStatus, ScoreHistogram, Shift, Verdict
 
 _TONES = {"PASSED": "good", "FAILED": "bad", "RUNNING": "running", "DUE": "warn"}
 
@@ -30,6 +30,9 @@ def today_view(snapshot: Snapshot, shifts: Sequence[Shift], trouble: str, words:
         "latency": latency_view(running.latency if running else (), words),
         "earlier": [earlier_view(shift, words) for shift in shifts if not shift.running],
         "golden": golden_view(snapshot.golden, words),
+        "models": [model_view(model, words) for model in snapshot.models if model.active],
+        "report": words("report.of", thing=snapshot.agent.thing if snapshot.agent else NOTHING),
+        "printed": words("report.printed", at=f"{day(now)} {clock(now)}"),
         "agent": agent_view(snapshot, words, now),
     }
 
@@ -54,6 +57,19 @@ def earlier_view(shift: Shift, words: Words) -> View:
         "yield": yield_text(shift.counts, words),
         "reset_by": shift.reset_by,
         **counts_view(shift.counts, words),
+    }
+
+
+def model_view(model: ModelStatus, words: Words) -> View:
+    """Return which version judged and by which threshold, for the printed report."""
+    signed = words("report.signed", threshold=words.number(model.signed_threshold, 2))
+    return {
+        "name": model.name,
+        "version": model.active,
+        "threshold": words.number(model.threshold, 2),
+        "signed": "" if model.threshold == model.signed_threshold else signed,
+        "state": words.or_as_is("model", model.state),
+        "applications": ", ".join(model.applications),
     }
 
 

@@ -34,6 +34,8 @@ class ModelStatus(Document):
     threshold: float = Field(0.0, description="in force")
     signed_threshold: float = Field(0.0, description="as the manifest has it")
     applications: tuple[str, ...] = ()
+    labels: tuple[str, ...] = Field((), description="the classes of the version that answers")
+    normal_labels: tuple[str, ...] = Field((), description="those of them that mean OK")
 
 
 class CaptureStatus(Document):
@@ -49,6 +51,7 @@ class CaptureStatus(Document):
     upload_paused: bool = False
     dropped: int = Field(0, description="not kept because there was no room, since the agent started")
     quota_bytes: int = 0
+    kept_here: bool = Field(default=False, description="nothing is sent: what is pending stays on this device")
 
 
 class ClockStatus(Document):

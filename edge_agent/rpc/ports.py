@@ -150,7 +150,9 @@ class CaptureVerbs(Protocol):
             InferenceError: NOT_FOUND.
         """
 
-    def label_capture(self, capture_id: str, label: str, actor: str) -> CaptureReport:
+    def label_capture(
+        self, capture_id: str, label: str, actor: str, *, other: bool = False, role: str = "", user: str = ""
+    ) -> CaptureReport:
         """Keep what a person says that the part is, empty takes it back; return when that is durable.
 
         Raises:

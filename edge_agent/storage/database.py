@@ -8,7 +8,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +24,8 @@ Value = str | int | float | bytes | None
 
 _BUSY_TIMEOUT_S = 10.0
 _CACHE_KIB = 256
+# Damaged files of one name that are kept.
+_ASIDE = 9
 
 
 class Database:
@@ -142,8 +144,13 @@ class Database:
             raise StorageError(code, f"{self._path}: {exc}") from exc
 
 
-def rebuilt(make: Callable[[Path], T], path: Path) -> T:
+def rebuilt(make: Callable[[Path], T], path: Path, rescue: Callable[[Path, T], None] = lambda _, __: None) -> T:
     """Return what ``make`` makes of a database, begun anew when the file is damaged, which is kept beside it.
+
+    Args:
+        make: opens the database, or makes a new one.
+        path: its file.
+        rescue: carries over what can be read, from the file that was set aside into the new one.
 
     Raises:
         StorageError: a new one cannot be made either.
@@ -155,15 +162,30 @@ def rebuilt(make: Callable[[Path], T], path: Path) -> T:
         return make(path)
     except StorageError as exc:
         # Nor is a full disk.
-        if exc.code is Code.NO_SPACE or set_aside(path) is None:
+        aside = None if exc.code is Code.NO_SPACE else set_aside(path)
+        if aside is None:
             raise
-        extra = {"action": "database_rebuilt", "database": path.name, "reason": exc.message}
+        extra = {"action": "database_rebuilt", "database": path.name, "reason": exc.message, "kept": aside.name}
         _LOG.error("database begun anew", extra=extra)
-        return make(path)
+        made = make(path)
+        rescue(aside, made)
+        return made
+
+
+def readable(path: Path, select: str) -> list[Row]:
+    """Return the rows of a database that may be damaged, as far as they can be read; it is only looked at."""
+    rows: list[Row] = []
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        connection.row_factory = sqlite3.Row
+        # One at a time: what comes before the damage is worth keeping.
+        rows.extend(connection.execute(select))
+    return rows
 
 
 def set_aside(path: Path) -> Path | None:
     """Rename a damaged database so that a new one can take its place; return its new path.
+
+    What was set aside before is kept as well, up to a few: somebody may still want what it holds.
 
     Raises:
         StorageError: STORAGE_FAILED.
@@ -171,10 +193,17 @@ def set_aside(path: Path) -> Path | None:
     with durable.translated(path):
         if not path.exists():
             return None
-    aside = path.with_name(f"{path.name}.damaged")
+        names = [f"{path.name}.damaged", *(f"{path.name}.damaged-{number}" for number in range(2, _ASIDE + 1))]
+        places = [path.with_name(name) for name in names]
+        aside = next((place for place in places if not place.exists()), places[-1])
     durable.publish(path, aside)
+    # What was committed and not yet merged stands in the log: it goes with its file.
     for suffix in ("-wal", "-shm"):
-        durable.remove(path.with_name(path.name + suffix))
+        log = path.with_name(path.name + suffix)
+        if suffix == "-wal" and log.exists():
+            durable.publish(log, aside.with_name(aside.name + suffix))
+        else:
+            durable.remove(log)
     durable.sync_directory(path.parent)
     return aside
 

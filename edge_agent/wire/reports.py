@@ -69,6 +69,8 @@ def model_from_proto(message: pb.ModelStatus) -> ModelStatus:
         threshold=message.threshold,
         signed_threshold=message.signed_threshold,
         applications=tuple(message.applications),
+        labels=tuple(message.labels),
+        normal_labels=tuple(message.normal_labels),
     )
 
 
@@ -90,6 +92,7 @@ def captures_from_proto(message: pb.CaptureStatus) -> CaptureStatus:
         upload_paused=message.upload_paused,
         dropped=message.dropped,
         quota_bytes=message.quota_bytes,
+        kept_here=message.kept_here,
     )
 
 

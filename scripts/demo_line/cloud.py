@@ -13,8 +13,8 @@ from cloud_tools.provision.fragment import Mqtt, Wishes
 from cloud_tools.release.keys import KeyDirectory
 from cloud_tools.release.publish import blob_key, publish, read_bundle
 from cloud_tools.release.repository import Repository
-from cloud_tools.release.storage import BucketStorage
 from cloud_tools.rollout.jobs import ENDED, Execution, create_job, form_document, read_status
+from cloud_tools.storage import BucketStorage
 from scripts.demo_line.trouble import DemoError
 from scripts.demo_line.world import World, bundles
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from cloud_tools.release.keys import KeyDirectory
 from cloud_tools.release.publish import publish, read_bundle
 from cloud_tools.release.repository import Repository
-from cloud_tools.release.storage import DirectoryStorage
+from cloud_tools.storage import DirectoryStorage
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import InspectedFrame, ModelResult, ModelVersion, Verdict
 from edge_agent.wire.fast import frames

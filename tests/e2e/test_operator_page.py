@@ -32,7 +32,8 @@ def chromium() -> Iterator[Browser]:
 
 def a_line() -> PageAgent:
     agent = PageAgent()
-    agent.models = {"unet": a_model("unet", "2", previous="1", threshold=0.5, signed_threshold=0.5)}
+    classes = {"labels": ("good", "scratch", "dent"), "normal_labels": ("good",)}
+    agent.models = {"unet": a_model("unet", "2", previous="1", threshold=0.5, signed_threshold=0.5, **classes)}
     agent.cameras = {"left": a_camera("left"), "right": a_camera("right")}
     agent.shift_list = [a_shift("Early", 940, 60), a_shift("Night", 70, 30, running=False)]
     agent.counts = agent.shift_list[0].counts
@@ -208,22 +209,59 @@ def test_an_operator_pauses_the_upload_and_lets_it_go_on(agent: PageAgent, seen:
 def test_an_operator_looks_at_a_capture_and_says_what_it_is(agent: PageAgent, seen: Window) -> None:
     seen.open("/captures?verdict=NG")
     expect(seen.find("capture")).to_have_count(2)
-    seen.find("capture").first.locator("button").click()
+    seen.find("capture").first.locator(".thumbnail").click()
     dialog = seen.find("capture-dialog")
     expect(dialog).to_contain_text("c4.jpg")
     widths = "[...document.querySelectorAll('#capture img')].every(image => image.naturalWidth === 320)"
     seen.until(widths)
-    seen.find("label-OK").click()
-    expect(seen.find("notice")).to_have_text("The label is kept.")
+    dialog.get_by_test_id("label-OK").click()
+    expect(seen.find("undo")).to_contain_text("Kept: OK.")
+    expect(dialog.get_by_test_id("label-OK")).to_have_attribute("aria-pressed", "true")
+    seen.page.keyboard.press("ArrowRight")
+    expect(dialog).to_contain_text("c3.jpg")
+    dialog.get_by_test_id("label-other").fill("dust")
+    dialog.get_by_test_id("label-other").press("Enter")
+    expect(seen.find("undo")).to_contain_text("Kept: dust.")
+    seen.page.keyboard.press("Escape")
     expect(seen.find("capture").first.get_by_test_id("label")).to_contain_text("OK")
+    expect(seen.find("capture").last.get_by_test_id("label")).to_contain_text("dust")
+    assert [order[1:3] for order in agent.orders] == [("c4", "OK"), ("c3", "dust")]
     seen.page.get_by_role("link", name="Differs").click()
     expect(seen.find("capture")).to_have_count(1)
-    seen.page.wait_for_load_state()  # its scripts are there: a click before that is nobody's
-    seen.find("capture").locator("button").click()
-    seen.find("label-class").fill("dust")
-    seen.find("label-class").press("Enter")
-    expect(seen.find("label")).to_contain_text("dust")
-    assert [order[:3] for order in agent.orders] == [("label_capture", "c4", "OK"), ("label_capture", "c4", "dust")]
+
+
+def test_an_operator_labels_in_place_and_takes_the_last_label_back(agent: PageAgent, seen: Window) -> None:
+    seen.page.set_viewport_size(PHONE)
+    seen.open("/captures")
+    part = seen.find("capture").last
+    part.get_by_text("Class, or other").click()
+    part.get_by_test_id("label-class").nth(1).click()
+    expect(part.get_by_test_id("label")).to_contain_text("scratch")
+    expect(part.get_by_test_id("label")).to_contain_text("differs from the verdict")
+    assert seen.page.evaluate("scrollY") > 0, "the page stays where it was"
+    assert not seen.scrolls_sideways()
+    heights = "[...document.querySelectorAll('.say .button, .undo .button')].filter(b => b.checkVisibility())"
+    assert seen.page.evaluate(f"{heights}.every(b => b.getBoundingClientRect().height >= 48)"), "for gloves"
+    seen.find("undo").get_by_role("button").click()
+    expect(part.get_by_test_id("label")).to_be_hidden()
+    expect(seen.find("undo").get_by_role("button")).to_be_hidden()
+    part.get_by_test_id("label-NG").focus()
+    seen.page.keyboard.press("Enter")
+    expect(part.get_by_test_id("label-NG")).to_have_attribute("aria-pressed", "true")
+    seen.page.keyboard.press("Control+z")
+    expect(part.get_by_test_id("label-NG")).to_have_attribute("aria-pressed", "false")
+    assert [order[1:3] for order in agent.orders] == [("c0", "scratch"), ("c0", ""), ("c0", "NG"), ("c0", "")]
+
+
+def test_without_scripts_a_label_leads_back_to_the_part_it_was_given(agent: PageAgent, chromium: Browser) -> None:
+    with page_beside(agent) as address, window(chromium, address, java_script_enabled=False) as seen:
+        seen.open("/captures")
+        seen.find("capture").last.get_by_test_id("label-NG").click()
+        expect(seen.page).to_have_url(f"{address}/captures?done=label#c-c0")
+        expect(seen.find("capture").last.get_by_test_id("label")).to_contain_text("NG")
+        seen.find("undo").get_by_role("button").click()
+        expect(seen.find("notice")).to_have_text("The last label is taken back.")
+        assert [order[1:3] for order in agent.orders] == [("c0", "NG"), ("c0", "")]
 
 
 def test_an_operator_tries_a_picture_from_a_file(agent: PageAgent, seen: Window) -> None:
@@ -313,6 +351,37 @@ def test_an_operator_logs_in_acts_and_logs_out(agent: PageAgent, chromium: Brows
         assert agent.orders == [("reset_counts", "set-up parts", "dashboard otto 127.0.0.1")]
 
 
+def test_a_shift_is_handed_over_on_one_printed_page(agent: PageAgent, chromium: Browser) -> None:
+    parts = (
+        GoldenPart(name="scratch.png", expected=Verdict.NG, verdict=Verdict.OK),
+        *(GoldenPart(name=f"good-{n}.png", expected=Verdict.OK, verdict=Verdict.OK) for n in range(40)),
+    )
+    agent.golden = GoldenCheck(state="FAILED", at=time.time(), message="1 of 41", parts=parts)
+    agent.models["unet"] = a_model("unet", "2", threshold=0.6, signed_threshold=0.5)
+    agent.shift_list += [a_shift(f"Day {n}", 900, 10, running=False) for n in range(20)]
+    with page_beside(agent) as address, window(chromium, address, color_scheme="dark") as seen:
+        seen.open("/today")
+        expect(seen.find("report-models")).to_be_hidden()
+        seen.page.evaluate("window.print = () => { document.title = 'printed' }")
+        seen.find("print").click()
+        expect(seen.page).to_have_title("printed")
+        assert len(re.findall(rb"/Type\s*/Page\b", seen.page.pdf(prefer_css_page_size=True))) == 1
+        seen.page.emulate_media(media="print")
+        expect(seen.page.get_by_text("Shift report · press-line-4")).to_be_visible()
+        expect(seen.find("report-models")).to_contain_text("unet image-segmentation-app 2 0.60 (signed 0.50) Ready")
+        expect(seen.find("yield")).to_be_visible()
+        expect(seen.find("golden")).to_contain_text("scratch.png")
+        for hidden in (
+            seen.page.get_by_text("good-7.png"),
+            seen.find("reset"),
+            seen.find("earlier"),
+            seen.find("latency"),
+        ):
+            expect(hidden).to_be_hidden()
+        paper = "getComputedStyle(document.querySelector('h1')).color"
+        assert seen.page.evaluate(paper) == "rgb(20, 24, 29)", "on white paper, whatever the screen's theme"
+
+
 def test_the_counts_are_reset_with_the_keyboard_alone(agent: PageAgent, seen: Window) -> None:
     seen.open("/today")
     seen.order_by_keyboard("reset", "by hand")
@@ -330,7 +399,7 @@ def test_hostile_names_stay_text_where_scripts_fill_them_in(agent: PageAgent, se
         agent.log_lines = [LogLine(at=1.0, level="ERROR", message=HOSTILE, logger=HOSTILE, fields={HOSTILE: HOSTILE})]
         expect(seen.find(testid)).to_contain_text(HOSTILE)
     seen.open("/captures")
-    seen.find("capture").locator("button").click()
+    seen.find("capture").locator(".thumbnail").click()
     expect(seen.find("capture-dialog")).to_contain_text(HOSTILE)
     assert seen.page.locator("img[src=x]").count() == 0
     assert "owned" not in seen.page.title()

@@ -56,6 +56,9 @@ def test_no_page_has_a_serious_fault(
             seen.open(path)
             seen.page.locator("main").wait_for()
             assert findings(seen.page) == [], path
+        seen.open("/")
+        seen.until("document.querySelector('main').dataset.fresh === 'stale'")
+        assert findings(seen.page) == [], "what is old is grey, and still read"
 
 
 def test_dialogs_trials_and_the_login_have_no_serious_fault(chromium: Browser, tmp_path: Path) -> None:
@@ -70,7 +73,11 @@ def test_dialogs_trials_and_the_login_have_no_serious_fault(chromium: Browser, t
             seen.find(dialog).wait_for()
             assert findings(seen.page) == [], path
         seen.open("/captures")
-        seen.find("capture").first.locator("button").click()
+        seen.find("capture").last.get_by_text("Class, or other").click()
+        seen.find("capture").last.get_by_test_id("label-class").first.click()
+        seen.find("undo").wait_for()
+        assert findings(seen.page) == []
+        seen.find("capture").first.locator(".thumbnail").click()
         seen.find("capture-dialog").wait_for()
         assert findings(seen.page) == []
         seen.open("/try")

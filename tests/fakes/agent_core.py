@@ -296,7 +296,9 @@ class FakeCore:
             raise InferenceError(Code.NOT_FOUND, f"capture {capture_id}: expected a mask, it was captured without one")
         return self.frame(capture_id, "picture", "")
 
-    def label_capture(self, capture_id: str, label: str, actor: str) -> CaptureReport:
+    def label_capture(
+        self, capture_id: str, label: str, actor: str, *, other: bool = False, role: str = "", user: str = ""
+    ) -> CaptureReport:
         with self._lock:
             for number, report in enumerate(self.capture_reports):
                 if report.id == capture_id:
@@ -342,6 +344,8 @@ class FakeCore:
             kind=manifest.kind.value,
             threshold=manifest.decision.threshold,
             applications=tuple(app for app, model in APPLICATIONS.items() if model == name),
+            labels=manifest.labels,
+            normal_labels=manifest.normal_labels,
         )
 
     def _result(self, application: str, mask: NDArray[np.uint8], *, with_mask: bool) -> ModelResult:

@@ -8,7 +8,7 @@ from tuf.api.metadata import Targets
 from cloud_tools.release.chain import Chain
 from cloud_tools.release.keys import KeyDirectory
 from cloud_tools.release.repository import Repository
-from cloud_tools.release.storage import DirectoryStorage, Storage
+from cloud_tools.storage import DirectoryStorage, Storage
 from tests.fakes.repository import PASSPHRASE, SignedRepository
 
 

@@ -83,6 +83,7 @@ class PageAgent:
         self.capture_pictures: dict[tuple[str, str], FrameContent] = {}
         self.log_lines: list[LogLine] = []
         self.orders: list[tuple[Any, ...]] = []
+        self.said_by = ("", "")
         self.trial_answer: InspectedFrame | None = None
         self._events = Events()
 
@@ -196,8 +197,19 @@ class PageAgent:
         self.tell_golden(self.golden_outcome)
         return self.golden
 
-    def label_capture(self, capture_id: str, label: str, *, actor: str, timeout_s: float = 5.0) -> CaptureReport:
-        self.order("label_capture", capture_id, label, actor)
+    def label_capture(
+        self,
+        capture_id: str,
+        label: str,
+        *,
+        actor: str,
+        other: bool = False,
+        role: str = "",
+        user: str = "",
+        timeout_s: float = 5.0,
+    ) -> CaptureReport:
+        self.said_by = role, user
+        self.order("label_capture", capture_id, label, actor, "other" if other else "known")
         found = next((one for one in self.capture_list if one.id == capture_id), None)
         if found is None:
             raise InferenceError(Code.NOT_FOUND, f"expected a capture, came {capture_id}")

@@ -10,7 +10,7 @@ from typing import Any
 from cloud_tools.release.keys import KeyDirectory
 from cloud_tools.release.publish import Published, publish, read_bundle
 from cloud_tools.release.repository import Repository
-from cloud_tools.release.storage import DirectoryStorage
+from cloud_tools.storage import DirectoryStorage
 from edge_agent.errors import Code, TransferError
 
 NOW = 1_800_000_000.0

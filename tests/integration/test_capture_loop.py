@@ -282,8 +282,8 @@ def test_the_commands_of_the_page_lead_from_captures_to_a_bundle(
 def test_a_label_of_today_on_a_capture_of_before_reaches_the_cloud(line: Line, labelled: dict[str, str]) -> None:
     silent = next(row["id"] for row in line.cloud("list", "--label", "-") if row["model"] == CLASSIFIER)
     with line.device.client() as client:
-        assert client.label_capture(silent, "normal", actor="ben").label == "normal"
-        eventually(lambda: any(r["labelled_by"] == "ben" for r in line.cloud("list", "--label", "normal")) or None)
+        assert client.label_capture(silent, "normal", actor="ben 10.0.0.7", role="operator").label == "normal"
+        eventually(lambda: any(r["labelled_by"] == "operator" for r in line.cloud("list", "--label", "normal")) or None)
         assert client.label_capture(silent, "", actor="ben").label == ""
     eventually(lambda: line.cloud("list", "--label", "normal") == [] or None)
     assert labelled

@@ -11,8 +11,8 @@ from cloud_tools.aws import Aws
 from cloud_tools.errors import Exit
 from cloud_tools.release.keys import KeyDirectory
 from cloud_tools.release.repository import Repository
-from cloud_tools.release.storage import open_storage
 from cloud_tools.release.verify import verify
+from cloud_tools.storage import open_storage
 from tests.fakes.repository import PASSPHRASE, write_bundle
 from tests.fakes.tree import ROOT
 
@@ -29,7 +29,7 @@ from cloud_tools.errors import CloudError, exit_code
 from cloud_tools.release.keys import KeyDirectory
 from cloud_tools.release.publish import publish, read_bundle
 from cloud_tools.release.repository import Repository
-from cloud_tools.release.storage import open_storage
+from cloud_tools.storage import open_storage
 url, keys, *bundles = sys.argv[1:]
 told = 0
 for bundle in bundles:

@@ -10,8 +10,8 @@ from cloud_tools.errors import CloudError
 from cloud_tools.release.keys import KeyDirectory
 from cloud_tools.release.publish import publish, read_bundle
 from cloud_tools.release.repository import Repository
-from cloud_tools.release.storage import open_storage, read
 from cloud_tools.release.verify import verify
+from cloud_tools.storage import open_storage, read
 from edge_agent.errors import Code
 from edge_agent.formats import ModelVersion
 from edge_agent.transfer import open_objects

@@ -11,7 +11,7 @@ import pytest
 from cloud_tools.release.authority import rotate, signatories
 from cloud_tools.release.keys import KeyDirectory
 from cloud_tools.release.repository import Repository
-from cloud_tools.release.storage import DirectoryStorage
+from cloud_tools.storage import DirectoryStorage
 from edge_agent.errors import AgentError, Code
 from edge_agent.formats import ModelVersion
 from edge_agent.trust import TrustClient

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.capture.policy import Policy, Sampling, reason
-from edge_agent.capture.room import Kept, expired, to_leave
+from edge_agent.capture.room import Kept, to_leave
 from edge_agent.formats import InspectedFrame, Verdict
 from tests.fakes.captures import frame, result
 
@@ -53,11 +53,3 @@ def test_what_leaves_is_enough_and_not_one_too_many_the_defective_last(captures:
     assert not leaving or freed - leaving[-1].size_bytes < excess
     staying = [capture for capture in captures if capture not in leaving]
     assert all((gone.defective, gone.at) <= (stays.defective, stays.at) for gone in leaving for stays in staying)
-
-
-@given(kept, st.floats(0, 1e9), st.floats(0, 1e9))
-def test_only_what_is_older_than_the_limit_expires_and_without_a_limit_nothing(
-    captures: list[Kept], now: float, limit: float
-) -> None:
-    gone = set(expired(captures, now, limit))
-    assert gone == ({capture.id for capture in captures if now - capture.at > limit} if limit else set())

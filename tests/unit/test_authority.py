@@ -16,8 +16,8 @@ from cloud_tools.release.keys import KeyDirectory
 from cloud_tools.release.pending import PendingRoot
 from cloud_tools.release.publish import publish, read_bundle, revoke
 from cloud_tools.release.repository import Repository
-from cloud_tools.release.storage import DirectoryStorage
 from cloud_tools.release.verify import verify
+from cloud_tools.storage import DirectoryStorage
 from edge_agent.errors import AgentError, Code
 from edge_agent.formats import ModelVersion
 from edge_agent.trust import TrustClient

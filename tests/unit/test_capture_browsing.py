@@ -2,16 +2,15 @@
 
 import base64
 import json
-import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edge_agent.capture import CaptureSpool, Destination, Sampling, Uploader, files, history, labels
+from edge_agent.capture import Sampling, files, history, labels
+from edge_agent.capture.ageing import Uptime, uptime
 from edge_agent.capture.browsing import CapturePart
-from edge_agent.capture.policy import Policy
 from edge_agent.capture.records import from_frame
 from edge_agent.errors import Code, InferenceError, StorageError
 from edge_agent.formats import EncodedPicture, Verdict
@@ -19,90 +18,22 @@ from edge_agent.storage import durable
 from edge_agent.storage.database import Database
 from edge_agent.telemetry import metrics
 from edge_agent.vision import decode, encode_jpeg, encode_png
-from tests.fakes.captures import AT, Bucket, frame, result, tensors
+from tests.fakes.capture_line import FOLDER, CaptureLine
+from tests.fakes.captures import AT, frame, tensors
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8)
 PICTURE = EncodedPicture(encode_jpeg(PIXELS))
 MASK = encode_png(np.zeros((300, 400), np.uint8))
-FOLDER = "line/unet/2026/05/31/20"
-
-
-class Line:
-    """A spool and its uploader, restartable; nothing is sent but by ``send``."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.bucket = Bucket()
-        self.now = AT + 60
-        self.running = False
-        self.begin()
-
-    def begin(
-        self,
-        *,
-        policy: Policy = "all",
-        quota: int = 1 << 24,
-        uploads: bool = True,
-        max_age_s: float = 0.0,
-        sampling: Sampling = Sampling(),  # noqa: B008 - immutable
-    ) -> None:
-        self.end()
-        self.spool = CaptureSpool(
-            self.directory,
-            quota,
-            policy=policy,
-            uploads=uploads,
-            now=lambda: self.now,
-            sampling=sampling,
-            max_age_s=max_age_s,
-            rng=random.Random(0),
-        )
-        self.uploader = Uploader(
-            self.spool, self.bucket, Destination("s3://b/p", "line", "press"), rng=random.Random(0)
-        )
-        self.spool.start()
-        self.running = True
-
-    def end(self) -> None:
-        if self.running:
-            self.uploader.stop()
-            self.spool.stop()
-            self.running = False
-
-    def take(
-        self,
-        name: str,
-        verdict: Verdict = Verdict.NG,
-        at: float = AT,
-        mask: bytes = b"",
-        picture: EncodedPicture = PICTURE,
-    ) -> bool:
-        """Offer a frame and wait until it is on disk."""
-        taken = self.spool.offer(frame(name, verdict, result(verdict=verdict, mask=mask), at=at), picture)
-        assert self.spool.drain(30)
-        return taken
-
-    def send(self, tries: int = 1) -> None:
-        for _ in range(tries):
-            self.uploader.send_next()
-
-    def label(self, name: str) -> dict[str, object]:
-        found: dict[str, object] = json.loads(self.bucket.stored[f"{FOLDER}/{name}.label.json"])
-        return found
-
-    def here(self) -> set[str]:
-        """Return what can be browsed."""
-        return {report.id for report in self.spool.list(100) if report.has_picture}
 
 
 @pytest.fixture
-def line(tmp_path: Path) -> Iterator[Line]:
-    made = Line(tmp_path / "captures")
+def line(tmp_path: Path) -> Iterator[CaptureLine]:
+    made = CaptureLine(tmp_path / "captures", PICTURE)
     yield made
     made.end()
 
 
-def missing(line: Line, name: str, part: CapturePart) -> str:
+def missing(line: CaptureLine, name: str, part: CapturePart) -> str:
     with pytest.raises(InferenceError) as caught:
         line.spool.content(name, part)
     assert caught.value.code is Code.NOT_FOUND
@@ -111,7 +42,7 @@ def missing(line: Line, name: str, part: CapturePart) -> str:
 
 @pytest.mark.parametrize("sent", [False, True])
 def test_a_capture_tells_what_it_is_and_shows_its_pictures_before_and_after_it_was_sent(
-    line: Line, *, sent: bool
+    line: CaptureLine, *, sent: bool
 ) -> None:
     line.take("f1", mask=MASK)
     if sent:
@@ -127,7 +58,7 @@ def test_a_capture_tells_what_it_is_and_shows_its_pictures_before_and_after_it_w
     assert not any("thumbnail" in key for key in line.bucket.stored)
 
 
-def test_what_is_not_there_is_said_so(line: Line) -> None:
+def test_what_is_not_there_is_said_so(line: CaptureLine) -> None:
     line.take("f1")
     line.spool.capture_tensors(tensors("c1"))
     assert line.spool.drain(30)
@@ -137,13 +68,13 @@ def test_what_is_not_there_is_said_so(line: Line) -> None:
     assert line.here() == {"f1"}
 
 
-def test_a_picture_that_cannot_be_read_is_captured_without_a_thumbnail(line: Line) -> None:
+def test_a_picture_that_cannot_be_read_is_captured_without_a_thumbnail(line: CaptureLine) -> None:
     line.take("f1", picture=EncodedPicture(b"\xff\xd8 broken"))
     assert line.spool.content("f1", "picture")[0] == b"\xff\xd8 broken"
     assert "cannot be read" in missing(line, "f1", "thumbnail")
 
 
-def test_the_list_is_paged_and_filtered(line: Line) -> None:
+def test_the_list_is_paged_and_filtered(line: CaptureLine) -> None:
     for number in range(4):
         line.take(f"ng{number}", at=AT + number)
         line.take(f"ok{number}", Verdict.OK, at=AT + number + 0.5)
@@ -156,7 +87,7 @@ def test_the_list_is_paged_and_filtered(line: Line) -> None:
     assert [report.id for report in line.spool.list(9, verdict="NG", state="PENDING")] == ["ng1", "ng0"]
 
 
-def test_the_reason_that_wanted_it_is_kept_in_the_record(line: Line) -> None:
+def test_the_reason_that_wanted_it_is_kept_in_the_record(line: CaptureLine) -> None:
     line.begin(policy="chosen", sampling=Sampling(every=2))
     assert [line.take(f"f{number}") for number in range(4)] == [False, True, False, True]
     line.send(2)
@@ -165,9 +96,9 @@ def test_the_reason_that_wanted_it_is_kept_in_the_record(line: Line) -> None:
     assert json.loads(base64.b64decode(told["data"]))["reason"] == "every"
 
 
-def test_what_is_in_the_cloud_gives_way_the_oldest_first_and_defects_last(line: Line) -> None:
+def test_what_is_in_the_cloud_gives_way_the_oldest_first_and_defects_last(line: CaptureLine) -> None:
     size = len(files.encode(*from_frame(frame("ng0"), PICTURE, reason="ng")))
-    line.begin(quota=4 * size + size // 2)
+    line.begin(quota_bytes=4 * size + size // 2)
     for number, verdict in enumerate([Verdict.NG, Verdict.OK, Verdict.OK, Verdict.NG]):
         line.take(f"f{number}", verdict, at=AT + number)
     line.send(4)
@@ -177,20 +108,20 @@ def test_what_is_in_the_cloud_gives_way_the_oldest_first_and_defects_last(line: 
     line.take("f5", at=AT + 5)
     line.take("f6", at=AT + 6)
     assert line.here() == {"f3", "f4", "f5", "f6"}
-    line.begin(quota=4 * size + size // 2)
+    line.begin(quota_bytes=4 * size + size // 2)
     assert line.here() == {"f3", "f4", "f5", "f6"}
     assert "not on this device any more" in missing(line, "f0", "picture")
 
 
-def test_what_waits_never_gives_way(line: Line) -> None:
+def test_what_waits_never_gives_way(line: CaptureLine) -> None:
     size = len(files.encode(*from_frame(frame("f0"), PICTURE, reason="ng")))
-    line.begin(quota=2 * size + size // 2)
+    line.begin(quota_bytes=2 * size + size // 2)
     assert [line.take(f"f{number}", at=AT + number) for number in range(4)] == [True, True, False, False]
     assert (line.spool.status().pending, line.spool.status().dropped) == (2, 2)
     assert line.spool.status().quota_bytes == 2 * size + size // 2
 
 
-def test_a_full_disk_takes_the_place_of_what_the_cloud_has(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_takes_the_place_of_what_the_cloud_has(line: CaptureLine, monkeypatch: pytest.MonkeyPatch) -> None:
     line.take("f0")
     line.send()
     write, tries = durable.write, []
@@ -208,29 +139,78 @@ def test_a_full_disk_takes_the_place_of_what_the_cloud_has(line: Line, monkeypat
     assert line.spool.status().dropped == 0
 
 
-def test_a_device_that_sends_nothing_keeps_the_newest(line: Line) -> None:
+def test_a_device_that_sends_nothing_keeps_the_newest(line: CaptureLine) -> None:
     size = len(files.encode(*from_frame(frame("f0"), PICTURE, reason="ng")))
-    line.begin(quota=2 * size + size // 2, uploads=False)
+    line.begin(quota_bytes=2 * size + size // 2, uploads=False)
     assert all(line.take(f"f{number}", at=AT + number) for number in range(5))
     assert line.here() == {"f3", "f4"}
 
 
+DAY_S = 86_400.0
+
+
 @pytest.mark.parametrize(("uploads", "stays"), [(True, {"f1", "f2"}), (False, {"f2"})])
-def test_age_removes_what_nothing_waits_for(line: Line, *, uploads: bool, stays: set[str]) -> None:
-    line.begin(uploads=uploads)
-    line.take("f0", at=AT)
+def test_age_removes_what_nothing_waits_for(line: CaptureLine, *, uploads: bool, stays: set[str]) -> None:
+    line.begin(uploads=uploads, max_age_s=DAY_S)
+    line.take("f0")
     if uploads:
         line.send()
-    line.take("f1", at=AT)
-    line.take("f2", at=AT + 86_400)
-    line.spool.shelf.expire(AT + 86_401)
+    line.take("f1")
+    line.spool.shelf.expire()
+    line.passes(DAY_S)
+    line.take("f2")
+    line.spool.shelf.expire()
     assert line.here() == {"f0", "f1", "f2"}
-    line.begin(uploads=uploads, max_age_s=3600)
-    line.spool.shelf.expire(AT + 86_401)
+    line.passes(1.0)
+    line.spool.shelf.expire()
     assert line.here() == stays
 
 
-def test_a_label_follows_its_capture_to_the_cloud_between_defects_and_the_rest(line: Line) -> None:
+def test_without_a_limit_nothing_is_ever_too_old(line: CaptureLine) -> None:
+    line.begin(uploads=False)
+    line.take("f0")
+    line.passes(1000 * DAY_S)
+    line.spool.shelf.expire()
+    assert line.here() == {"f0"}
+
+
+@pytest.mark.parametrize("jump_s", [30 * 365 * DAY_S, -30 * 365 * DAY_S])
+def test_a_clock_that_is_set_makes_no_capture_old(line: CaptureLine, jump_s: float) -> None:
+    line.begin(uploads=False, max_age_s=DAY_S)
+    line.take("taken before", at=line.now)
+    line.spool.shelf.expire()
+    line.now += jump_s
+    line.take("taken after", at=max(0.0, line.now))
+    line.spool.shelf.expire()
+    line.begin(uploads=False, max_age_s=DAY_S)
+    line.spool.shelf.expire()
+    assert line.here() == {"taken before", "taken after"}
+
+
+def test_age_is_counted_over_restarts_of_the_agent_and_of_the_machine(line: CaptureLine) -> None:
+    line.begin(uploads=False, max_age_s=DAY_S)
+    line.take("f0")
+    line.spool.shelf.expire()
+    line.end()
+    line.passes(DAY_S / 2)
+    line.begin(uploads=False, max_age_s=DAY_S)
+    line.spool.shelf.expire()
+    line.uptime, line.now = Uptime("the next boot", DAY_S / 2), line.now + 5 * DAY_S
+    line.begin(uploads=False, max_age_s=DAY_S)
+    line.spool.shelf.expire()
+    assert line.here() == {"f0"}, "how long the machine was off is not known"
+    line.passes(1.0)
+    line.spool.shelf.expire()
+    assert line.here() == set()
+
+
+def test_the_machine_tells_its_own_uptime() -> None:
+    first, second = uptime(), uptime()
+    assert first.boot == second.boot
+    assert 0 < first.seconds <= second.seconds
+
+
+def test_a_label_follows_its_capture_to_the_cloud_between_defects_and_the_rest(line: CaptureLine) -> None:
     line.take("f1")
     line.take("ok", Verdict.OK)
     assert line.spool.label("f1", "OK", "anna").label == "OK"
@@ -247,12 +227,12 @@ def test_a_label_follows_its_capture_to_the_cloud_between_defects_and_the_rest(l
         "deviceId": "press",
         "deviceFleetName": "line",
         "label": "OK",
-        "labelledBy": "anna",
+        "labelledBy": "person",
         "labelledAt": 0,
     }
 
 
-def test_a_capture_that_was_sent_long_ago_is_labelled_and_the_last_word_reaches_the_cloud(line: Line) -> None:
+def test_a_capture_that_was_sent_long_ago_is_labelled_and_the_last_word_reaches_the_cloud(line: CaptureLine) -> None:
     line.take("f1")
     line.send()
     line.spool.label("f1", "NG", "anna")
@@ -263,13 +243,13 @@ def test_a_capture_that_was_sent_long_ago_is_labelled_and_the_last_word_reaches_
     line.spool.label("f1", "", "ben")
     assert [(told.label, told.labelled_by) for told in line.spool.list(9)] == [("", "")]
     line.send()
-    assert (line.label("f1")["label"], line.label("f1")["labelledBy"]) == ("", "ben")
+    assert (line.label("f1")["label"], line.label("f1")["labelledBy"]) == ("", "person")
     count = len(line.bucket.order)
     line.send(3)
     assert len(line.bucket.order) == count
 
 
-def test_a_label_that_is_changed_while_it_is_sent_is_sent_again(line: Line) -> None:
+def test_a_label_that_is_changed_while_it_is_sent_is_sent_again(line: CaptureLine) -> None:
     line.take("f1")
     line.send()
     line.spool.label("f1", "NG", "anna")
@@ -286,7 +266,7 @@ def test_a_label_that_is_changed_while_it_is_sent_is_sent_again(line: Line) -> N
     assert line.label("f1")["label"] == "OK"
 
 
-def test_a_label_that_can_never_be_sent_does_not_hold_up_the_rest(line: Line) -> None:
+def test_a_label_that_can_never_be_sent_does_not_hold_up_the_rest(line: CaptureLine) -> None:
     line.take("f1")
     line.send()
     line.spool.label("f1", "NG", "anna")
@@ -314,14 +294,14 @@ def test_old_labels_are_forgotten_when_the_cloud_has_them(tmp_path: Path, monkey
     said.close()
 
 
-def test_an_unknown_capture_gets_no_label(line: Line) -> None:
+def test_an_unknown_capture_gets_no_label(line: CaptureLine) -> None:
     with pytest.raises(InferenceError, match="there is no capture f9"):
         line.spool.label("f9", "NG", "anna")
     line.send()
     assert line.bucket.stored == {}
 
 
-def test_pauses_hold_each_its_own_also_after_a_restart_and_drop_nothing(line: Line) -> None:
+def test_pauses_hold_each_its_own_also_after_a_restart_and_drop_nothing(line: CaptureLine) -> None:
     line.take("f1")
     line.spool.pauses.set(capture=True)
     line.begin()
@@ -342,7 +322,9 @@ def test_pauses_hold_each_its_own_also_after_a_restart_and_drop_nothing(line: Li
     assert f"{FOLDER}/f3.jsonl" in line.bucket.stored
 
 
-def test_a_damaged_file_of_pauses_pauses_nothing_and_says_so(line: Line, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_file_of_pauses_pauses_nothing_and_says_so(
+    line: CaptureLine, caplog: pytest.LogCaptureFixture
+) -> None:
     line.end()
     (line.directory / "pauses.json").write_bytes(b"{")
     line.begin()
@@ -350,7 +332,9 @@ def test_a_damaged_file_of_pauses_pauses_nothing_and_says_so(line: Line, caplog:
     assert "pauses of captures damaged" in [record.message for record in caplog.records]
 
 
-def test_an_interrupted_upload_does_not_send_again_what_is_large_and_there_also_after_a_restart(line: Line) -> None:
+def test_an_interrupted_upload_does_not_send_again_what_is_large_and_there_also_after_a_restart(
+    line: CaptureLine,
+) -> None:
     line.take("f1", picture=EncodedPicture(b"\xff\xd8" + bytes(1 << 20)))
     line.bucket.refuses = ".jsonl"
     line.send(2)
@@ -361,7 +345,7 @@ def test_an_interrupted_upload_does_not_send_again_what_is_large_and_there_also_
     assert line.spool.status().uploaded == 1
 
 
-def test_a_capture_that_waits_since_before_there_were_thumbnails_is_shown_and_sent(line: Line) -> None:
+def test_a_capture_that_waits_since_before_there_were_thumbnails_is_shown_and_sent(line: CaptureLine) -> None:
     line.end()
     header = (
         '{"at":1780257924.0,"events":[{"entries":[{"content_type":"jpg","group":"deviceFleetAuxiliaryInputs",'
@@ -387,7 +371,7 @@ def test_the_history_of_before_is_taken_over(tmp_path: Path) -> None:
         (AT,),
     )
     old.close()
-    line = Line(tmp_path / "captures")
+    line = CaptureLine(tmp_path / "captures", PICTURE)
     try:
         (told,) = line.spool.list(9)
         assert (told.id, told.bytes, told.has_picture) == ("f0", 7, False)

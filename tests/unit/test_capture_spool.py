@@ -1,5 +1,4 @@
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -7,66 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.capture import CaptureSpool, Destination, Uploader, files, records
-from edge_agent.capture.policy import Policy
+from edge_agent.capture import files, records
 from edge_agent.errors import Code, InferenceError, StorageError
 from edge_agent.formats import EncodedPicture, RawPicture, Verdict
 from edge_agent.storage import durable
 from edge_agent.telemetry import metrics
-from tests.fakes.captures import AT, Bucket, frame, tensors
+from tests.fakes.capture_line import CaptureLine
+from tests.fakes.captures import AT, frame, tensors
 
 PICTURE = EncodedPicture(b"\xff\xd8" + bytes(5000))
-NOW = AT + 60
-
-
-class Line:
-    """A spool and its uploader, restartable; nothing is sent but by ``send``."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.bucket = Bucket()
-        self.running = False
-        self.begin()
-
-    def begin(
-        self, *, policy: Policy = "all", quota: int = 1 << 20, queue: int = 1 << 20, uploads: bool = True
-    ) -> None:
-        self.end()
-        self.spool = CaptureSpool(
-            self.directory, quota, policy=policy, uploads=uploads, now=lambda: NOW, queue_bytes=queue
-        )
-        self.uploader = Uploader(
-            self.spool, self.bucket, Destination("s3://b/p", "line", "press"), rng=random.Random(0)
-        )
-        self.spool.start()
-        self.running = True
-
-    def end(self) -> None:
-        if self.running:
-            self.uploader.stop()
-            self.spool.stop()
-            self.running = False
-
-    def take(self, name: str, verdict: Verdict = Verdict.NG, at: float = AT) -> bool:
-        """Offer a frame and wait until it is on disk."""
-        taken = self.spool.offer(frame(name, verdict, at=at), PICTURE)
-        assert self.spool.drain(30)
-        return taken
-
-    def send(self, tries: int = 1) -> list[float]:
-        return [self.uploader.send_next() for _ in range(tries)]
-
-    def sent(self) -> list[str]:
-        """Return the ids of sent records, in order."""
-        return [key.rsplit("/", 1)[1].removesuffix(".jsonl") for key in self.bucket.order if key.endswith(".jsonl")]
-
-    def files(self) -> list[Path]:
-        return sorted(self.directory.glob("*.capture"))
 
 
 @pytest.fixture
-def line(tmp_path: Path) -> Iterator[Line]:
-    made = Line(tmp_path / "captures")
+def line(tmp_path: Path) -> Iterator[CaptureLine]:
+    made = CaptureLine(tmp_path / "captures", PICTURE)
     yield made
     made.end()
 
@@ -92,7 +45,7 @@ def refusal(act: Callable[[], object]) -> Code:
     return caught.value.code
 
 
-def test_a_captured_frame_is_on_disk_then_in_the_cloud_then_gone(line: Line) -> None:
+def test_a_captured_frame_is_on_disk_then_in_the_cloud_then_gone(line: CaptureLine) -> None:
     assert line.take("f1")
     (path,) = line.files()
     status = line.spool.status()
@@ -107,14 +60,14 @@ def test_a_captured_frame_is_on_disk_then_in_the_cloud_then_gone(line: Line) -> 
     assert (status.pending, status.bytes, status.oldest_s, status.uploaded, status.message) == (0, 0, 0.0, 1, "")
 
 
-def test_what_the_policy_does_not_want_leaves_no_trace(line: Line) -> None:
+def test_what_the_policy_does_not_want_leaves_no_trace(line: CaptureLine) -> None:
     line.begin(policy="ng")
     assert not line.take("f1", Verdict.OK)
     assert line.files() == []
     assert line.spool.status().message == ""
 
 
-def test_pending_captures_are_found_again_after_a_restart(line: Line) -> None:
+def test_pending_captures_are_found_again_after_a_restart(line: CaptureLine) -> None:
     for name in ("f1", "f2"):
         line.take(name)
     size = line.spool.status().bytes
@@ -126,7 +79,7 @@ def test_pending_captures_are_found_again_after_a_restart(line: Line) -> None:
     assert (line.spool.status().pending, line.spool.status().uploaded) == (0, 2)
 
 
-def test_defects_are_sent_first_the_newest_before_all_and_of_the_rest_the_oldest(line: Line) -> None:
+def test_defects_are_sent_first_the_newest_before_all_and_of_the_rest_the_oldest(line: CaptureLine) -> None:
     line.take("ok-old", Verdict.OK, AT)
     line.take("ng-new", Verdict.NG, AT + 3)
     line.take("ok-new", Verdict.OK, AT + 1)
@@ -135,7 +88,7 @@ def test_defects_are_sent_first_the_newest_before_all_and_of_the_rest_the_oldest
     assert line.sent() == ["ng-new", "ng-old", "ok-old", "ok-new"]
 
 
-def test_an_outage_delays_and_loses_nothing(line: Line) -> None:
+def test_an_outage_delays_and_loses_nothing(line: CaptureLine) -> None:
     names = ["f1", "f2", "f3"]
     for number, name in enumerate(names):
         line.take(name, at=AT + number)
@@ -151,7 +104,7 @@ def test_an_outage_delays_and_loses_nothing(line: Line) -> None:
     assert line.spool.status().message == ""
 
 
-def test_one_that_can_never_be_sent_does_not_hold_up_the_rest(line: Line) -> None:
+def test_one_that_can_never_be_sent_does_not_hold_up_the_rest(line: CaptureLine) -> None:
     line.take("poison", at=AT)
     for number in range(5):
         line.take(f"f{number}", at=AT - 1 - number)
@@ -164,7 +117,7 @@ def test_one_that_can_never_be_sent_does_not_hold_up_the_rest(line: Line) -> Non
     assert line.sent()[-1] == "poison"
 
 
-def test_files_that_cannot_be_read_do_not_hold_up_the_rest_however_many(line: Line) -> None:
+def test_files_that_cannot_be_read_do_not_hold_up_the_rest_however_many(line: CaptureLine) -> None:
     for number in range(3):
         line.take(f"gone{number}", at=AT - number)
     line.take("sound", at=AT - 3)
@@ -179,10 +132,10 @@ def _counted(name: str) -> float:
     return float(metrics.exposition().decode().split(f"\n{name} ")[1].split("\n")[0])
 
 
-def test_a_full_quota_drops_the_newest_and_says_so(line: Line) -> None:
+def test_a_full_quota_drops_the_newest_and_says_so(line: CaptureLine) -> None:
     line.take("f1")
     room = line.spool.status().bytes * 2 + 100
-    line.begin(quota=room)
+    line.begin(quota_bytes=room)
     dropped = _counted("edge_agent_captures_dropped_total")
     assert line.take("f2")
     assert not line.take("f3")
@@ -194,8 +147,8 @@ def test_a_full_quota_drops_the_newest_and_says_so(line: Line) -> None:
     assert {report.id for report in line.spool.list(10) if report.state == "PENDING"} == {"f2", "f4"}
 
 
-def test_offer_never_waits_for_the_disk(line: Line, stuck: threading.Event) -> None:
-    line.begin(queue=len(PICTURE.content) * 3)
+def test_offer_never_waits_for_the_disk(line: CaptureLine, stuck: threading.Event) -> None:
+    line.begin(queue_bytes=len(PICTURE.content) * 3)
     started = time.monotonic()
     taken = [line.spool.offer(frame(f"f{number}"), PICTURE) for number in range(10)]
     # The disk hangs for as long as it likes; a wait for it would never end.
@@ -207,13 +160,13 @@ def test_offer_never_waits_for_the_disk(line: Line, stuck: threading.Event) -> N
     assert line.spool.status().pending == 3
 
 
-def test_a_picture_larger_than_the_queue_is_taken_when_the_queue_is_empty(line: Line) -> None:
-    line.begin(queue=10)
+def test_a_picture_larger_than_the_queue_is_taken_when_the_queue_is_empty(line: CaptureLine) -> None:
+    line.begin(queue_bytes=10)
     assert line.take("f1")
     assert line.spool.status().pending == 1
 
 
-def test_pixels_in_borrowed_memory_are_copied_before_they_change(line: Line, stuck: threading.Event) -> None:
+def test_pixels_in_borrowed_memory_are_copied_before_they_change(line: CaptureLine, stuck: threading.Event) -> None:
     pixels = bytearray(b"\x07" * 30 * 20 * 3)
     assert line.spool.offer(frame("f1"), RawPicture(memoryview(pixels), 30, 20))
     pixels[:] = bytes(len(pixels))
@@ -224,13 +177,13 @@ def test_pixels_in_borrowed_memory_are_copied_before_they_change(line: Line, stu
     assert path.read_bytes().endswith(b"".join(expected))
 
 
-def test_pixels_that_do_not_fill_their_size_are_refused(line: Line) -> None:
+def test_pixels_that_do_not_fill_their_size_are_refused(line: CaptureLine) -> None:
     assert refusal(lambda: line.spool.offer(frame("f1"), RawPicture(b"123", 2, 2))) is Code.INVALID_ARGUMENT
     assert line.take("f2")
 
 
 def test_a_full_disk_drops_counts_and_goes_on(
-    line: Line, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    line: CaptureLine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(path: Path, content: bytes, *, mode: int = 0o644) -> None:
         raise StorageError(Code.NO_SPACE, f"{path}: no space left")
@@ -245,7 +198,7 @@ def test_a_full_disk_drops_counts_and_goes_on(
 
 
 def test_a_capture_that_cannot_be_encoded_is_lost_alone_said_and_counted(
-    line: Line, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    line: CaptureLine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("a fault of the encoder")
@@ -269,7 +222,7 @@ def test_a_capture_that_cannot_be_encoded_is_lost_alone_said_and_counted(
 
 
 def test_what_a_stop_leaves_unwritten_is_said_and_counted_and_what_is_under_way_is_written(
-    line: Line, stuck: threading.Event, caplog: pytest.LogCaptureFixture
+    line: CaptureLine, stuck: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
     line.uploader.stop()
     for number in range(3):
@@ -294,7 +247,7 @@ def test_what_a_stop_leaves_unwritten_is_said_and_counted_and_what_is_under_way_
 
 @pytest.mark.parametrize("damage", [b"", b"{}\n", b"\x00" * 300, b"garbage"])
 def test_a_damaged_file_is_found_at_the_start_and_given_up(
-    line: Line, damage: bytes, caplog: pytest.LogCaptureFixture
+    line: CaptureLine, damage: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     line.take("f1")
     line.take("f2", at=AT + 1)
@@ -309,7 +262,7 @@ def test_a_damaged_file_is_found_at_the_start_and_given_up(
 
 
 def test_a_file_that_cannot_be_read_at_the_start_waits_for_the_next(
-    line: Line, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    line: CaptureLine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     line.take("f1")
 
@@ -325,7 +278,7 @@ def test_a_file_that_cannot_be_read_at_the_start_waits_for_the_next(
     assert line.sent() == ["f1"]
 
 
-def test_a_file_damaged_while_it_waits_is_told_as_failed(line: Line) -> None:
+def test_a_file_damaged_while_it_waits_is_told_as_failed(line: CaptureLine) -> None:
     line.take("f1")
     (path,) = line.files()
     path.write_bytes(path.read_bytes()[:-1])
@@ -336,7 +289,7 @@ def test_a_file_damaged_while_it_waits_is_told_as_failed(line: Line) -> None:
 
 
 def test_the_power_going_between_sent_and_forgotten_sends_nothing_twice(
-    line: Line, monkeypatch: pytest.MonkeyPatch
+    line: CaptureLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line.take("f1")
 
@@ -353,7 +306,7 @@ def test_the_power_going_between_sent_and_forgotten_sends_nothing_twice(
     assert (line.spool.status().pending, line.spool.status().uploaded) == (0, 1)
 
 
-def test_half_written_files_of_an_unclean_end_are_swept(line: Line) -> None:
+def test_half_written_files_of_an_unclean_end_are_swept(line: CaptureLine) -> None:
     line.end()
     leftover = durable.staging_path(line.directory / "x.capture")
     leftover.write_bytes(b"half")
@@ -361,7 +314,7 @@ def test_half_written_files_of_an_unclean_end_are_swept(line: Line) -> None:
     assert not leftover.exists()
 
 
-def test_a_damaged_history_costs_old_news_only(line: Line, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_history_costs_old_news_only(line: CaptureLine, caplog: pytest.LogCaptureFixture) -> None:
     line.take("f1")
     line.end()
     for path in line.directory.glob("history.db*"):
@@ -375,7 +328,7 @@ def test_a_damaged_history_costs_old_news_only(line: Line, caplog: pytest.LogCap
 
 
 def test_labels_that_cannot_be_read_just_now_are_said_and_end_nothing(
-    line: Line, monkeypatch: pytest.MonkeyPatch
+    line: CaptureLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreadable() -> None:
         raise StorageError(Code.STORAGE_FAILED, "labels.db: disk I/O error")
@@ -391,7 +344,7 @@ def test_labels_that_cannot_be_read_just_now_are_said_and_end_nothing(
     assert (line.sent(), line.spool.status().message) == (["f1"], "")
 
 
-def test_captures_are_listed_newest_first_with_their_state(line: Line) -> None:
+def test_captures_are_listed_newest_first_with_their_state(line: CaptureLine) -> None:
     for number, name in enumerate(["f1", "f2", "f3"]):
         line.take(name, at=AT + number)
     line.send()
@@ -406,7 +359,7 @@ def test_captures_are_listed_newest_first_with_their_state(line: Line) -> None:
     assert line.spool.list(0) == []
 
 
-def test_a_client_s_tensors_are_in_progress_until_they_are_in_the_cloud_also_after_a_restart(line: Line) -> None:
+def test_a_client_s_tensors_are_in_progress_until_they_are_in_the_cloud_also_after_a_restart(line: CaptureLine) -> None:
     capture = tensors()
     assert line.spool.capture_state(capture.capture_id) is None
     line.spool.capture_tensors(capture)
@@ -419,7 +372,7 @@ def test_a_client_s_tensors_are_in_progress_until_they_are_in_the_cloud_also_aft
     assert line.spool.capture_state(capture.capture_id) == "SUCCESS"
 
 
-def test_tensors_are_captured_whatever_the_policy_for_frames_is(line: Line) -> None:
+def test_tensors_are_captured_whatever_the_policy_for_frames_is(line: CaptureLine) -> None:
     line.begin(policy="none")
     line.spool.capture_tensors(tensors("c1"))
     assert line.spool.drain(30)
@@ -428,7 +381,7 @@ def test_tensors_are_captured_whatever_the_policy_for_frames_is(line: Line) -> N
 
 
 @pytest.mark.parametrize("moment", ["queued", "waiting", "sent", "restarted"])
-def test_an_id_is_taken_once(line: Line, moment: str) -> None:
+def test_an_id_is_taken_once(line: CaptureLine, moment: str) -> None:
     line.spool.capture_tensors(tensors("c1"))
     if moment != "queued":
         assert line.spool.drain(30)
@@ -439,14 +392,14 @@ def test_an_id_is_taken_once(line: Line, moment: str) -> None:
     assert refusal(lambda: line.spool.capture_tensors(tensors("c1"))) is Code.ALREADY_EXISTS
 
 
-def test_tensors_beyond_the_quota_are_refused_at_once(line: Line) -> None:
-    line.begin(quota=1000)
+def test_tensors_beyond_the_quota_are_refused_at_once(line: CaptureLine) -> None:
+    line.begin(quota_bytes=1000)
     assert refusal(lambda: line.spool.capture_tensors(tensors("c1", size=1000))) is Code.RESOURCE_EXHAUSTED
     assert line.spool.capture_state("c1") is None
 
 
-def test_tensors_are_refused_while_the_buffer_is_full(line: Line, stuck: threading.Event) -> None:
-    line.begin(queue=1)
+def test_tensors_are_refused_while_the_buffer_is_full(line: CaptureLine, stuck: threading.Event) -> None:
+    line.begin(queue_bytes=1)
     line.spool.capture_tensors(tensors("c1"))
     assert refusal(lambda: line.spool.capture_tensors(tensors("c2"))) is Code.RESOURCE_EXHAUSTED
     assert line.spool.capture_state("c1") == "IN_PROGRESS"
@@ -454,7 +407,7 @@ def test_tensors_are_refused_while_the_buffer_is_full(line: Line, stuck: threadi
 
 
 def test_tensors_that_could_not_be_written_have_failed_also_after_a_restart(
-    line: Line, monkeypatch: pytest.MonkeyPatch
+    line: CaptureLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: Path, content: bytes, *, mode: int = 0o644) -> None:
         raise StorageError(Code.NO_SPACE, f"{path}: no space left")
@@ -468,12 +421,12 @@ def test_tensors_that_could_not_be_written_have_failed_also_after_a_restart(
     assert line.spool.capture_state("c1") == "FAILURE"
 
 
-def test_a_time_that_has_no_folder_is_refused(line: Line) -> None:
+def test_a_time_that_has_no_folder_is_refused(line: CaptureLine) -> None:
     for at in (-1.0, float("nan"), float("inf"), 1e15):
         assert refusal(lambda at=at: line.spool.capture_tensors(tensors("c1", at=at))) is Code.OUT_OF_RANGE  # type: ignore[misc]
 
 
-def test_without_a_destination_a_capture_is_done_when_it_is_on_disk(line: Line) -> None:
+def test_without_a_destination_a_capture_is_done_when_it_is_on_disk(line: CaptureLine) -> None:
     line.begin(uploads=False)
     line.spool.capture_tensors(tensors("c1"))
     assert line.spool.drain(30)
@@ -482,7 +435,7 @@ def test_without_a_destination_a_capture_is_done_when_it_is_on_disk(line: Line) 
     assert line.spool.capture_state("c1") == "SUCCESS"
 
 
-def test_a_very_long_id_still_gets_a_file_and_its_full_name_in_the_cloud(line: Line) -> None:
+def test_a_very_long_id_still_gets_a_file_and_its_full_name_in_the_cloud(line: CaptureLine) -> None:
     name = "é/" * 200
     assert line.take(name)
     line.begin()
@@ -491,7 +444,7 @@ def test_a_very_long_id_still_gets_a_file_and_its_full_name_in_the_cloud(line: L
     assert line.spool.list(1)[0].id == name
 
 
-def test_the_threads_bring_a_capture_to_the_cloud_and_end_when_asked(line: Line) -> None:
+def test_the_threads_bring_a_capture_to_the_cloud_and_end_when_asked(line: CaptureLine) -> None:
     line.uploader.start()
     assert line.spool.offer(frame("f1"), PICTURE)
     assert line.bucket.has_record.wait(60)

@@ -3,7 +3,8 @@
 import base64
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from cloud_tools.captures import pull as pulling
 from cloud_tools.captures.choice import assign_splits
 from cloud_tools.captures.pull import Pulled, PullOptions, pull
 from cloud_tools.captures.records import Wanted, read_captures
-from cloud_tools.captures.source import Directory, open_source
 from cloud_tools.datasets import read
 from cloud_tools.datasets.dataset import Split
 from cloud_tools.datasets.preparing import PrepareOptions, prepare
 from cloud_tools.errors import CloudError
+from cloud_tools.storage import DirectoryStorage, open_storage
 from edge_agent.capture import layout
 from edge_agent.capture.labels import Label
 from edge_agent.capture.layout import Destination
@@ -63,8 +64,11 @@ class Cloud:
         capture, contents = from_frame(inspected, EncodedPicture(content), reason="ng")
         self._write(layout.objects(capture, contents, self.destination(thing)))
 
-    def label(self, name: str, said: str, *, thing: str = "press", at: float = AT, model: str = "unet") -> None:
-        self._write(layout.label_objects(Label(name, said, "anna", at + 60, at, (model,)), self.destination(thing)))
+    def label(
+        self, name: str, said: str, *, thing: str = "press", at: float = AT, model: str = "unet", after_s: float = 60
+    ) -> None:
+        label = Label(name, said, "anna", at + after_s, at, (model,))
+        self._write(layout.label_objects(label, "operator", self.destination(thing)))
 
     def _write(self, objects: list[tuple[str, bytes]]) -> None:
         for key, content in objects:
@@ -73,10 +77,10 @@ class Cloud:
             path.write_bytes(content)
 
     def rows(self, **wanted: Any) -> list[str]:
-        return [c.id for c in read_captures(open_source(str(self.root)), Wanted(**wanted), self.said.append)]
+        return [c.id for c in read_captures(open_storage(str(self.root)), Wanted(**wanted), self.said.append)]
 
     def pull(self, out: Path, options: PullOptions = PullOptions()) -> Pulled:  # noqa: B008 - immutable
-        source = open_source(self.root.as_uri())
+        source = open_storage(self.root.as_uri())
         return pull(source, read_captures(source, Wanted(), self.said.append), out, options, self.said.append)
 
 
@@ -164,6 +168,53 @@ def test_the_same_bytes_are_one_picture_with_the_last_word_of_a_person(cloud: Cl
     assert (listed(out), pulled.left_out) == ({"f0": "anomalous"}, {"duplicate": 2})
 
 
+def test_an_older_capture_that_was_labelled_last_has_the_last_word(cloud: Cloud, out: Path) -> None:
+    cloud.put("a", seed=1, at=AT)
+    cloud.put("b", seed=1, at=AT + 10)
+    cloud.label("a", "dent", at=AT, after_s=500)
+    cloud.label("b", "scratch", at=AT + 10)
+    assert cloud.pull(out).classes == {"dent": 1}
+
+
+def test_of_two_words_on_one_capture_the_later_counts_wherever_it_lies(cloud: Cloud, out: Path) -> None:
+    both = (result("unet", verdict=Verdict.NG), result("another", verdict=Verdict.NG))
+    for name, first, second in (("a", "unet", "another"), ("b", "another", "unet")):
+        cloud.put(name, results=both)
+        # The upload of the later word was cut short after one of two models.
+        cloud.label(name, "scratch", model=first)
+        cloud.label(name, "dent", model=second, after_s=90)
+    cloud.pull(out)
+    assert listed(out) == {"a": "dent", "b": "dent"}
+
+
+def test_captures_that_would_be_called_the_same_both_survive(cloud: Cloud, out: Path) -> None:
+    long = "x" * 230
+    for thing, name in (("press-4", "1"), ("press", "4-1"), ("press", f"{long}1"), ("press", f"{long}2")):
+        cloud.put(name, thing=thing)
+        cloud.label(name, "OK", thing=thing)
+    for _ in range(2):
+        assert cloud.pull(out).pictures == 4
+        rows = [json.loads(line) for line in (out / "captures.jsonl").read_text().splitlines()]
+        assert {(row["thing"], row["id"][-3:]) for row in rows} == {
+            ("press-4", "1"), ("press", "4-1"), ("press", "xx1"), ("press", "xx2"),
+        }  # fmt: skip
+        assert all(sha256((out / row["file"]).read_bytes()).hexdigest() == row["sha256"] for row in rows)
+        assert len({row["file"] for row in rows}) == 4
+
+
+def test_a_picture_keeps_its_name_when_another_would_be_called_the_same(cloud: Cloud, out: Path) -> None:
+    cloud.put("4-1", thing="press", at=AT + 1)
+    cloud.label("4-1", "OK", thing="press", at=AT + 1)
+    cloud.pull(out)
+    before = files(out / "normal")
+    cloud.put("1", thing="press-4")
+    cloud.label("1", "OK", thing="press-4")
+    cloud.pull(out)
+    after = files(out / "normal")
+    assert len(after) == 2
+    assert before.items() <= after.items()
+
+
 def test_the_same_id_of_two_devices_is_two_captures(cloud: Cloud, out: Path) -> None:
     for seed, thing in enumerate(("press-1", "press-2")):
         cloud.put("f0", seed=seed, thing=thing, at=AT + 3600 * seed)
@@ -192,13 +243,13 @@ def test_a_pull_again_is_the_same_and_reads_no_picture_twice(
         cloud.put(f"f{number}", at=AT + number)
         cloud.label(f"f{number}", "NG" if number % 2 else "OK", at=AT + number)
     cloud.pull(out)
-    before, read, asked = files(out), Directory.read, []
+    before, read, asked = files(out), DirectoryStorage.blocks, []
 
-    def counted(self: Directory, key: str) -> bytes:
+    def counted(self: DirectoryStorage, key: str) -> Iterator[bytes]:
         asked.append(key)
         return read(self, key)
 
-    monkeypatch.setattr(Directory, "read", counted)
+    monkeypatch.setattr(DirectoryStorage, "blocks", counted)
     cloud.pull(out)
     assert files(out) == before
     assert asked
@@ -335,14 +386,14 @@ def test_a_bucket_that_goes_away_before_the_masks_ends_the_pull(
     mask = encode_png(np.random.default_rng(0).integers(0, 255, (48, 64), np.uint8))
     cloud.put("a", results=(result(mask=mask),))
     cloud.put("b", Verdict.OK)
-    read = Directory.read
+    blocks = DirectoryStorage.blocks
 
-    def away(self: Directory, key: str) -> bytes:
-        if key.endswith(".png") and read(self, key) == mask:
+    def away(self: DirectoryStorage, key: str) -> Iterator[bytes]:
+        if key.endswith(".png") and b"".join(blocks(self, key)) == mask:
             raise CloudError(Code.UNAVAILABLE, "no route to the bucket")
-        return read(self, key)
+        return blocks(self, key)
 
-    monkeypatch.setattr(Directory, "read", away)
+    monkeypatch.setattr(DirectoryStorage, "blocks", away)
     error = refusal(lambda: cloud.pull(out, PullOptions("segmentation", unlabelled=True)))
     assert error.message == "no route to the bucket"
     assert not out.exists()
@@ -388,7 +439,7 @@ def test_no_record_however_odd_hides_the_others(cloud: Cloud, monkeypatch: pytes
     (folder / "c.jsonl").write_text("[" * 99_999)
     (folder / "d.jsonl").write_bytes(b" " * 100_001)
     (folder / "e.jsonl").symlink_to("/etc/hostname")
-    monkeypatch.setattr("cloud_tools.captures.source.LIMIT_BYTES", 100_000)
+    monkeypatch.setattr("cloud_tools.captures.records.LIMIT_BYTES", 100_000)
     assert cloud.rows() == ["a"]
     assert [line.partition(":")[0][-7:] for line in cloud.said] == [f"{name}.jsonl" for name in "bcde"]
 
@@ -433,20 +484,20 @@ def test_captures_are_found_by_thing_model_verdict_label_and_time(cloud: Cloud) 
 def test_of_two_models_the_one_that_decided_tells(cloud: Cloud) -> None:
     both = (result("first", verdict=Verdict.OK), result("second", verdict=Verdict.NG))
     cloud.put("a", Verdict.NG, results=both)
-    (capture,) = read_captures(Directory(cloud.root), Wanted(), cloud.said.append)
+    (capture,) = read_captures(DirectoryStorage(cloud.root), Wanted(), cloud.said.append)
     assert (capture.model, capture.verdict) == ("second", "NG")
-    (capture,) = read_captures(Directory(cloud.root), Wanted(model="first"), cloud.said.append)
+    (capture,) = read_captures(DirectoryStorage(cloud.root), Wanted(model="first"), cloud.said.append)
     assert (capture.model, capture.verdict) == ("first", "NG")
     agree = (result("zebra", verdict=Verdict.OK), result("ant", verdict=Verdict.OK))
     cloud.put("b", Verdict.OK, results=agree)
-    assert [c.model for c in read_captures(Directory(cloud.root), Wanted(verdict="OK"), print)] == ["zebra"]
+    assert [c.model for c in read_captures(DirectoryStorage(cloud.root), Wanted(verdict="OK"), print)] == ["zebra"]
 
 
 @pytest.mark.parametrize("url", ["https://host/x", "s3://", "gs://bucket"])
 def test_another_kind_of_url_is_refused(url: str) -> None:
-    assert "expected s3://bucket/prefix, file:///directory or a path" in refusal(lambda: open_source(url)).message
+    assert "expected s3://bucket/prefix, file:///directory or a path" in refusal(lambda: open_storage(url)).message
 
 
 def test_a_directory_that_is_not_there_is_said_so(tmp_path: Path) -> None:
-    source = open_source(str(tmp_path / "none"))
+    source = open_storage(str(tmp_path / "none"))
     assert refusal(lambda: read_captures(source, Wanted(), print)).code is Code.NOT_FOUND

@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from edge_agent.cli import main
 from edge_agent.dashboard import users as module
-from edge_agent.dashboard.sessions import IDLE_S, LIFE_S, MOST_SESSIONS, TRIES, WINDOW_S, Brake, Sessions
+from edge_agent.dashboard.sessions import IDLE_S, LIFE_S, MOST_OF_ONE, MOST_SESSIONS, TRIES, WINDOW_S, Brake, Sessions
 from edge_agent.dashboard.users import Users, hash_password, make_user, matches, put_user, read_users, remove_user
 from edge_agent.errors import ConfigError, InferenceError
 from tests.fakes.cheap_users import PASSWORD, a_user, users_file
@@ -183,34 +184,68 @@ def test_who_is_changed_in_the_file_has_to_log_in_again(tmp_path: Path, change: 
     assert sessions.user(token) is None
 
 
-def test_sessions_are_bounded_and_the_oldest_goes(tmp_path: Path) -> None:
+def test_one_users_sessions_are_bounded_and_push_out_nobody_elses(tmp_path: Path) -> None:
     _, _, sessions = sessions_of(tmp_path)
-    first = sessions.begin(a_user("vera", "viewer"))
-    tokens = [sessions.begin(a_user("vera", "viewer")) for _ in range(MOST_SESSIONS)]
+    wall, first = sessions.begin(a_user("vera", "viewer")), sessions.begin(a_user("otto"))
+    tokens = [sessions.begin(a_user("otto")) for _ in range(MOST_SESSIONS + 1)]
+    assert sessions.user(wall)
     assert sessions.user(first) is None
-    assert sessions.user(tokens[-1])
+    assert [bool(sessions.user(token)) for token in tokens[-MOST_OF_ONE - 1 :]] == [False] + MOST_OF_ONE * [True]
+
+
+def test_all_sessions_are_bounded_and_the_oldest_goes() -> None:
+    everyone = {f"user{n}": a_user(f"user{n}") for n in range(MOST_SESSIONS + 1)}
+    sessions = Sessions(Clock(), everyone.get)
+    tokens = [sessions.begin(user) for user in everyone.values()]
+    assert sessions.user(tokens[0]) is None
+    assert all(sessions.user(token) for token in tokens[1:])
 
 
 def test_too_many_failures_make_an_address_or_a_name_wait_and_no_other() -> None:
     clock = Clock()
     brake = Brake(clock)
     for _ in range(TRIES):
-        assert brake.wait_s("address 1", "name anna") == 0
-        brake.tried("address 1", "name anna")
-    assert brake.wait_s("address 1", "name otto") == WINDOW_S
-    assert brake.wait_s("address 2", "name anna") == WINDOW_S
-    assert brake.wait_s("address 2", "name otto") == 0
+        assert brake.admit("address 1", "name anna") == 0
+    assert brake.admit("address 1", "name otto") == WINDOW_S
+    assert brake.admit("address 2", "name anna") == WINDOW_S
+    assert brake.admit("address 2", "name otto") == 0
     clock.now += WINDOW_S
-    assert brake.wait_s("address 1", "name anna") == 0
+    assert brake.admit("address 1", "name anna") == 0
+
+
+def test_guesses_that_come_all_at_once_are_no_more_than_those_that_come_in_a_row() -> None:
+    brake, together, outcomes = Brake(Clock()), threading.Barrier(4 * TRIES), list[float]()
+
+    def guess() -> None:
+        together.wait(60)
+        outcomes.append(brake.admit("address 1"))
+
+    threads = [threading.Thread(target=guess) for _ in range(4 * TRIES)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(outcomes) == TRIES * [0.0] + 3 * TRIES * [WINDOW_S]
+
+
+def test_who_waits_does_not_wait_longer_for_having_asked() -> None:
+    clock = Clock()
+    brake = Brake(clock)
+    for _ in range(TRIES):
+        brake.admit("name anna")
+    clock.now += WINDOW_S - 1
+    assert brake.admit("name anna") == 1
+    clock.now += 1
+    assert brake.admit("name anna") == 0
 
 
 def test_who_knows_the_password_may_log_in_as_often_as_they_like() -> None:
     brake = Brake(Clock())
     for _ in range(2 * TRIES):
-        brake.tried("name anna")
+        assert brake.admit("name anna") == 0
         brake.forgive("name anna")
     brake.forgive("name nobody")
-    assert brake.wait_s("name anna", "name nobody") == 0
+    assert brake.admit("name anna", "name nobody") == 0
 
 
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str, password: str = PASSWORD) -> int:

@@ -11,8 +11,8 @@ from cloud_tools.release import commands
 from cloud_tools.release.keys import KeyDirectory
 from cloud_tools.release.publish import publish, read_bundle, revoke
 from cloud_tools.release.repository import Repository
-from cloud_tools.release.storage import DirectoryStorage, open_storage, read
 from cloud_tools.release.verify import verify
+from cloud_tools.storage import DirectoryStorage, open_storage, read
 from edge_agent.errors import AgentError, Code
 from edge_agent.formats import Manifest, ModelVersion, parse
 from tests.fakes.ceremony import CutOffError, DyingStorage
@@ -341,3 +341,12 @@ def test_the_passphrase_comes_from_the_environment(terminal: Terminal) -> None:
     terminal("repo", "init", "repository", passphrase=PASSPHRASE)
     assert terminal("publish", "bundle", "--repo", "repository", passphrase=PASSPHRASE)["releases"][0]["new"]
     assert refusal(lambda: terminal("repo", "refresh", "repository", passphrase="wrong")) is Code.PERMISSION_DENIED
+
+
+@pytest.mark.parametrize("key", ["../secret", "a/../../secret", "/etc/passwd", "a//b", "./a", ""])
+def test_a_key_never_leads_out_of_its_directory(tmp_path: Path, key: str) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    (tmp_path / "root" / "a").mkdir(parents=True)
+    with pytest.raises(CloudError) as caught:
+        read(DirectoryStorage(tmp_path / "root"), key, limit_bytes=100)
+    assert caught.value.code is Code.NOT_FOUND

@@ -9,5 +9,6 @@ import "./theme.js";
 const main = document.querySelector("main");
 const lang = document.documentElement.lang;
 
+document.querySelector("[data-print]").addEventListener("click", () => window.print());
 follow({});
 keepAsking(() => `${main.dataset.view}?lang=${lang}`, 3000, (view) => fillParts("today", view));

@@ -14,6 +14,8 @@ from edge_agent.rpc.ports import CapturePart, CaptureVerbs
 from edge_agent.wire import reports
 
 _VERDICTS = ("", *Verdict.__members__)
+ROLES = ("", "viewer", "operator", "admin")
+_USER_LIMIT = 64
 _STATES = ("", "PENDING", "UPLOADED", "FAILED")
 _PARTS: dict[int, CapturePart] = {
     pb.GetCaptureRequest.PICTURE: "picture",
@@ -50,7 +52,13 @@ class CaptureCalls(services.OperatorServicer):
     def LabelCapture(self, request: pb.LabelCaptureRequest, context: grpc.ServicerContext) -> pb.LabelCaptureResponse:
         """Keep what a person says that the part is."""
         check_text("actor", request.actor)
-        report = self._operator.label_capture(request.id, request.label.strip(), request.actor.strip())
+        said, by = " ".join(request.label.split()), request.actor.strip()
+        if request.role not in ROLES or len(request.user) > _USER_LIMIT:
+            expected = f"one of {', '.join(ROLES[1:])} or none, and a user of at most {_USER_LIMIT} characters"
+            raise InferenceError(Code.INVALID_ARGUMENT, f"role: expected {expected}")
+        report = self._operator.label_capture(
+            request.id, said, by, other=request.other, role=request.role, user=request.user
+        )
         return pb.LabelCaptureResponse(capture=reports.capture_to_proto(report))
 
     def PauseCaptures(

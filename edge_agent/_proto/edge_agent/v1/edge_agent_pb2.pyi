@@ -148,7 +148,7 @@ class AgentStatus(_message.Message):
     def __init__(self, version: _Optional[str] = ..., thing: _Optional[str] = ..., uptime_s: _Optional[float] = ..., state: _Optional[str] = ..., cloud: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class ModelStatus(_message.Message):
-    __slots__ = ("name", "active", "previous", "state", "runtime", "provider", "memory_bytes", "kind", "threshold", "applications", "staged", "signed_threshold", "message")
+    __slots__ = ("name", "active", "previous", "state", "runtime", "provider", "memory_bytes", "kind", "threshold", "applications", "staged", "signed_threshold", "message", "labels", "normal_labels")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
@@ -162,6 +162,8 @@ class ModelStatus(_message.Message):
     STAGED_FIELD_NUMBER: _ClassVar[int]
     SIGNED_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    NORMAL_LABELS_FIELD_NUMBER: _ClassVar[int]
     name: str
     active: str
     previous: str
@@ -175,10 +177,12 @@ class ModelStatus(_message.Message):
     staged: str
     signed_threshold: float
     message: str
-    def __init__(self, name: _Optional[str] = ..., active: _Optional[str] = ..., previous: _Optional[str] = ..., state: _Optional[str] = ..., runtime: _Optional[str] = ..., provider: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., kind: _Optional[str] = ..., threshold: _Optional[float] = ..., applications: _Optional[_Iterable[str]] = ..., staged: _Optional[str] = ..., signed_threshold: _Optional[float] = ..., message: _Optional[str] = ...) -> None: ...
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    normal_labels: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., active: _Optional[str] = ..., previous: _Optional[str] = ..., state: _Optional[str] = ..., runtime: _Optional[str] = ..., provider: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., kind: _Optional[str] = ..., threshold: _Optional[float] = ..., applications: _Optional[_Iterable[str]] = ..., staged: _Optional[str] = ..., signed_threshold: _Optional[float] = ..., message: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., normal_labels: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CaptureStatus(_message.Message):
-    __slots__ = ("pending", "failed", "bytes", "oldest_s", "uploaded", "message", "capture_paused", "upload_paused", "dropped", "quota_bytes")
+    __slots__ = ("pending", "failed", "bytes", "oldest_s", "uploaded", "message", "capture_paused", "upload_paused", "dropped", "quota_bytes", "kept_here")
     PENDING_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -189,6 +193,7 @@ class CaptureStatus(_message.Message):
     UPLOAD_PAUSED_FIELD_NUMBER: _ClassVar[int]
     DROPPED_FIELD_NUMBER: _ClassVar[int]
     QUOTA_BYTES_FIELD_NUMBER: _ClassVar[int]
+    KEPT_HERE_FIELD_NUMBER: _ClassVar[int]
     pending: int
     failed: int
     bytes: int
@@ -199,7 +204,8 @@ class CaptureStatus(_message.Message):
     upload_paused: bool
     dropped: int
     quota_bytes: int
-    def __init__(self, pending: _Optional[int] = ..., failed: _Optional[int] = ..., bytes: _Optional[int] = ..., oldest_s: _Optional[float] = ..., uploaded: _Optional[int] = ..., message: _Optional[str] = ..., capture_paused: bool = ..., upload_paused: bool = ..., dropped: _Optional[int] = ..., quota_bytes: _Optional[int] = ...) -> None: ...
+    kept_here: bool
+    def __init__(self, pending: _Optional[int] = ..., failed: _Optional[int] = ..., bytes: _Optional[int] = ..., oldest_s: _Optional[float] = ..., uploaded: _Optional[int] = ..., message: _Optional[str] = ..., capture_paused: bool = ..., upload_paused: bool = ..., dropped: _Optional[int] = ..., quota_bytes: _Optional[int] = ..., kept_here: bool = ...) -> None: ...
 
 class ClockStatus(_message.Message):
     __slots__ = ("trusted", "now", "floor")
@@ -652,14 +658,20 @@ class GetCaptureResponse(_message.Message):
     def __init__(self, content: _Optional[bytes] = ..., content_type: _Optional[str] = ...) -> None: ...
 
 class LabelCaptureRequest(_message.Message):
-    __slots__ = ("id", "label", "actor")
+    __slots__ = ("id", "label", "actor", "other", "role", "user")
     ID_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
+    OTHER_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
     id: str
     label: str
     actor: str
-    def __init__(self, id: _Optional[str] = ..., label: _Optional[str] = ..., actor: _Optional[str] = ...) -> None: ...
+    other: bool
+    role: str
+    user: str
+    def __init__(self, id: _Optional[str] = ..., label: _Optional[str] = ..., actor: _Optional[str] = ..., other: bool = ..., role: _Optional[str] = ..., user: _Optional[str] = ...) -> None: ...
 
 class LabelCaptureResponse(_message.Message):
     __slots__ = ("capture",)

@@ -1,4 +1,4 @@
-"""Where a repository's bytes lie: a directory, or a bucket.
+"""Where the bytes of a repository or of captures lie: a directory, or a bucket.
 
 Keys are relative, with slashes. A directory is written file by file through a
 temporary name, so a reader never sees half a file. ``swap`` is a compare-and-swap:
@@ -31,6 +31,9 @@ class Storage(Protocol):
     def url(self) -> str:
         """Return the URL as a device's configuration names it."""
 
+    def keys(self) -> Iterator[str]:
+        """Yield all keys, sorted."""
+
     def blocks(self, key: str) -> Iterator[bytes]:
         """Yield an object's bytes; CloudError NOT_FOUND, or as the store says."""
 
@@ -60,17 +63,23 @@ def open_storage(url: str) -> Storage:
     return DirectoryStorage(place) if isinstance(place, Path) else BucketStorage(*place, Aws())
 
 
-def read(storage: Storage, key: str, *, limit_bytes: int) -> bytes:
+def read(storage: Storage, key: str, *, limit_bytes: int, too_large: Code = Code.DIGEST_MISMATCH) -> bytes:
     """Return an object of at most ``limit_bytes``; not a block more is read.
 
+    Args:
+        storage: where it lies.
+        key: which.
+        limit_bytes: how large it may be.
+        too_large: what a larger one means: a bound that comes from what was signed is broken by other bytes.
+
     Raises:
-        CloudError: DIGEST_MISMATCH, it is larger: the bound comes from what was signed; or as the storage says.
+        CloudError: ``too_large``; or as the storage says.
     """
     content = bytearray()
     for block in storage.blocks(key):
         content += block
         if len(content) > limit_bytes:
-            raise CloudError(Code.DIGEST_MISMATCH, f"{key}: expected at most {limit_bytes} bytes, came more")
+            raise CloudError(too_large, f"{key}: expected at most {limit_bytes} bytes, came more")
     return bytes(content)
 
 
@@ -86,17 +95,28 @@ class DirectoryStorage:
         """Return the URL as a device's configuration names it."""
         return self.root.as_uri()
 
+    def keys(self) -> Iterator[str]:
+        """Yield the paths below the directory, sorted.
+
+        Raises:
+            CloudError: NOT_FOUND, there is no such directory.
+        """
+        if not self.root.is_dir():
+            raise CloudError(Code.NOT_FOUND, f"expected a directory {self.root}, there is none")
+        yield from sorted(path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file())
+
     def blocks(self, key: str) -> Iterator[bytes]:
         """Yield an object's bytes.
 
         Raises:
             CloudError: NOT_FOUND, STORAGE_FAILED.
         """
+        path = self._path(key)
         try:
-            with self._path(key).open("rb") as file:
+            with path.open("rb") as file:
                 while block := file.read(_BLOCK_BYTES):
                     yield block
-        except (FileNotFoundError, NotADirectoryError) as exc:
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as exc:
             raise CloudError(Code.NOT_FOUND, f"{self.url}: expected {key}, there is none") from exc
         except OSError as exc:
             raise CloudError(Code.STORAGE_FAILED, f"{self.url}/{key}: {exc.strerror}") from exc
@@ -151,7 +171,11 @@ class DirectoryStorage:
             raise CloudError(Code.STORAGE_FAILED, f"{path}: {exc.strerror}") from exc
 
     def _path(self, key: str) -> Path:
-        return self.root.joinpath(*key.split("/"))
+        names = key.split("/")
+        # Keys also come from records that anybody may have written.
+        if not {"", ".", ".."}.isdisjoint(names):
+            raise CloudError(Code.NOT_FOUND, f"{self.url}: expected {key}, there is none")
+        return self.root.joinpath(*names)
 
 
 class BucketStorage:
@@ -166,6 +190,15 @@ class BucketStorage:
     def url(self) -> str:
         """Return the URL as a device's configuration names it."""
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+
+    def keys(self) -> Iterator[str]:
+        """Yield the keys below the prefix, sorted.
+
+        Raises:
+            CloudError: as ``Aws`` says.
+        """
+        for item in self._aws.pages("s3", "list_objects_v2", "Contents", Bucket=self._bucket, Prefix=self._prefix):
+            yield str(item["Key"]).removeprefix(self._prefix)
 
     def blocks(self, key: str) -> Iterator[bytes]:
         """Yield an object's bytes.
