@@ -18,7 +18,10 @@ def register(app: typer.Typer) -> None:
 def train(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=", ".join(METHODS))],
     data: Annotated[
-        Path, typer.Option(help="normal/ and anomalous/ (or classes), images/ and masks/, or train/good and test/")
+        Path,
+        typer.Option(
+            help="normal/ and anomalous/ (or classes), images/ and masks/, train/good and test/ … (docs/data.md)"
+        ),
     ],
     out: Annotated[Path, typer.Option(help="folder of the run; new or empty")],
     depth: Annotated[

@@ -123,6 +123,13 @@ def test_lookout_masks_count_every_colour_but_the_background_s(tmp_path: Path) -
     assert _overlaps(read(layouts.lookout(tmp_path, masks=True), Kind.SEGMENTATION)) == {(False, 0), (True, _CUT)}
 
 
+def test_the_colours_of_a_mask_are_part_of_the_digest(tmp_path: Path) -> None:
+    digest = read(layouts.lookout(tmp_path, masks=True), Kind.SEGMENTATION).digest()
+    manifest = tmp_path / "manifests" / "train.manifest"
+    manifest.write_text(manifest.read_text().replace("#1f77b4", "#1f77b5"))
+    assert read(tmp_path, Kind.SEGMENTATION).digest() != digest
+
+
 def test_lookout_without_masks_is_refused_for_segmentation(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="expected masks"):
         read(layouts.lookout(tmp_path), Kind.SEGMENTATION)
