@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,7 +35,11 @@ def with_parts(root: Path, found: Found, part_regex: str) -> list[tuple[Sample, 
     """
     given = read_split(root / SPLIT_FILE)
     part_of = _part_reader(part_regex)
-    rows = [given.get(s.file) or (None if found.names_repeat else given.get(s.path.name)) for s, _ in found.samples]
+    often = Counter(sample.path.name for sample, _ in found.samples) if found.names_repeat else Counter()
+    rows = [
+        given.get(sample.file) or (given.get(sample.path.name) if often[sample.path.name] <= 1 else None)
+        for sample, _ in found.samples
+    ]
     if given and not any(rows):
         expected, came = found.samples[0][0].file, next(iter(given))
         raise DatasetError(f"{root / SPLIT_FILE}: expected files as {expected}, came {came}: none of them is here")
