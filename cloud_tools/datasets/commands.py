@@ -83,6 +83,9 @@ def split(
     seed: Annotated[int, typer.Option(help="same seed, same split")] = 0,
     keep: Annotated[bool, typer.Option("--keep", help="what has a split keeps it, only the rest is drawn")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="forget the split that is there")] = False,
+    ignore_looks: Annotated[
+        bool, typer.Option("--ignore-looks", help="divide what only looks the same, as parts in a fixture may")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Write split.csv: drawn by whole parts, every class in every split; what would leak is refused."""
@@ -90,7 +93,7 @@ def split(
     from cloud_tools.datasets.reading import categories
     from cloud_tools.datasets.splitting import SplitOptions, plan_split
 
-    options = SplitOptions(shares_of(shares), seed, part_regex, kind, keep, replace)
+    options = SplitOptions(shares_of(shares), seed, part_regex, kind, keep, replace, ignore_looks)
     plans = {name: plan_split(root, options) for name, root in categories(data).items()}
     for plan in plans.values():
         plan.write()

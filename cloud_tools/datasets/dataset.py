@@ -109,4 +109,6 @@ class Dataset(NamedTuple):
         for sample in sorted(self.samples, key=lambda s: s.file):
             picture = hashlib.sha256(sample.content()).hexdigest()
             mask = hashlib.sha256(sample.mask.read_bytes()).hexdigest() if sample.mask else ""
+            if sample.marks != Marks():
+                mask += repr(tuple(sample.marks))
             yield f"{sample.file}\t{sample.label}\t{sample.split.value}\t{sample.part}\t{picture}\t{mask}\n"

@@ -1,6 +1,8 @@
 """Which part a picture shows, and the split that people wrote down: ``split.csv`` and ``--part-regex``."""
 
 import csv
+import io
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,9 +35,17 @@ def with_parts(root: Path, found: Found, part_regex: str) -> list[tuple[Sample, 
     """
     given = read_split(root / SPLIT_FILE)
     part_of = _part_reader(part_regex)
+    often = Counter(sample.path.name for sample, _ in found.samples) if found.names_repeat else Counter()
+    rows = [
+        given.get(sample.file) or (given.get(sample.path.name) if often[sample.path.name] <= 1 else None)
+        for sample, _ in found.samples
+    ]
+    if given and not any(rows):
+        expected, came = found.samples[0][0].file, next(iter(given))
+        raise DatasetError(f"{root / SPLIT_FILE}: expected files as {expected}, came {came}: none of them is here")
     named = []
-    for sample, split in found.samples:
-        row = given.get(sample.file) or (None if found.names_repeat else given.get(sample.path.name)) or Given(None, "")
+    for (sample, split), given_row in zip(found.samples, rows, strict=True):
+        row = given_row or Given(None, "")
         own = sample.file if found.names_repeat and not part_regex else part_of(sample.path.name)
         named.append((sample._replace(part=row.part or own), row.split or split))
     return named
@@ -63,11 +73,20 @@ def read_split(path: Path) -> dict[str, Given]:
     """
     if not path.exists():
         return {}
-    with path.open(newline="", encoding="utf-8-sig") as lines:
-        reader = csv.DictReader(lines)
-        if "file" not in (reader.fieldnames or ()):
-            raise DatasetError(f"{path}: expected a column file, came {reader.fieldnames}")
-        return {row["file"].replace("\\", "/"): _given(path, row) for row in reader}
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        fields, rows = reader.fieldnames or (), list(reader)
+    except (UnicodeDecodeError, csv.Error) as exc:
+        raise DatasetError(f"{path}: expected a table in UTF-8, came {exc}") from exc
+    if "file" not in fields:
+        raise DatasetError(f"{path}: expected a column file, came {fields}")
+    found: dict[str, Given] = {}
+    for row in rows:
+        name, said = (row["file"] or "").replace("\\", "/"), _given(path, row)
+        if found.setdefault(name, said) != said:
+            raise DatasetError(f"{path}: expected each file once, came {name} twice, and not the same")
+    return found
 
 
 def _given(path: Path, row: dict[str, str]) -> Given:

@@ -22,7 +22,7 @@ from cloud_tools.datasets.dataset import Dataset, Sample, Split
 from cloud_tools.datasets.layouts.mvtec import GOOD, MASKS
 from cloud_tools.datasets.looks import Look, look_at
 from cloud_tools.datasets.parts import SPLIT_FILE
-from cloud_tools.datasets.reading import layout_of, own_kind, read
+from cloud_tools.datasets.reading import find, layout_of, own_kind, read
 from cloud_tools.datasets.splitting import write_split
 from cloud_tools.errors import CloudError
 from edge_agent import __version__, vision
@@ -69,6 +69,7 @@ def prepare(source: Path, out: Path, options: PrepareOptions, origin: str = "") 
     kind = options.kind or own_kind(source)
     dataset = read(source, kind, seed=options.seed, part_regex=options.part_regex, only=options.only)
     kept, left_out = clean(dataset, with_masks=kind is Kind.SEGMENTATION)
+    left_out += _not_served(source, dataset, kind, options.only)
     if not kept:
         raise CloudError(Code.NOT_FOUND, f"{source}: no picture is left, {len(left_out)} were left out")
     with made_whole(out) as staged:
@@ -99,6 +100,15 @@ def made_whole(out: Path) -> Iterator[Path]:
         staged.rename(place)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+
+
+def _not_served(source: Path, dataset: Dataset, kind: Kind, only: str) -> list[LeftOut]:
+    """Return the defects that anomaly detection cannot use: a good picture of the same part is learnt from."""
+    if kind is not Kind.ANOMALY or own_kind(source) is Kind.ANOMALY:
+        return []
+    served = {sample.file for sample in dataset.samples}
+    every = (sample.file for sample, _ in find(source, kind, only).samples)
+    return [LeftOut(file, "a good picture of its part is learnt from") for file in every if file not in served]
 
 
 def _write(root: Path, samples: Sequence[Sample], kind: Kind, *, link: bool) -> int:

@@ -27,36 +27,50 @@ def assign_splits(samples: Sequence[tuple[Sample, Split | None]], *, seed: int) 
     A given split stays. Files without one are distributed, and where nothing is called test or
     validation, a share of the rest (of train for validation) becomes it: whole parts at a time,
     stratified by class, drawn from ``seed``. Pictures that look the same count as one part here:
-    a split of ours shall not be what the hygiene gate stops at.
+    a split of ours shall not be what the hygiene gate stops at. Only where so many look the same,
+    as parts in a fixture may, that a class would not give half of its share, parts alone stay together,
+    and the gate says what stands on two sides.
     """
     splits = [split for _, split in samples]
     plain = [sample for sample, _ in samples]
-    groups = look_alikes(plain) if {Split.TEST, Split.VALIDATION} - set(splits) else []
-    if Split.TEST not in splits:
+    drawn = {Split.TEST, Split.VALIDATION} - set(splits)
+    groupings = (look_alikes(plain), by_part(plain)) if drawn else ()
+    if Split.TEST in drawn:
         free = [i for i, split in enumerate(splits) if split is None]
-        _carve(plain, groups, splits, free, Split.TEST, TEST_SHARE, seed)
+        for index in _carved(plain, groupings, free, TEST_SHARE, seed):
+            splits[index] = Split.TEST
     splits = [split or Split.TRAIN for split in splits]
-    if Split.VALIDATION not in splits:
+    if Split.VALIDATION in drawn:
         train = [i for i, split in enumerate(splits) if split is Split.TRAIN]
-        _carve(plain, groups, splits, train, Split.VALIDATION, VALIDATION_SHARE, seed + 1)
+        for index in _carved(plain, groupings, train, VALIDATION_SHARE, seed + 1):
+            splits[index] = Split.VALIDATION
     return tuple(sample._replace(split=split or Split.TRAIN) for sample, split in zip(plain, splits, strict=True))
 
 
-def _carve(
-    samples: Sequence[Sample],
-    groups: Sequence[int],
-    splits: list[Split | None],
-    candidates: Sequence[int],
-    target: Split,
-    share: float,
-    seed: int,
-) -> None:
-    """Move whole parts to ``target`` until each class gave its share."""
+def _carved(
+    samples: Sequence[Sample], groupings: Sequence[Sequence[int]], candidates: Sequence[int], share: float, seed: int
+) -> list[int]:
+    """Return which candidates move, by the first grouping that gives enough of each class, else by the last."""
+    totals = Counter(samples[index].label for index in candidates)
+    moved: list[int] = []
+    for groups in groupings:
+        moved = _whole_groups(samples, groups, candidates, share, seed)
+        gave = Counter(samples[index].label for index in moved)
+        if all(gave[label] >= total * share / 2 for label, total in totals.items() if total > 1):
+            break
+    return moved
+
+
+def _whole_groups(
+    samples: Sequence[Sample], groups: Sequence[int], candidates: Sequence[int], share: float, seed: int
+) -> list[int]:
+    """Return whole groups of candidates until each class gave its share."""
     parts: dict[int, list[int]] = defaultdict(list)
     for index in candidates:
         parts[groups[index]].append(index)
     totals = Counter(samples[index].label for index in candidates)
     moved: Counter[str] = Counter()
+    chosen: list[int] = []
     names = sorted(parts)
     random.Random(seed).shuffle(names)  # noqa: S311 - a split is no secret
     for name in names:
@@ -66,14 +80,19 @@ def _carve(
             continue
         if all(moved[label] + labels[label] < totals[label] for label in labels):
             moved.update(labels)
-            for index in parts[name]:
-                splits[index] = target
+            chosen += parts[name]
+    return chosen
+
+
+def by_part(samples: Sequence[Sample]) -> list[int]:
+    """Return for each sample the index of the first of its part."""
+    first: dict[str, int] = {}
+    return [first.setdefault(sample.part, index) for index, sample in enumerate(samples)]
 
 
 def look_alikes(samples: Sequence[Sample]) -> list[int]:
     """Return for each sample the index of the first of its part, or of those that look the same."""
-    first: dict[str, int] = {}
-    parent = [first.setdefault(sample.part, index) for index, sample in enumerate(samples)]
+    parent = by_part(samples)
     # What cannot be read the hygiene gate reports.
     looks = [(i, look) for i, look in enumerate(look_at(s.path for s in samples)) if isinstance(look, Look)]
     same: dict[int, int] = {}

@@ -12,7 +12,7 @@ from cloud_tools.datasets.drawing import Shares, draw
 from cloud_tools.datasets.finding import some
 from cloud_tools.datasets.parts import SPLIT_FILE, read_split, with_parts
 from cloud_tools.datasets.reading import find, own_kind
-from cloud_tools.datasets.split import look_alikes
+from cloud_tools.datasets.split import by_part, look_alikes
 from cloud_tools.errors import CloudError
 from edge_agent.errors import Code
 from edge_agent.formats import Kind
@@ -30,6 +30,8 @@ class SplitOptions(NamedTuple):
     """What has a split keeps it; only the rest is drawn."""
     replace: bool = False
     """Forget the split that is there."""
+    ignore_looks: bool = False
+    """Pictures that only look the same need not stay together."""
 
 
 class Plan(NamedTuple):
@@ -62,7 +64,7 @@ def plan_split(root: Path, options: SplitOptions) -> Plan:
         )
         raise CloudError(Code.ALREADY_EXISTS, message)
     plain = [sample for sample, _ in samples]
-    groups = look_alikes(plain)
+    groups = by_part(plain) if options.ignore_looks else look_alikes(plain)
     given = _given(plain, [split for _, split in samples], groups) if options.keep else {}
     good_only = kind is Kind.ANOMALY
     drawn = draw(plain, groups, options.shares, seed=options.seed, given=given, good_only=good_only)
@@ -101,7 +103,8 @@ def _refuse_gaps(root: Path, samples: Sequence[Sample], shares: Shares, *, good_
     ]
     if gaps:
         why = f"there are too few parts for a split by part in these shares: {some(gaps)}"
-        raise DatasetError(f"{root}: {why}. Parts, and pictures that look the same, stay together")
+        hint = "Parts stay together, and pictures that look the same unless --ignore-looks is given"
+        raise DatasetError(f"{root}: {why}. {hint}")
 
 
 def _rows(root: Path, samples: Sequence[Sample], part_regex: str) -> list[tuple[str, str, str]]:

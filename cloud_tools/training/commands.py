@@ -29,7 +29,9 @@ def train(
     *,
     data: Annotated[
         Path | None,
-        typer.Option(help="normal/ and anomalous/ (or classes), images/ and masks/, or train/good and test/"),
+        typer.Option(
+            help="normal/ and anomalous/ (or classes), images/ and masks/, train/good and test/ … (docs/data.md)"
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="folder of the run; new or empty")] = None,
     config: Annotated[

@@ -17,6 +17,7 @@ COLUMNS = ("file", "score", "label", "verdict", "split")
 _ROOT = Path(edge_agent.__file__).parents[1]
 _LEARNING_ROOMS = (
     "cloud_tools/datasets",
+    "cloud_tools/datasets/layouts",
     "cloud_tools/training",
     "cloud_tools/training/anomaly",
     "cloud_tools/export",

@@ -228,9 +228,22 @@ def test_wrong_options_are_refused(tmp_path: Path, options: dict[str, Any], mess
         read(_classes(tmp_path), Kind.CLASSIFICATION, **options)
 
 
-@pytest.mark.parametrize("text", ["name,split\nx,train\n", "file,split\nnormal/p00_normal.png,holdout\n"])
-def test_a_malformed_split_is_refused(tmp_path: Path, text: str) -> None:
-    (_classes(tmp_path) / "split.csv").write_text(text)
+_FIRST = "normal/p00_normal.png"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"name,split\nx,train\n",
+        f"file,split\n{_FIRST},holdout\n".encode(),
+        f"file,split\n{_FIRST},train\n{_FIRST},test\n".encode(),
+        b"file,split\nimages/elsewhere.png,train\n",
+        b"file,split\n\xff\xfe,train\n",
+        b"",
+    ],
+)
+def test_a_malformed_split_is_refused(tmp_path: Path, text: bytes) -> None:
+    (_classes(tmp_path) / "split.csv").write_bytes(text)
     with pytest.raises(DatasetError, match=r"split\.csv"):
         read(tmp_path, Kind.CLASSIFICATION)
 

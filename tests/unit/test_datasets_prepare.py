@@ -209,3 +209,11 @@ def test_a_folder_of_pictures_is_enough_where_somebody_says_what_they_show(tmp_p
     assert set(pictures(tmp_path / "good ones").values()) == set(pictures(tmp_path / "out").values())
     with pytest.raises(DatasetError, match=r"expected normal/ and anomalous/ .* came \['0.png'"):
         prepare(tmp_path / "good ones", tmp_path / "other")
+
+
+def test_a_defect_of_a_part_that_is_learnt_from_is_listed(tmp_path: Path) -> None:
+    root = layouts.classes(tmp_path / "source", 20)
+    (told,) = prepare(root, tmp_path / "out", "--kind", "anomaly", "--part-regex", r"^(p\d\d)")
+    reasons = {one["reason"] for one in told["left_out"]}
+    assert reasons == {"a good picture of its part is learnt from"}
+    assert told["pictures"] + len(told["left_out"]) == 40

@@ -70,6 +70,17 @@ def test_a_written_split_of_mvtec_serves_supervised_methods_as_it_is(tmp_path: P
     assert splits["test/cut/003.png"] is splits["test/good/000.png"] is Split.TEST
 
 
+def test_a_written_split_may_leave_out_folders_where_no_name_repeats(tmp_path: Path) -> None:
+    layouts.kolektor(tmp_path)
+    layouts.write_csv(tmp_path / "split.csv", ("file", "split"), [("10000.png", "test"), ("20000.png", "train")])
+    splits = {sample.file: sample.split for sample in read(tmp_path, Kind.SEGMENTATION).samples}
+    assert (splits["train/10000.png"], splits["test/20000.png"]) == (Split.TEST, Split.TRAIN)
+    layouts.mvtec(tmp_path / "bolt")
+    layouts.write_csv(tmp_path / "bolt" / "split.csv", ("file", "split"), [("000.png", "test")])
+    with pytest.raises(DatasetError, match=r"expected files as train/good/000.png, came 000.png: none of them"):
+        read(tmp_path / "bolt", Kind.ANOMALY)
+
+
 def test_visa_has_its_published_split_of_one_class(tmp_path: Path) -> None:
     found = categories(layouts.visa(tmp_path))
     assert list(found) == ["candle", "pcb1"]
@@ -121,6 +132,13 @@ def test_lookout_manifests_are_read_with_files_of_their_bucket_beside_them(tmp_p
 
 def test_lookout_masks_count_every_colour_but_the_background_s(tmp_path: Path) -> None:
     assert _overlaps(read(layouts.lookout(tmp_path, masks=True), Kind.SEGMENTATION)) == {(False, 0), (True, _CUT)}
+
+
+def test_the_colours_of_a_mask_are_part_of_the_digest(tmp_path: Path) -> None:
+    digest = read(layouts.lookout(tmp_path, masks=True), Kind.SEGMENTATION).digest()
+    manifest = tmp_path / "manifests" / "train.manifest"
+    manifest.write_text(manifest.read_text().replace("#1f77b4", "#1f77b5"))
+    assert read(tmp_path, Kind.SEGMENTATION).digest() != digest
 
 
 def test_lookout_without_masks_is_refused_for_segmentation(tmp_path: Path) -> None:

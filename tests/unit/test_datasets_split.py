@@ -2,10 +2,12 @@
 
 import csv
 import json
+import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -125,3 +127,29 @@ def test_several_categories_are_split_together_or_not_at_all(tmp_path: Path) -> 
     layouts.classes(tmp_path / "nut", 20)
     assert [row["category"] for row in split(tmp_path)["categories"]] == ["bolt", "nut"]
     assert (tmp_path / "nut" / "split.csv").exists()
+
+
+def _in_a_fixture(root: Path) -> Path:
+    """Write parts of one look: only noise tells them apart."""
+    layouts.mvtec(root, good=0, tested=8)
+    shutil.rmtree(root / "test/good")
+    for index in range(16):
+        noise = np.random.default_rng(index).integers(0, 6, (layouts.SIDE, layouts.SIDE, 3), np.uint8)
+        layouts.put(root / "train/good" / f"{index:03d}.png", np.asarray(layouts.picture(7) // 2 + noise, np.uint8))
+    return root
+
+
+def test_parts_that_all_look_the_same_are_split_all_the_same_and_the_gate_says_so(tmp_path: Path) -> None:
+    dataset = read(_in_a_fixture(tmp_path), Kind.ANOMALY)
+    assert [len(dataset.of(split)) for split in (Split.TRAIN, Split.VALIDATION)] == [12, 4]
+    blocks = {finding.check for finding in inspect_dataset(dataset) if finding.level is Level.BLOCK}
+    assert "near duplicates" in blocks
+    assert "balance" not in blocks
+
+
+def test_what_only_looks_the_same_is_divided_on_demand(tmp_path: Path) -> None:
+    _in_a_fixture(tmp_path)
+    with pytest.raises(DatasetError, match="unless --ignore-looks is given"):
+        split(tmp_path, "--replace")
+    (category,) = split(tmp_path, "--replace", "--ignore-looks")["categories"]
+    assert category["classes"]["good"] == {"train": 10, "validation": 3, "test": 3}

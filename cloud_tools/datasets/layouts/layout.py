@@ -14,7 +14,7 @@ class Found(NamedTuple):
     samples: Sequence[tuple[Sample, Split | None]]
     """Each with the split that the layout gives; the samples' own split and part say nothing yet."""
     names_repeat: bool = False
-    """Files of one name in two folders are no one part, and ``split.csv`` names them with their folders."""
+    """Files of one name in two folders are no one part, and ``split.csv`` must name them with their folders."""
     labels_from_masks: bool = False
     """A picture is anomalous if its mask is not empty."""
     loose_masks: tuple[str, ...] = ()

@@ -49,7 +49,7 @@ def _read(root: Path, _kind: Kind, only: str) -> Found:
 
 
 def _samples(root: Path, manifest: Path) -> Iterator[Sample]:
-    for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(manifest.read_bytes().splitlines(), 1):
         if not line.strip():
             continue
         try:

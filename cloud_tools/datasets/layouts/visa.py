@@ -1,6 +1,7 @@
 """``CATEGORY/Data/{Images,Masks}`` and ``split_csv/`` beside the categories, as in VisA (Zou et al. 2022)."""
 
 import csv
+import io
 from pathlib import Path
 
 from cloud_tools.datasets.dataset import DatasetError, Sample, Split
@@ -45,11 +46,11 @@ def _published(root: Path, name: str) -> dict[str, Split]:
     path = root.resolve().parent / "split_csv" / name
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8-sig") as lines:
-        rows = [row for row in csv.DictReader(lines) if row.get("object") == root.resolve().name]
     try:
+        lines = io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")
+        rows = [row for row in csv.DictReader(lines) if row.get("object") == root.resolve().name]
         return {_relative(row["image"]): _WORDS[row["split"].strip().lower()] for row in rows}
-    except (KeyError, AttributeError) as exc:
+    except (KeyError, AttributeError, UnicodeDecodeError, csv.Error) as exc:
         raise DatasetError(f"{path}: expected columns object, split (train or test) and image, came {exc}") from exc
 
 
