@@ -15,6 +15,8 @@ from edge_agent.vision import RGB
 
 FOLDER = "pictures"
 _SIDE = 320
+_MISTAKE_SIDE = 200
+"""Of pictures inside the report, which is one file."""
 _HEAT_SIDE = 128
 _QUALITY = 80
 _HIGHEST_ALPHA = 200
@@ -76,13 +78,15 @@ class Gallery:
         return keep
 
     def blended(self, picture: Shown, method: str) -> tuple[bytes, bytes]:
-        """Return a picture's thumbnail, and the same under the method's heat map (empty: it draws none), as JPEG."""
-        plain = (self._out / picture.thumbnail).read_bytes()
+        """Return a picture, and the same under the method's heat map (empty: it draws none), as small JPEGs."""
+        image = vision.decode((self._out / picture.thumbnail).read_bytes())
         name = self.heat(picture, method)
+        plain = vision.small_jpeg(image, _MISTAKE_SIDE, _QUALITY)
         if not name:
             return plain, b""
         layer = cv2.imdecode(np.frombuffer((self._out / name).read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-        return plain, vision.encode_jpeg(_laid_over(vision.decode(plain), np.asarray(layer, np.uint8)), _QUALITY)
+        laid = _laid_over(image, np.asarray(layer, np.uint8))
+        return plain, vision.small_jpeg(laid, _MISTAKE_SIDE, _QUALITY)
 
     def _new(self, sample: Sample, category: str, picture: RGB) -> Shown:
         number = len(self._shown)

@@ -10,10 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from cloud_tools.cli import build_app
+from cloud_tools.evaluation.data import categories_for
 from cloud_tools.evaluation.device import DeviceModel
 from cloud_tools.evaluation.memory import peak_memory_bytes
 from cloud_tools.packaging.bundle import package_run
 from cloud_tools.release.publish import read_bundle
+from edge_agent.formats import Kind
 from edge_agent.vision import decode
 from tests.fakes.evaluated import BROKEN, CATEGORIES, Evaluated
 
@@ -176,6 +178,32 @@ def test_what_cannot_be_trained_has_no_figures_and_a_reason(tmp_path: Path, eval
     assert answer["methods"] == []
     assert answer["failed"][0]["message"].endswith("came only ['good']")
     assert "no figures: " in said
+
+
+def test_further_seeds_make_means_and_spreads_and_leave_no_runs(evaluated: Evaluated, tmp_path: Path) -> None:
+    small = ("--depth", "4", "--size", "64", "--threads", "1", "--seeds", "2")
+    data, out = str(evaluated.data / "brick"), str(tmp_path / "report")
+    code, answer, _ = run("--methods", "dfm", "--data", data, "--out", out, *small)
+    assert code == 0
+    (row,) = answer["methods"]
+    trials = json.loads((tmp_path / "report/report.json").read_text())["trials"]
+    areas = [trial["figures"]["image_auroc"] for trial in trials]
+    assert [trial["seed"] for trial in trials] == [0, 1]
+    assert row["image_auroc"] == pytest.approx(np.mean(areas))
+    assert row["spread"]["image_auroc"] == pytest.approx(np.std(areas, ddof=1))
+    assert [path.name for path in (tmp_path / "report/runs").iterdir()] == ["brick-dfm"]
+    first: Any = evaluated.answer["methods"]
+    assert areas[0] == pytest.approx(first[2]["image_auroc"])
+
+
+def test_each_method_takes_the_folder_of_its_kind_where_there_is_one(tmp_path: Path, evaluated: Evaluated) -> None:
+    (tmp_path / "nut").mkdir()
+    (tmp_path / "nut/anomaly").symlink_to(evaluated.data)
+    (tmp_path / "nut/classification").symlink_to(evaluated.data / "brick")
+    unsupervised = [category.name for category in categories_for(tmp_path / "nut", Kind.ANOMALY)]
+    assert unsupervised == list(CATEGORIES)
+    (one,) = categories_for(tmp_path / "nut", Kind.CLASSIFICATION)
+    assert (one.name, one.root) == ("nut", tmp_path / "nut/classification")
 
 
 def test_a_fresh_process_needs_the_memory_of_a_worker_and_not_of_a_training(evaluated: Evaluated) -> None:
