@@ -11,9 +11,13 @@ from edge_agent import vision
 from edge_agent.errors import InferenceError
 
 
-class _Verdict(NamedTuple):
+class MaskVerdict(NamedTuple):
+    """What is to be said of one mask."""
+
     problem: str = ""
+    """Why it does not fit; empty: it does."""
     grey: bool = False
+    """It holds values between black and white."""
 
 
 def masks(seen: Sequence[Seen], *, needed: bool) -> Iterator[Finding]:
@@ -25,7 +29,7 @@ def masks(seen: Sequence[Seen], *, needed: bool) -> Iterator[Finding]:
     """
     if all(one.sample.mask is None for one in seen):
         return
-    verdicts = list(zip(seen, each(partial(_verdict, needed=needed), seen), strict=True))
+    verdicts = list(zip(seen, each(partial(mask_verdict, needed=needed), seen), strict=True))
     wrong = {one.sample.file: verdict.problem for one, verdict in verdicts if verdict.problem}
     grey = tuple(one.sample.file for one, verdict in verdicts if verdict.grey)
     if wrong:
@@ -37,20 +41,21 @@ def masks(seen: Sequence[Seen], *, needed: bool) -> Iterator[Finding]:
         yield Finding("masks", Level.WARN, message, grey)
 
 
-def _verdict(one: Seen, *, needed: bool) -> _Verdict:
+def mask_verdict(one: Seen, *, needed: bool) -> MaskVerdict:
+    """Return whether the mask of a picture fits it; ``needed`` as for ``masks``."""
     sample, look = one
     if sample.mask is None:
-        return _Verdict("none" if needed or sample.anomalous else "")
+        return MaskVerdict("none" if needed or sample.anomalous else "")
     try:
         mask = vision.decode(sample.mask.read_bytes())
     except InferenceError as exc:
-        return _Verdict(exc.message)
+        return MaskVerdict(exc.message)
     except OSError as exc:
-        return _Verdict(exc.strerror or "it cannot be read")
+        return MaskVerdict(exc.strerror or "it cannot be read")
     height, width = mask.shape[:2]
     if (width, height) != (look.width, look.height):
-        return _Verdict(f"{width} x {height}, the picture is {look.width} x {look.height}")
+        return MaskVerdict(f"{width} x {height}, the picture is {look.width} x {look.height}")
     marked = bool(sample.marks.of(mask).any())
     if marked != sample.anomalous:
-        return _Verdict("it marks a defect, the picture is good" if marked else "empty, the picture is anomalous")
-    return _Verdict(grey=sample.marks.unsure(mask))
+        return MaskVerdict("it marks a defect, the picture is good" if marked else "empty, the picture is anomalous")
+    return MaskVerdict(grey=sample.marks.unsure(mask))

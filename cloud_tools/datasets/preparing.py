@@ -68,7 +68,7 @@ def prepare(source: Path, out: Path, options: PrepareOptions, origin: str = "") 
     """
     kind = options.kind or own_kind(source)
     dataset = read(source, kind, seed=options.seed, part_regex=options.part_regex, only=options.only)
-    kept, left_out = clean(dataset, with_masks=kind is Kind.SEGMENTATION)
+    kept, left_out = clean(dataset, kind)
     left_out += _not_served(source, dataset, kind, options.only)
     if not kept:
         raise CloudError(Code.NOT_FOUND, f"{source}: no picture is left, {len(left_out)} were left out")

@@ -79,15 +79,19 @@ def test_a_picture_with_two_labels_is_kept_under_none_of_them(tmp_path: Path) ->
     assert {one["reason"] for one in told["left_out"]} == {"two labels"}
 
 
-def test_what_cannot_be_read_and_what_has_no_mask_is_left_out_and_listed(tmp_path: Path) -> None:
-    root = layouts.pairs(tmp_path / "source")
+def test_what_cannot_be_read_and_what_is_badly_masked_is_left_out_and_listed(tmp_path: Path) -> None:
+    root = layouts.pairs(tmp_path / "source", 40)
     (root / "images" / "3.png").write_bytes(b"\x89PNG torn")
     (root / "masks" / "4.png").unlink()
+    (root / "masks" / "5.png").write_bytes(b"\x89PNG torn")
+    layouts.put(root / "masks" / "7.png", layouts.mask()[:40])
     (told,) = prepare(root, tmp_path / "out")
-    assert [(one["file"], one["reason"].partition(":")[0]) for one in told["left_out"]] == [
-        ("images/3.png", "unreadable"),
-        ("images/4.png", "no mask"),
-    ]
+    assert {one["file"]: one["reason"].partition(":")[0] for one in told["left_out"]} == {
+        "images/3.png": "unreadable",
+        "images/4.png": "mask",
+        "images/5.png": "mask",
+        "images/7.png": "mask",
+    }
     assert inspect_dataset(read(tmp_path / "out", Kind.SEGMENTATION)) == ()
 
 
