@@ -23,10 +23,12 @@ Golden = Annotated[
 class _OfOrAnother(TyperGroup):
     """``package RUN`` is ``package of RUN``: the word may be left out."""
 
+    unsaid = _OF
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put it there where no other verb stands."""
         if args and args[0] not in self.commands and args[0] != "--help":
-            args = [_OF, *args]
+            args = [self.unsaid, *args]
         return super().parse_args(ctx, args)
 
 

@@ -50,6 +50,8 @@ class Invocation:
 
     def _descend(self, word: str) -> None:
         below = children(self.command)
+        # The word of a verb may be left out: `package RUN` is `package of RUN`.
+        word = word if word in below else getattr(self.command, "unsaid", word)
         self.unknown = self.unknown or ("" if word in below else word)
         self.command = below.get(word, self.command)
         self.path.append(word)
