@@ -147,6 +147,8 @@ def _work(
     reformed = _answers(after, dataset.of(Split.VALIDATION), parts)
     compared = _compare(held, reformed, before, after, parts)
     figures = {"form": form.value, "margin": margin, "calibration_pictures": used, **compared.to_json()}
+    if "f1" not in compared.before:
+        progress("validation holds no defect: only false alarms were compared, not what is found")
     message = _refusal(form, compared, margin)
     if not message:
         _finish(run, staged, form, dataset, parts, report, figures, after)
@@ -197,7 +199,7 @@ def _compare(
     from cloud_tools.training.judge import figures
 
     decision, rule = parts.decision, parts.preprocess
-    metrics, changed_metrics = figures(held, decision, rule), figures(reformed, decision, rule)
+    metrics, changed_metrics = (_measurable(figures(one, decision, rule), held) for one in (held, reformed))
     scores, others = held.scores(decision), reformed.scores(decision)
     dropped, drop = largest_drop(metrics, changed_metrics)
     files = [sample.file for sample in held.loaded.samples]
@@ -212,6 +214,11 @@ def _compare(
         (before.size_bytes, after.size_bytes),
         latencies_in_turns(before, after, held.loaded.images),
     )
+
+
+def _measurable(metrics: dict[str, Any], held: "Answers") -> dict[str, Any]:
+    """Return the metrics that mean something: without a defect only false alarms are counted."""
+    return metrics if held.loaded.anomalous.any() else {name: metrics[name] for name in ("accuracy", "confusion")}
 
 
 def _refusal(form: Form, compared: Comparison, margin: float) -> str:
@@ -250,9 +257,10 @@ def _finish(
     metrics = metrics_of(judged, parts.decision, parts.preprocess)
     metrics |= {"latency_ms": figures["latency_ms"]["after"], "size_bytes": figures["size_bytes"]["after"]}
     kept = {key: value for key, value in parts.evaluation.items() if key not in ("parity_max_difference", *metrics)}
+    counted = {**figures, "changed_verdicts": len(figures["changed_verdicts"])}  # a manifest is no list of files
     changes = {
         "runtime": form.runtime,
-        "evaluation": {**kept, **metrics, "form": figures},
+        "evaluation": {**kept, **metrics, "form": counted},
         "provenance": {**parts.provenance, "form": form.value, "made_from_sha256": _digest(run / MODEL)},
     }
     (staged / FILE).write_bytes(parts.model_copy(update=changes).to_json())

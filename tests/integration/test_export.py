@@ -163,6 +163,17 @@ def test_wrong_orders_are_refused_before_any_work(run: Path, data: Path, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_without_a_defect_in_validation_only_false_alarms_are_compared(
+    run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    none = property(lambda loaded: np.zeros(len(loaded.samples), np.bool_))
+    monkeypatch.setattr("cloud_tools.training.batches.Loaded.anomalous", none)
+    done = reform(run, Form.OPENVINO, data, tmp_path / "out", margin=0.01, progress=said.append)
+    assert set(done.figures["before"]) == {"accuracy", "confusion"}
+    assert "validation holds no defect: only false alarms were compared, not what is found" in said
+
+
 def test_the_metric_that_fell_the_most_is_told() -> None:
     before = {"f1": 0.9, "iou": 0.5, "image_auroc": None, "confusion": {}}
     assert largest_drop(before, before | {"f1": 0.85, "iou": 0.2}) == ("iou", pytest.approx(0.3))
