@@ -18,7 +18,7 @@ from cloud_tools.training.judge import Answers, best_pixel_threshold
 from cloud_tools.training.lesson import Lesson
 from cloud_tools.training.methods import Method
 from cloud_tools.training.options import TrainingOptions
-from cloud_tools.training.progress import Progress
+from cloud_tools.training.progress import Progress, without_lines
 from edge_agent.formats import Decision, Kind, Preprocess
 
 _AS_GOOD = 0.02
@@ -124,14 +124,10 @@ def _control(method: Method, lesson: Lesson, answers: Answers) -> Control:
     if own is None:
         return Control(None, proves_nothing=False)
     lesson.progress("control: the same on a trunk with random weights")
-    control = lesson._replace(pretrained=False, progress=_silent, checkpoint=lesson.checkpoint.of("control"))
-    network = _train(method, control)
+    quiet, kept = without_lines(lesson.progress), lesson.checkpoint.of("control")
+    network = _train(method, lesson._replace(pretrained=False, progress=quiet, checkpoint=kept))
     area = auroc(truth, scores_of(network, judged.loaded.images)[0])
     return Control(area, proves_nothing=area is not None and area >= own - _AS_GOOD)
-
-
-def _silent(_line: str) -> None:
-    """Tell nothing."""
 
 
 def _joined(*parts: Loaded) -> Loaded:
