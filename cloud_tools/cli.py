@@ -32,6 +32,7 @@ EXTRAS = {
     "onnx": "cloud",
     "pkcs11": "hsm",
     "rich": "cloud",
+    "ruamel": "train",
     "hypercorn": "local",
     "ministack": "local",
     "efficientnet_lite_pytorch": "train",
