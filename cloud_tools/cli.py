@@ -41,6 +41,7 @@ EXTRAS = {
     "keras": "keras",
     "nncf": "nncf",
     "openvino": "openvino",
+    "ruamel": "train",
     "hypercorn": "local",
     "ministack": "local",
     "jinja2": "train",

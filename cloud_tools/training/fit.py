@@ -19,7 +19,7 @@ from cloud_tools.training.judge import Answers, best_pixel_threshold
 from cloud_tools.training.lesson import Lesson
 from cloud_tools.training.methods import Method
 from cloud_tools.training.options import TrainingOptions
-from cloud_tools.training.progress import Progress
+from cloud_tools.training.progress import Progress, without_lines
 from edge_agent.formats import Decision, Kind, Preprocess
 
 _AS_GOOD = 0.02
@@ -133,8 +133,8 @@ def _control(method: Method, lesson: Lesson, answers: Answers) -> Control:
     if own is None:
         return Control(None, proves_nothing=False)
     lesson.progress("control: the same on a trunk with random weights")
-    control = lesson._replace(pretrained=False, progress=_silent, checkpoint=lesson.checkpoint.of("control"))
-    network = _train(method, control)
+    quiet, kept = without_lines(lesson.progress), lesson.checkpoint.of("control")
+    network = _train(method, lesson._replace(pretrained=False, progress=quiet, checkpoint=kept))
     area = auroc(truth, scores_of(network, judged.loaded.images)[0])
     return control_of(own, area or 0.0)
 
@@ -150,10 +150,6 @@ def control_of(own: float, area: float) -> Control:
     else:
         note = f"a trunk with random weights is as good (AUROC {area:.3f}): this data set proves nothing" * as_good
     return Control(area, as_good, note)
-
-
-def _silent(_line: str) -> None:
-    """Tell nothing."""
 
 
 def _joined(*parts: Loaded) -> Loaded:

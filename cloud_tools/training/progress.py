@@ -38,6 +38,19 @@ def stepped(progress: Progress, title: str, done: int, total: int) -> Iterator[i
             advance()
 
 
+def without_lines(progress: Progress) -> Progress:
+    """Return a progress that draws the same bars and tells nothing."""
+    return _Quiet(progress) if isinstance(progress, Bars) else lambda _line: None
+
+
+class _Quiet:
+    def __init__(self, bars: Bars) -> None:
+        self.bar = bars.bar
+
+    def __call__(self, line: str) -> None:
+        """Keep it back."""
+
+
 class _Terminal:
     def __init__(self, drawn: "Drawn") -> None:
         self._drawn = drawn

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from cloud_tools.training.progress import shown, stepped
+from cloud_tools.training.progress import shown, stepped, without_lines
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*(3[0-9]|38;5;\d+)[0-9;]*m")
 
@@ -52,3 +52,15 @@ def test_whoever_passes_a_plain_function_gets_all_steps() -> None:
     lines: list[str] = []
     assert list(stepped(lines.append, "learning", 2, 5)) == [2, 3, 4]
     assert lines == []
+
+
+def test_a_control_has_its_bar_and_keeps_its_lines_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    stream = _Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    with shown() as progress:
+        quiet = without_lines(progress)
+        for _ in stepped(quiet, "control", 0, 2):
+            quiet("a line of the control")
+    assert "2/2" in stream.getvalue()
+    assert "a line of the control" not in stream.getvalue()
