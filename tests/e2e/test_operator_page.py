@@ -351,6 +351,41 @@ def test_an_operator_logs_in_acts_and_logs_out(agent: PageAgent, chromium: Brows
         assert agent.orders == [("reset_counts", "set-up parts", "dashboard otto 127.0.0.1")]
 
 
+COUNT_BEEPS = """
+window.beeps = 0;
+const make = AudioContext.prototype.createOscillator;
+AudioContext.prototype.createOscillator = function () { window.beeps += 1; return make.call(this); };
+"""
+
+
+def test_who_wants_it_hears_each_ng_and_nobody_else_does(agent: PageAgent, seen: Window) -> None:
+    def inspected(frame_id: str, score: float) -> int:
+        inspect(agent, frame_id, score)
+        shown(seen, frame_id)
+        return int(seen.page.evaluate("window.beeps"))
+
+    seen.page.add_init_script(COUNT_BEEPS)
+    seen.open("/")
+    seen.until("document.body.dataset.link === 'open'")
+    horn = seen.find("horn")
+    expect(horn).to_have_attribute("aria-pressed", "false")
+    assert inspected("g1", 0.9) == 0, "off until somebody wants it"
+    horn.click()
+    expect(horn).to_have_attribute("aria-pressed", "true")
+    expect(horn).to_have_text("Sound on NG")  # it says otherwise until the browser lets it sound
+    assert inspected("g2", 0.1) == 0
+    assert inspected("g3", 0.9) == 1
+    seen.page.reload()
+    expect(horn).to_have_attribute("aria-pressed", "true")
+    seen.until("document.body.dataset.link === 'open'")
+    seen.page.keyboard.press("Shift")
+    expect(horn).to_have_text("Sound on NG")
+    assert inspected("g4", 0.9) == 1, "the browser remembers"
+    horn.click()
+    expect(horn).to_have_attribute("aria-pressed", "false")
+    assert inspected("g5", 0.9) == 1
+
+
 def test_a_shift_is_handed_over_on_one_printed_page(agent: PageAgent, chromium: Browser) -> None:
     parts = (
         GoldenPart(name="scratch.png", expected=Verdict.NG, verdict=Verdict.OK),

@@ -3,6 +3,7 @@
 
 import { fill, fillParts } from "./bind.js";
 import { ageText, follow, stopwatch } from "./live.js";
+import { sound } from "./horn.js";
 import "./theme.js";
 
 const PATIENCE_MS = 3000;
@@ -46,6 +47,7 @@ async function showOne(view) {
     setOverlays(frame.overlays.filter((_, index) => source && masks[index]));
     shown = frame.id;
     main.dataset.frame = shown;
+    if (view.verdict === "NG" && frame.age_s < staleS) sound();
   }
   if (frame) age = { base: frame.age_s, passed: view.passed };
   fill(main, view);
