@@ -16,9 +16,10 @@ import numpy as np
 from cloud_tools.errors import CloudError
 from cloud_tools.evaluation.device import DeviceModel
 from cloud_tools.export.check import check_graph
-from cloud_tools.packaging.parts import GOLDEN, MODEL, ManifestParts, read_parts
+from cloud_tools.packaging.parts import BANK, GOLDEN, MODEL, ManifestParts, read_parts
 from edge_agent.errors import Code
 from edge_agent.formats import Artefact, Golden, GoldenSample, Kind, Manifest, Role, parse
+from edge_agent.formats.bank import read_bank, write_bank
 from edge_agent.vision import RGB, calibrate, decode, encode_png, prepare
 
 MANIFEST = "manifest.json"
@@ -39,8 +40,18 @@ class Packaged(NamedTuple):
     """Of manifest.json."""
 
 
-def package_run(run: Path, name: str, version: str, out: Path) -> Packaged:
+def package_run(
+    run: Path, name: str, version: str, out: Path, *, bank: bool = True, thumbnails: bool = True
+) -> Packaged:
     """Write a training's run as a bundle directory ``out``.
+
+    Args:
+        run: of the training.
+        name: of the model.
+        version: of the model.
+        out: as for ``package``.
+        bank: carry the run's memory bank along, where it has one.
+        thumbnails: with small pictures of the parts that were learnt from.
 
     Raises:
         CloudError: it is no run, its graph is not one for a device, or ``out`` is not empty.
@@ -48,10 +59,34 @@ def package_run(run: Path, name: str, version: str, out: Path) -> Packaged:
     """
     parts = read_parts(run)
     pictures = [decode(path.read_bytes()) for path in sorted((run / GOLDEN).glob("*.png"))]
-    return package(run / MODEL, parts, pictures, name, version, out)
+    memory = run_bank(run, thumbnails=thumbnails) if bank else b""
+    return package(run / MODEL, parts, pictures, name, version, out, bank=memory)
 
 
-def package(model: Path, parts: ManifestParts, pictures: Sequence[RGB], name: str, version: str, out: Path) -> Packaged:
+def run_bank(run: Path, *, thumbnails: bool) -> bytes:
+    """Return the memory bank that a training left, as a release carries it; empty where it left none.
+
+    Raises:
+        BundleError: MANIFEST_INVALID: the file was changed and is none now.
+    """
+    path = run / BANK
+    if not path.is_file():
+        return b""
+    content = path.read_bytes()
+    bank = read_bank(content, str(path))
+    return content if thumbnails else write_bank(bank.without_thumbnails())
+
+
+def package(
+    model: Path,
+    parts: ManifestParts,
+    pictures: Sequence[RGB],
+    name: str,
+    version: str,
+    out: Path,
+    *,
+    bank: bytes = b"",
+) -> Packaged:
     """Write a graph as a bundle directory; scores of the golden pictures come from the device's path.
 
     Args:
@@ -61,6 +96,7 @@ def package(model: Path, parts: ManifestParts, pictures: Sequence[RGB], name: st
         name: of the model.
         version: of the model.
         out: new or empty; it is there completely or not at all.
+        bank: the memory bank's content; empty: it carries none.
 
     Raises:
         CloudError: the graph is not one for a device or contradicts ``parts``; ``out`` is not empty.
@@ -74,7 +110,7 @@ def package(model: Path, parts: ManifestParts, pictures: Sequence[RGB], name: st
     out.parent.mkdir(parents=True, exist_ok=True)
     staged = out.parent / f".{out.name}.{uuid.uuid4().hex}"
     try:
-        manifest = _stage(staged, model, parts, pictures, {"model": name, "version": version, **signature})
+        manifest = _stage(staged, model, parts, pictures, bank, {"model": name, "version": version, **signature})
         if out.exists():
             out.rmdir()
         staged.replace(out)
@@ -84,7 +120,7 @@ def package(model: Path, parts: ManifestParts, pictures: Sequence[RGB], name: st
 
 
 def _stage(
-    staged: Path, model: Path, parts: ManifestParts, pictures: Sequence[RGB], fields: dict[str, Any]
+    staged: Path, model: Path, parts: ManifestParts, pictures: Sequence[RGB], bank: bytes, fields: dict[str, Any]
 ) -> Manifest:
     (staged / GOLDEN).mkdir(parents=True)
     shutil.copyfile(model, staged / MODEL)
@@ -92,6 +128,9 @@ def _stage(
     samples = [_write_golden(staged, device, index, picture, parts) for index, picture in enumerate(pictures)]
     artefacts = [_artefact(staged, MODEL, Role.MODEL)]
     artefacts += [_artefact(staged, sample.image, Role.GOLDEN) for sample in samples]
+    if bank:
+        (staged / BANK).write_bytes(bank)
+        artefacts.append(_artefact(staged, BANK, Role.BANK))
     content = {
         "schema": SCHEMA,
         "release_seq": 1,

@@ -12,6 +12,7 @@ from edge_agent.formats import Decision, Document, Kind, Preprocess, parse
 FILE = "manifest-parts.json"
 MODEL = "model.onnx"
 GOLDEN = "golden"
+BANK = "bank.safetensors"
 
 
 class ManifestParts(Document):

@@ -24,20 +24,23 @@ class Method(NamedTuple):
     """The quality gate: a figure, and what it must reach on pictures the model never saw."""
     epochs: int = 0
     """Of learning where nobody says how many; 0: it has none."""
+    embeds: bool = False
+    """It also tells where a picture lies among others, so that a run carries a memory bank (``bank``)."""
 
     @property
-    def outputs(self) -> tuple[str, str]:
+    def outputs(self) -> tuple[str, ...]:
         """Return the names of what the network returns, in its order."""
-        return ("score", "probabilities") if self.kind is Kind.CLASSIFICATION else ("score", "map")
+        second = "probabilities" if self.kind is Kind.CLASSIFICATION else "map"
+        return ("score", second, "embedding") if self.embeds else ("score", second)
 
 
 METHODS = {
     "classification": Method(Kind.CLASSIFICATION, f"{_ROOM}.classification", ("f1", 0.8), 10),
     "segmentation": Method(Kind.SEGMENTATION, f"{_ROOM}.segmentation", ("iou", 0.3), 18),
-    "patchcore": Method(Kind.ANOMALY, f"{_ROOM}.anomaly.patchcore", ("image_auroc", 0.8)),
-    "padim": Method(Kind.ANOMALY, f"{_ROOM}.anomaly.padim", ("image_auroc", 0.8)),
-    "dfm": Method(Kind.ANOMALY, f"{_ROOM}.anomaly.dfm", ("image_auroc", 0.8)),
-    "gmm": Method(Kind.ANOMALY, f"{_ROOM}.anomaly.gmm", ("image_auroc", 0.8)),
+    "patchcore": Method(Kind.ANOMALY, f"{_ROOM}.anomaly.patchcore", ("image_auroc", 0.8), embeds=True),
+    "padim": Method(Kind.ANOMALY, f"{_ROOM}.anomaly.padim", ("image_auroc", 0.8), embeds=True),
+    "dfm": Method(Kind.ANOMALY, f"{_ROOM}.anomaly.dfm", ("image_auroc", 0.8), embeds=True),
+    "gmm": Method(Kind.ANOMALY, f"{_ROOM}.anomaly.gmm", ("image_auroc", 0.8), embeds=True),
 }
 
 

@@ -1,0 +1,34 @@
+"""Where a whole picture lies among others: what the memory bank of a run holds, and parts are compared by."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from cloud_tools.training.anomaly.patches import Patches
+
+_LEAST = 1e-3
+
+
+class Embedding(nn.Module):
+    """Patch features [N, h, w, D] -> [N, D] of length 1: pooled, each channel in its usual size on good parts.
+
+    The features come standardised: pooled as they are, good parts would lie around 0 and point
+    anywhere. So what was taken off is put back, and a channel is measured in its root mean
+    square: all count alike, good parts point the same way, and the cosine of two pictures falls
+    with what they differ in.
+    """
+
+    offset: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, patches: Patches, good: torch.Tensor) -> None:
+        """Take the channels' sizes from the features of good parts, as ``patches`` gives them."""
+        super().__init__()
+        pooled = good.mean((1, 2)) * patches.spread + patches.mean
+        usual = (pooled * pooled).mean(0).sqrt().clamp(min=_LEAST)
+        self.register_buffer("offset", patches.mean / usual)
+        self.register_buffer("scale", patches.spread / usual)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return one row of length 1 for each picture."""
+        return functional.normalize(features.mean((1, 2)) * self.scale + self.offset, dim=1)
