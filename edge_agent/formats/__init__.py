@@ -30,8 +30,9 @@ from edge_agent.formats.manifest import (
 from edge_agent.formats.model_version import ModelName, ModelVersion, Version, version_key
 from edge_agent.formats.models_config import CommittedModel, ModelsConfig
 from edge_agent.formats.package_job import Package, PackageJob
-from edge_agent.formats.picture import AnomalyMap, EncodedPicture, Picture, RawPicture
+from edge_agent.formats.picture import AnomalyMap, Embedded, EncodedPicture, Picture, RawPicture
 from edge_agent.formats.policy import Policy, ProbationPolicy, ShadowPolicy, WatchPolicy
+from edge_agent.formats.similar import BankStatus, SimilarPart, SimilarParts
 from edge_agent.formats.status import (
     AgentStatus,
     CaptureReport,
@@ -52,6 +53,7 @@ __all__ = [
     "AnomalyMap",
     "Artefact",
     "AuxiliaryData",
+    "BankStatus",
     "Calibration",
     "CameraStatus",
     "CaptureReport",
@@ -65,6 +67,7 @@ __all__ = [
     "DeployedModel",
     "DeploymentReport",
     "Document",
+    "Embedded",
     "EncodedPicture",
     "Event",
     "Golden",
@@ -101,6 +104,8 @@ __all__ = [
     "ScoreHistogram",
     "ShadowPolicy",
     "Shift",
+    "SimilarPart",
+    "SimilarParts",
     "StateReport",
     "Status",
     "SummaryNews",

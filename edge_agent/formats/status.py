@@ -5,6 +5,7 @@ from pydantic import Field
 from edge_agent.formats.document import Document
 from edge_agent.formats.inspection import Counts, InspectedFrame
 from edge_agent.formats.line import CameraStatus, GoldenCheck, Shift
+from edge_agent.formats.similar import BankStatus
 
 
 class AgentStatus(Document):
@@ -34,6 +35,7 @@ class ModelStatus(Document):
     threshold: float = Field(0.0, description="in force")
     signed_threshold: float = Field(0.0, description="as the manifest has it")
     applications: tuple[str, ...] = ()
+    bank: BankStatus | None = Field(None, description="how live parts lie to what it learnt; none: no memory")
 
 
 class CaptureStatus(Document):

@@ -29,6 +29,7 @@ from edge_agent.wire.line import (
     shift_from_proto,
     shift_to_proto,
 )
+from edge_agent.wire.similar import bank_from_proto
 
 
 def agent_to_proto(agent: AgentStatus) -> pb.AgentStatus:
@@ -69,6 +70,7 @@ def model_from_proto(message: pb.ModelStatus) -> ModelStatus:
         threshold=message.threshold,
         signed_threshold=message.signed_threshold,
         applications=tuple(message.applications),
+        bank=bank_from_proto(message.bank) if message.HasField("bank") else None,
     )
 
 

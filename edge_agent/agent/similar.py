@@ -1,0 +1,170 @@
+"""Parts that look alike, answered from the models, their memories, recent frames and captures."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from edge_agent.capture import CaptureSpool
+from edge_agent.errors import BundleError, Code, InferenceError, StorageError
+from edge_agent.formats import BankStatus, Embedded, EncodedPicture, ModelVersion, Picture, SimilarPart, SimilarParts
+from edge_agent.formats.bank import EMBEDDING
+from edge_agent.inference import DataPlane, Priority, Registry, Session
+from edge_agent.inspection import RecentFrames
+from edge_agent.similarity import PartMemory
+from edge_agent.store import Store
+
+_NOTHING = "none of the models that answer here tells where a part lies among others"
+
+
+class SimilarDesk:
+    """The operator's verb about parts that look alike.
+
+    Args:
+        memory: of the models.
+        registry: which versions answer.
+        data_plane: asks one where a part lies, if that is not known.
+        frames: recent ones.
+        captures: the spool.
+        served: returns applications and their models, in their order.
+    """
+
+    def __init__(
+        self,
+        memory: PartMemory,
+        registry: Registry,
+        data_plane: DataPlane,
+        frames: RecentFrames,
+        captures: CaptureSpool,
+        served: Callable[[], Mapping[str, str]],
+    ) -> None:
+        self._memory = memory
+        self._registry = registry
+        self._data_plane = data_plane
+        self._frames = frames
+        self._captures = captures
+        self._served = served
+
+    def similar(self, identity: str, model: str, limit: int, *, timeout_s: float) -> SimilarParts:
+        """Return what looks most like a recent frame or a capture.
+
+        Args:
+            identity: the frame's or the capture's.
+            model: whose memory is asked; empty: the first that has one.
+            limit: how many at most.
+            timeout_s: from now.
+
+        Raises:
+            InferenceError: NOT_FOUND: there is no such part, its picture is gone, or no such model answers;
+                FAILED_PRECONDITION: the model that was named does not tell where a part lies.
+            StorageError: what is captured could not be read.
+        """
+        deadline = time.monotonic() + timeout_s
+        picture = self._picture(identity)
+        asked = self._asked(model)
+        if asked is None:
+            return SimilarParts(message=_NOTHING)
+        place = self._place(identity, asked, picture, deadline - time.monotonic())
+        alike = self._memory.alike(place.version, place.embedding, limit, but=identity)
+        return SimilarParts(
+            model=place.version.name,
+            version=place.version.version,
+            distance=alike.distance,
+            limit=alike.limit,
+            far=bool(alike.limit) and alike.distance > alike.limit,
+            message=alike.message,
+            parts=tuple(self._described(place.version, alike.parts)),
+        )
+
+    def _asked(self, model: str) -> Session | None:
+        """Return the model whose memory is asked, one with a bank before one without."""
+        active = self._registry.active()
+        if model:
+            session = active.get(model)
+            if session is None:
+                raise InferenceError(Code.NOT_FOUND, f"expected one of {', '.join(sorted(active))}, came {model[:80]}")
+            if not _tells(session):
+                message = f"{session.manifest.model_version} does not tell where a part lies among others"
+                raise InferenceError(Code.FAILED_PRECONDITION, message)
+            return session
+        ordered = [active[name] for name in dict.fromkeys([*self._served().values(), *active]) if name in active]
+        telling = [session for session in ordered if _tells(session)]
+        return next((each for each in telling if each.manifest.bank is not None), next(iter(telling), None))
+
+    def _picture(self, identity: str) -> Callable[[], Picture]:
+        """Return how to get a part's picture.
+
+        Raises:
+            InferenceError: NOT_FOUND: nothing has this id.
+        """
+        try:
+            recent = self._frames.get(identity)
+        except InferenceError:
+            self._captures.find(identity)
+            return lambda: EncodedPicture(self._captures.content(identity, "picture")[0])
+        return lambda: recent.picture
+
+    def _place(self, identity: str, session: Session, picture: Callable[[], Picture], timeout_s: float) -> Embedded:
+        version = session.manifest.model_version
+        known = next((each for each in self._memory.place_of(identity) if each.version == version), None)
+        if known is not None:
+            return known
+        answered, inspected = self._data_plane.inspect(
+            version.name, picture(), timeout_s=timeout_s, with_mask=False, priority=Priority.SHADOW
+        )
+        return Embedded(answered, inspected.embedding)
+
+    def _described(self, version: ModelVersion, parts: Iterable[SimilarPart]) -> Iterable[SimilarPart]:
+        """Yield parts with what people said of captured ones; those that are no longer here are forgotten."""
+        for part in parts:
+            if not part.captured:
+                yield part
+                continue
+            try:
+                told = self._captures.find(part.id)
+                small = self._captures.content(part.id, "thumbnail")[0]
+            except InferenceError:
+                self._memory.forget(version, part.id)
+                continue
+            yield part.model_copy(update={"label": told.label, "verdict": told.verdict, "thumbnail": small})
+
+
+class BankFigures(NamedTuple):
+    """What is told of one bank."""
+
+    version: ModelVersion
+    status: BankStatus
+
+
+def bank_figures(memory: PartMemory, registry: Registry) -> list[BankFigures]:
+    """Return how live parts lie to the banks of what answers."""
+    versions = [session.manifest.model_version for session in registry.active().values()]
+    found = ((version, memory.status(version)) for version in versions)
+    return [BankFigures(version, status) for version, status in found if status is not None]
+
+
+def read_stored_bank(store: Store, version: ModelVersion) -> bytes:
+    """Return the content of a stored version's memory bank; empty where its release carries none.
+
+    Raises:
+        BundleError: its bytes are not the ones that were signed.
+        StorageError: it cannot be read.
+    """
+    if version not in store.installed():
+        return b""
+    bank = store.manifest(version).bank
+    if bank is None:
+        return b""
+    path = store.directory(version) / bank.path
+    try:
+        content = path.read_bytes()
+    except OSError as exc:
+        raise StorageError(Code.CONTENT_MISSING, f"expected {bank.path} at {path}, {exc.strerror}") from exc
+    came = hashlib.sha256(content).hexdigest()
+    if came != bank.sha256:
+        raise BundleError(Code.DIGEST_MISMATCH, f"{bank.path}: expected SHA-256 {bank.sha256}, came {came}")
+    return content
+
+
+def _tells(session: Session) -> bool:
+    return any(spec.name == EMBEDDING for spec in session.manifest.outputs)
