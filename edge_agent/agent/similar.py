@@ -1,6 +1,7 @@
 """Parts that look alike, answered from the models, their memories, recent frames and captures."""
 
 import hashlib
+import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
@@ -8,12 +9,13 @@ from typing import NamedTuple
 from edge_agent.capture import CaptureSpool
 from edge_agent.errors import BundleError, Code, InferenceError, StorageError
 from edge_agent.formats import BankStatus, Embedded, EncodedPicture, ModelVersion, Picture, SimilarPart, SimilarParts
-from edge_agent.formats.bank import EMBEDDING
+from edge_agent.formats.bank import EMBEDDING, ROWS_AND_COLUMNS
 from edge_agent.inference import DataPlane, Priority, Registry, Session
 from edge_agent.inspection import RecentFrames
 from edge_agent.similarity import PartMemory
 from edge_agent.store import Store
 
+_SPARE = 20
 _NOTHING = "none of the models that answer here tells where a part lies among others"
 
 
@@ -65,15 +67,16 @@ class SimilarDesk:
         if asked is None:
             return SimilarParts(message=_NOTHING)
         place = self._place(identity, asked, picture, deadline - time.monotonic())
-        alike = self._memory.alike(place.version, place.embedding, limit, but=identity)
+        # Some of what was captured may be gone by now.
+        alike = self._memory.alike(place.version, place.embedding, limit + _SPARE, but=identity)
         return SimilarParts(
             model=place.version.name,
             version=place.version.version,
             distance=alike.distance,
             limit=alike.limit,
-            far=bool(alike.limit) and alike.distance > alike.limit,
+            far=not alike.message and alike.distance > alike.limit,
             message=alike.message,
-            parts=tuple(self._described(place.version, alike.parts)),
+            parts=tuple(itertools.islice(self._described(place.version, alike.parts), limit)),
         )
 
     def _asked(self, model: str) -> Session | None:
@@ -112,6 +115,8 @@ class SimilarDesk:
         answered, inspected = self._data_plane.inspect(
             version.name, picture(), timeout_s=timeout_s, with_mask=False, priority=Priority.SHADOW
         )
+        if not inspected.embedding:
+            raise InferenceError(Code.FAILED_PRECONDITION, f"{answered} does not tell where this part lies")
         return Embedded(answered, inspected.embedding)
 
     def _described(self, version: ModelVersion, parts: Iterable[SimilarPart]) -> Iterable[SimilarPart]:
@@ -124,7 +129,9 @@ class SimilarDesk:
                 told = self._captures.find(part.id)
                 small = self._captures.content(part.id, "thumbnail")[0]
             except InferenceError:
-                self._memory.forget(version, part.id)
+                # One that was just accepted is not on the disk yet.
+                if self._captures.capture_state(part.id) != "IN_PROGRESS":
+                    self._memory.forget(version, part.id)
                 continue
             yield part.model_copy(update={"label": told.label, "verdict": told.verdict, "thumbnail": small})
 
@@ -167,4 +174,4 @@ def read_stored_bank(store: Store, version: ModelVersion) -> bytes:
 
 
 def _tells(session: Session) -> bool:
-    return any(spec.name == EMBEDDING for spec in session.manifest.outputs)
+    return any(spec.name == EMBEDDING and len(spec.shape) == ROWS_AND_COLUMNS for spec in session.manifest.outputs)

@@ -33,7 +33,7 @@ def similar(
 
 
 def _heading(told: SimilarParts) -> Iterator[str]:
-    if told.limit:
+    if told.model and not told.message:
         far = "farther than" if told.far else "within"
         distance = f"{told.distance:.4f} from what it learnt, {far} {told.limit:.4f} of good parts"
         yield f"{told.model} {told.version}: {distance}"

@@ -23,6 +23,7 @@ EMBEDDING: Final = "embedding"
 """The output of a graph that a bank belongs to: float32 [N, D], each row of length 1."""
 LIMIT_PARTS: Final = 20_000
 LIMIT_WIDTH: Final = 4096
+ROWS_AND_COLUMNS: Final = 2
 _LIMIT_HELD: Final = 100_000
 _LENGTH_TOLERANCE: Final = 1e-2
 _JPEG: Final = b"\xff\xd8\xff"
@@ -98,7 +99,8 @@ def read_bank(content: bytes, what: str) -> Bank:
     """
     pieces = _pieces(content, what)
     embeddings, distances = pieces["embeddings"], np.sort(pieces["distances"])
-    if embeddings.ndim != 2 or not 1 <= len(embeddings) <= LIMIT_PARTS or not 1 <= embeddings.shape[1] <= LIMIT_WIDTH:  # noqa: PLR2004 - rows and columns
+    rows, width = embeddings.shape if embeddings.ndim == ROWS_AND_COLUMNS else (0, 0)
+    if not 1 <= rows <= LIMIT_PARTS or not 1 <= width <= LIMIT_WIDTH:
         expected = f"embeddings [1..{LIMIT_PARTS}, 1..{LIMIT_WIDTH}]"
         raise _broken(what, expected, str(list(embeddings.shape)))
     lengths = np.linalg.norm(embeddings, axis=1)
@@ -123,6 +125,14 @@ def nearest(rows: NDArray[np.float32], embedding: NDArray[np.float32], count: in
     found = np.argpartition(cosines, len(cosines) - few)[len(cosines) - few :]
     ordered = found[np.argsort(-cosines[found], kind="stable")]
     return [(int(index), float(np.clip(cosines[index], -1, 1))) for index in ordered]
+
+
+def place_of(output: NDArray[Any]) -> bytes:
+    """Return a graph's output [1, D] as float32 [D] of length 1; empty where it tells no place."""
+    if output.ndim != ROWS_AND_COLUMNS or output.shape[1] > LIMIT_WIDTH or output.dtype != np.float32:
+        return b""
+    length = float(np.linalg.norm(output[0]))
+    return (output[0] / np.float32(length)).astype(np.float32).tobytes() if length > 0 else b""
 
 
 def distances_to(rows: NDArray[np.float32], embeddings: NDArray[np.float32]) -> NDArray[np.float32]:

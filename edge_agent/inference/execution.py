@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import ActivationError, Code, InferenceError
 from edge_agent.formats import EncodedPicture, Manifest, Picture, RawPicture, TensorSpec
+from edge_agent.formats.bank import EMBEDDING, place_of
 from edge_agent.inference.batching import ALONE, Batcher, Batching, Run
 from edge_agent.inference.engines.source import Source
 from edge_agent.inference.runtimes.table import Engine, Tuning, load_engine
@@ -21,7 +22,6 @@ from edge_agent.inference.tensors import check_outputs
 from edge_agent.vision import RGB, anomaly_map, decode, encode_png, form_outcome, from_raw, prepare
 
 IMAGE = "image"
-EMBEDDING = "embedding"
 _IMAGE_DIMENSIONS = 4  # batch, height, width, channels
 
 
@@ -95,7 +95,7 @@ class Execution:
             decoded=RawPicture(rgb.reshape(-1).data, rgb.shape[1], rgb.shape[0]) if keep_decoded else None,
             preprocess_ms=(prepared - decoded) * 1000,
             anomalies=anomaly_map(self._manifest, outputs, placement) if keep_map else None,
-            embedding=outputs[EMBEDDING].tobytes() if EMBEDDING in outputs else b"",
+            embedding=place_of(outputs[EMBEDDING]) if EMBEDDING in outputs else b"",
         )
 
     def _warm_up(self) -> None:

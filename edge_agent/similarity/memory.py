@@ -18,12 +18,14 @@ from edge_agent.formats import Embedded, InspectedFrame, ModelVersion
 from edge_agent.formats.bank import Bank, distances_to, nearest, read_bank
 from edge_agent.formats.similar import BankStatus, SimilarPart
 from edge_agent.similarity.drift import Watch
-from edge_agent.similarity.places import LIMIT_VERSIONS, Place, Places
+from edge_agent.similarity.places import Place, Places
 from edge_agent.telemetry.threads import Watched
 
 _log = logging.getLogger(__name__)
 
 RECENT = 1000
+LIMIT_BANKS = 16
+LIMIT_BANKS_BYTES = 256 << 20
 _WAITING = 256
 _IDLE_S = 0.5
 
@@ -53,6 +55,7 @@ class _Memory(NamedTuple):
 
     watch: Watch | None
     trouble: str
+    size_bytes: int = 0
 
 
 class PartMemory:
@@ -217,9 +220,13 @@ class PartMemory:
             if memory is None:
                 memory = self._memories[version] = self._load(version)
             self._memories.move_to_end(version)
-            while len(self._memories) > LIMIT_VERSIONS:
+            while len(self._memories) > 1 and self._is_too_much():
                 self._memories.popitem(last=False)
             return memory
+
+    def _is_too_much(self) -> bool:
+        sizes = [memory.size_bytes for memory in self._memories.values()]
+        return len(sizes) > LIMIT_BANKS or sum(sizes) > LIMIT_BANKS_BYTES
 
     def _look_again(self, version: ModelVersion) -> None:
         """Load a version's bank; one that was broken may have been mended."""
@@ -230,7 +237,8 @@ class PartMemory:
     def _load(self, version: ModelVersion) -> _Memory:
         try:
             content = self._bank_of(version)
-            return _Memory(Watch(read_bank(content, f"the memory bank of {version}")) if content else None, "")
+            watch = Watch(read_bank(content, f"the memory bank of {version}")) if content else None
+            return _Memory(watch, "", len(content))
         except AgentError as exc:
             extra = {"action": "bank_broken", "model": version.name, "version": version.version, "reason": exc.message}
             _log.error("memory bank not loaded; the model answers all the same", extra=extra)

@@ -10,7 +10,7 @@ from edge_agent.formats import ModelVersion
 from edge_agent.storage.database import Database, rebuilt
 
 LIMIT_OF_VERSION = 5000
-LIMIT_VERSIONS = 4
+LIMIT_VERSIONS = 8
 _PRUNED = 100
 
 _SCHEMA = (

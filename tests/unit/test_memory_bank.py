@@ -10,7 +10,7 @@ from safetensors.numpy import load, save
 
 from edge_agent.errors import BundleError, DocumentError
 from edge_agent.formats import Manifest, parse
-from edge_agent.formats.bank import Bank, BankPart, distances_to, evenly, nearest, read_bank, write_bank
+from edge_agent.formats.bank import Bank, BankPart, distances_to, evenly, nearest, place_of, read_bank, write_bank
 from edge_agent.formats.contents import check_other
 from edge_agent.vision import encode_jpeg
 from tests.fakes.agent_core import manifest_of
@@ -75,6 +75,13 @@ def test_the_nearest_come_first_and_no_more_than_there_are() -> None:
     assert len(nearest(rows, rows[0], 99)) == 4
     assert nearest(rows[:0], rows[0], 3) == []
     np.testing.assert_allclose(distances_to(rows[:2], rows), [0, 0, 0.2, 1.0], atol=1e-6)
+
+
+def test_only_a_row_of_numbers_tells_a_place_and_it_has_length_1() -> None:
+    told = place_of(np.array([[3, 4]], np.float32))
+    np.testing.assert_allclose(np.frombuffer(told, np.float32), [0.6, 0.8])
+    others = (np.zeros((1, 4), np.float32), np.ones((1, 2, 2, 3), np.float32), np.ones((1, 5000), np.float32))
+    assert {place_of(other) for other in (*others, np.ones((1, 3), np.float64))} == {b""}
 
 
 def test_the_limit_is_a_distance_that_a_good_part_had() -> None:

@@ -11,6 +11,7 @@ from edge_agent.errors import Code, InferenceError, StorageError
 from edge_agent.formats import Embedded, InspectedFrame, ModelVersion, Verdict
 from edge_agent.formats.bank import write_bank
 from edge_agent.similarity import PartMemory, Place, Places
+from edge_agent.similarity import memory as memory_module
 from edge_agent.similarity import places as places_module
 from edge_agent.similarity.drift import LIVE, NEEDED, Watch, farther
 from tests.fakes.banks import bank_of
@@ -177,6 +178,21 @@ def test_a_version_without_a_bank_has_no_status(memory: PartMemory) -> None:
     assert memory.drain(PATIENCE_S)
     assert memory.status(OTHER) is None
     assert memory.alike(OTHER, BANK.embeddings[0].tobytes(), 5).message == "brick 2 carries no memory of what it learnt"
+
+
+def test_many_banks_are_no_more_than_fit_into_memory(
+    memory: PartMemory, contents: dict[ModelVersion, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents[OTHER] = write_bank(BANK)
+    monkeypatch.setattr(memory_module, "LIMIT_BANKS_BYTES", len(contents[OTHER]) + 1)
+    for version in (BRICK, OTHER):
+        memory.expect(version)
+    assert memory.drain(PATIENCE_S)
+    assert memory.status(BRICK) is None
+    assert memory.status(OTHER) is not None
+    # Asked for, it is read again.
+    assert memory.alike(BRICK, BANK.embeddings[0].tobytes(), 1).message == ""
+    assert memory.status(BRICK) is not None
 
 
 def test_an_embedding_that_does_not_fit_its_bank_is_refused(memory: PartMemory) -> None:

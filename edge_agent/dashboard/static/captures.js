@@ -4,6 +4,7 @@ import { fillParts } from "./bind.js";
 import { open } from "./dialogs.js";
 import { follow } from "./live.js";
 import { keepAsking } from "./poll.js";
+import { offerSimilar } from "./similar.js";
 import "./theme.js";
 
 const main = document.querySelector("main");
@@ -31,6 +32,7 @@ function look(button) {
   }
   dialog.querySelector("[data-unlabel]")?.toggleAttribute("hidden", !capture.label);
   dialog.dataset.id = button.closest("[data-id]").dataset.id;
+  offerSimilar(dialog.querySelector("[data-similar-parts]"), capture.picture ? dialog.dataset.id : "");
   open(dialog);
 }
 
