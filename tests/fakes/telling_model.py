@@ -68,3 +68,10 @@ def _add_embedding(model: onnx.ModelProto) -> None:
     )
     model.graph.output.append(helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", 3]))
     onnx.checker.check_model(model)
+
+
+def write_telling_anew(directory: Path, manifest: Manifest) -> Manifest:
+    """Give a version another graph, of the same answers."""
+    model = onnx.load(directory / manifest.model_artefact.path)
+    model.producer_name = "another"
+    return replace_model(directory, manifest, model.SerializeToString())
