@@ -111,7 +111,7 @@ def capture_view(capture: CaptureReport, words: Words) -> View:
         else "",
         "state": capture.state,
         "state_word": words.or_as_is("capture", capture.state),
-        "reason": capture.reason,
+        "reason": words.or_as_is("captures.why", capture.reason) if capture.reason else "",
     }
 
 

@@ -15,6 +15,7 @@ from edge_agent.formats.line import (
     Shift,
 )
 from edge_agent.formats.manifest import (
+    BESIDE_THE_MODEL,
     Artefact,
     Calibration,
     Decision,
@@ -48,6 +49,7 @@ from edge_agent.formats.tensor_capture import AuxiliaryData, CapturedTensor, Ten
 from edge_agent.formats.tensor_spec import DType, TensorSpec
 
 __all__ = [
+    "BESIDE_THE_MODEL",
     "KINDS",
     "AgentStatus",
     "AnomalyMap",

@@ -98,12 +98,13 @@ def read_bank(content: bytes, what: str) -> Bank:
         BundleError: MANIFEST_INVALID: it is none, or its pieces do not fit each other; the message names what.
     """
     pieces = _pieces(content, what)
-    embeddings, distances = pieces["embeddings"], np.sort(pieces["distances"])
+    embeddings, distances = pieces["embeddings"], pieces["distances"]
     rows, width = embeddings.shape if embeddings.ndim == ROWS_AND_COLUMNS else (0, 0)
     if not 1 <= rows <= LIMIT_PARTS or not 1 <= width <= LIMIT_WIDTH:
         expected = f"embeddings [1..{LIMIT_PARTS}, 1..{LIMIT_WIDTH}]"
         raise _broken(what, expected, str(list(embeddings.shape)))
-    lengths = np.linalg.norm(embeddings, axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused
+        lengths = np.linalg.norm(embeddings, axis=1)
     if not np.isfinite(lengths).all() or np.abs(lengths - 1).max() > _LENGTH_TOLERANCE:
         raise _broken(what, "embeddings of length 1", f"lengths {lengths.min():g}..{lengths.max():g}")
     if distances.ndim != 1 or not 1 <= len(distances) <= _LIMIT_HELD or not np.isfinite(distances).all():
@@ -113,7 +114,7 @@ def read_bank(content: bytes, what: str) -> Bank:
     if not len(parts) == len(thumbnails) == len(embeddings):
         came = f"{len(parts)} names and {len(thumbnails)} pictures"
         raise _broken(what, f"a name and a picture for each of {len(embeddings)} embeddings", came)
-    return Bank(embeddings, parts, thumbnails, distances)
+    return Bank(embeddings, parts, thumbnails, np.sort(distances))
 
 
 def nearest(rows: NDArray[np.float32], embedding: NDArray[np.float32], count: int) -> list[tuple[int, float]]:
@@ -131,7 +132,7 @@ def place_of(output: NDArray[Any]) -> bytes:
     """Return a graph's output [1, D] as float32 [D] of length 1; empty where it tells no place."""
     if output.ndim != ROWS_AND_COLUMNS or output.shape[1] > LIMIT_WIDTH or output.dtype != np.float32:
         return b""
-    length = float(np.linalg.norm(output[0]))
+    length = float(np.linalg.norm(output[0].astype(np.float64)))
     return (output[0] / np.float32(length)).astype(np.float32).tobytes() if length > 0 else b""
 
 

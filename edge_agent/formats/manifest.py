@@ -57,6 +57,10 @@ class Role(str, Enum):
     """The memory bank of the parts that were learnt from; ``formats.bank`` reads it."""
 
 
+BESIDE_THE_MODEL = (Role.GOLDEN, Role.BANK)
+"""What no engine is made of, and no weights may be called."""
+
+
 class Artefact(Document):
     """One file of the release."""
 

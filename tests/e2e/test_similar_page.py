@@ -88,7 +88,7 @@ def test_an_engineer_sees_what_a_capture_looks_like(seen: Window) -> None:
     expect(parts.nth(8)).to_contain_text("Captured")
     expect(parts.nth(8)).to_contain_text("OK")
     expect(parts.nth(9).locator(".no-picture")).to_be_visible()
-    expect(seen.find("similar-distance")).to_contain_text("less like the parts that it learnt from")
+    expect(seen.find("similar-distance")).to_contain_text("less like what was learnt")
     pictures_are_there(seen)
     assert seen.page.title() != "owned"
 

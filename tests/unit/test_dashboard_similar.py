@@ -30,7 +30,7 @@ def test_a_part_is_told_with_where_it_comes_from_and_how_alike_it_is() -> None:
 
 def test_a_part_far_from_what_was_learnt_is_said_to_be() -> None:
     view = similar_view(TOLD.model_copy(update={"far": True}), "", str, EN)
-    assert (view["tone"], view["distance"].startswith("Looks less like")) == ("bad", True)
+    assert (view["tone"], view["distance"].startswith("As a whole it is less like")) == ("bad", True)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,16 @@ def test_a_large_picture_is_no_small_one() -> None:
     large = LEARNT.model_copy(update={"thumbnail": JPEG + bytes(70_000)})
     room.agent.similar_parts["c1"] = TOLD.model_copy(update={"parts": (large,)})
     assert room.browser.get("/similar/c1").get_json()["parts"][0]["picture"] in (None, "")
+
+
+def test_a_capture_says_why_it_was_captured() -> None:
+    room = PageRoom()
+    room.agent.capture_list = [a_capture("c1", reason="far"), a_capture("c2", reason="newer"), a_capture("c3")]
+    page = room.browser.get("/captures?lang=en").text
+    assert page.count('data-testid="why"') == 2
+    assert "unlike what was learnt" in page
+    assert ">newer<" in page
+    assert "anders als das Gelernte" in room.browser.get("/captures?lang=de").text
 
 
 def test_both_pages_offer_it_and_health_tells_drift() -> None:

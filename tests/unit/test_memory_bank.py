@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 from safetensors.numpy import load, save
 
+from edge_agent.deployment.capacity import graph_bytes
 from edge_agent.errors import BundleError, DocumentError
 from edge_agent.formats import Manifest, parse
 from edge_agent.formats.bank import Bank, BankPart, distances_to, evenly, nearest, place_of, read_bank, write_bank
@@ -51,10 +52,12 @@ def _changed(**pieces: Any) -> bytes:
         (_changed(embeddings=np.ones((3, 4), np.float64)), "expected the pieces"),
         (_changed(embeddings=np.ones((3, 4), np.float32)), r"expected embeddings of length 1, came lengths 2\.\.2"),
         (_changed(embeddings=np.full((3, 4), np.nan, np.float32)), "expected embeddings of length 1"),
+        (_changed(embeddings=np.full((3, 4), 3e38, np.float32)), "expected embeddings of length 1"),
         (_changed(embeddings=rows_of(2, 4)), "expected a name and a picture for each of 2 embeddings, came 3 names"),
         (_changed(embeddings=rows_of(4, 4)[0]), r"expected embeddings \[1\.\.20000, 1\.\.4096\], came \[4\]"),
         (_changed(distances=np.zeros(0, np.float32)), r"expected 1\.\.100000 finite distances, came \[0\]"),
         (_changed(distances=np.array([np.inf], np.float32)), r"finite distances"),
+        (_changed(distances=np.array(0.5, np.float32)), r"finite distances"),
         (_changed(ends=np.array([0, 5, 2], np.int64)), "expected ends that rise"),
         (_changed(ends=np.array([0, 0, 10**9], np.int64)), "expected ends that rise"),
         (_changed(thumbnails=np.frombuffer(b"<svg" + SMALL[4:], np.uint8)), "expected thumbnails that are JPEG"),
@@ -105,6 +108,7 @@ def test_a_manifest_has_one_bank_at_most_and_no_large_one() -> None:
         return parse(Manifest, {**content, "artefacts": [*content["artefacts"], *banks]}, what="manifest")
 
     assert with_banks().bank is None
+    assert graph_bytes(with_banks(bank)) == graph_bytes(with_banks())
     told = with_banks(bank).bank
     assert told is not None
     assert told.path == "bank.safetensors"
