@@ -7,18 +7,22 @@ import time
 import urllib.request
 from collections.abc import Iterator
 
+import grpc
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from cloud_tools.release.publish import publish, read_bundle
+from edge_agent._proto.inference import grpc_service_pb2 as oip
+from edge_agent._proto.inference import grpc_service_pb2_grpc as oip_services
 from edge_agent.cli.app import build_app
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import ModelStatus, SimilarParts
 from edge_agent.similarity.drift import NEEDED
 from tests.fakes.device import AgentDevice
 from tests.fakes.repository import SignedRepository
-from tests.fakes.telling_model import BLUES, coloured, write_telling
-from tests.fakes.tiny_models import write_version
+from tests.fakes.telling_model import BLUES, coloured, where, write_telling
+from tests.fakes.tiny_models import SIDE, write_version
 
 FAR = 250
 
@@ -179,3 +183,16 @@ def _cli(device: AgentDevice, *words: str) -> str:
     result = CliRunner().invoke(build_app(), ["--runtime-dir", str(device.runtime_dir), *words])
     assert result.exit_code == 0, result.output
     return result.stdout
+
+
+def test_clients_of_the_open_inference_protocol_see_one_output_more(device: AgentDevice) -> None:
+    with grpc.insecure_channel(f"unix:{device.runtime_dir}/agent.sock") as channel:
+        stub = oip_services.GRPCInferenceServiceStub(channel)
+        told = stub.ModelMetadata(oip.ModelMetadataRequest(name="colour"), timeout=30)
+        assert [output.name for output in told.outputs] == ["score", "map", "embedding"]
+        pixels = np.full((2, SIDE, SIDE, 3), (0, 80, 78), np.uint8)
+        request = oip.ModelInferRequest(model_name="colour", raw_input_contents=[pixels.tobytes()])
+        request.inputs.add(name="image", datatype="UINT8", shape=pixels.shape)
+        answer = stub.ModelInfer(request, timeout=30)
+    place = dict(zip((output.name for output in answer.outputs), answer.raw_output_contents, strict=True))["embedding"]
+    np.testing.assert_allclose(np.frombuffer(place, np.float32).reshape(2, 3), [where(78)] * 2, rtol=1e-5)
