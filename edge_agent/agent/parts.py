@@ -158,9 +158,9 @@ class Parts:
     def _capture_far(self, frame_id: str) -> bool:
         try:
             kept = self.frames.get(frame_id)
+            return self.captures.offer_far(kept.frame, kept.picture, kept.maps)
         except InferenceError:  # so many came meanwhile that its picture is gone
             return False
-        return self.captures.offer_far(kept.frame, kept.picture, kept.maps)
 
     def _open_objects(self, url: str, credentials: str = "") -> ObjectStore:
         repository, mqtt = self.settings.repository, self.settings.mqtt

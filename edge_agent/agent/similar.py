@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from edge_agent.capture import CaptureSpool
@@ -17,6 +17,14 @@ from edge_agent.store import Store
 
 _SPARE = 20
 _NOTHING = "none of the models that answer here tells where a part lies among others"
+
+
+class _Found(NamedTuple):
+    """A part that is asked about."""
+
+    models: Sequence[str]
+    """Those that answered it."""
+    picture: Callable[[], Picture]
 
 
 class SimilarDesk:
@@ -52,7 +60,7 @@ class SimilarDesk:
 
         Args:
             identity: the frame's or the capture's.
-            model: whose memory is asked; empty: the first that has one.
+            model: whose memory is asked; empty: one that answered the part, else the first that has one.
             limit: how many at most.
             timeout_s: from now.
 
@@ -62,11 +70,11 @@ class SimilarDesk:
             StorageError: what is captured could not be read.
         """
         deadline = time.monotonic() + timeout_s
-        picture = self._picture(identity)
-        asked = self._asked(model)
+        found = self._find(identity)
+        asked = self._asked(model, found.models)
         if asked is None:
             return SimilarParts(message=_NOTHING)
-        place = self._place(identity, asked, picture, deadline - time.monotonic())
+        place = self._place(identity, asked, found.picture, deadline - time.monotonic())
         # Some of what was captured may be gone by now.
         alike = self._memory.alike(place.version, place.embedding, limit + _SPARE, but=identity)
         return SimilarParts(
@@ -79,8 +87,8 @@ class SimilarDesk:
             parts=tuple(itertools.islice(self._described(place.version, alike.parts), limit)),
         )
 
-    def _asked(self, model: str) -> Session | None:
-        """Return the model whose memory is asked, one with a bank before one without."""
+    def _asked(self, model: str, answered: Sequence[str]) -> Session | None:
+        """Return the model whose memory is asked: one that answered the part before others, with a bank if any has."""
         active = self._registry.active()
         if model:
             session = active.get(model)
@@ -90,12 +98,14 @@ class SimilarDesk:
                 message = f"{session.manifest.model_version} does not tell where a part lies among others"
                 raise InferenceError(Code.FAILED_PRECONDITION, message)
             return session
-        ordered = [active[name] for name in dict.fromkeys([*self._served().values(), *active]) if name in active]
-        telling = [session for session in ordered if _tells(session)]
-        return next((each for each in telling if each.manifest.bank is not None), next(iter(telling), None))
+        for names in (answered, [*self._served().values(), *active]):
+            telling = [active[name] for name in names if name in active and _tells(active[name])]
+            if telling:
+                return next((each for each in telling if each.manifest.bank is not None), telling[0])
+        return None
 
-    def _picture(self, identity: str) -> Callable[[], Picture]:
-        """Return how to get a part's picture.
+    def _find(self, identity: str) -> _Found:
+        """Return a recent frame or a capture.
 
         Raises:
             InferenceError: NOT_FOUND: nothing has this id.
@@ -103,9 +113,9 @@ class SimilarDesk:
         try:
             recent = self._frames.get(identity)
         except InferenceError:
-            self._captures.find(identity)
-            return lambda: EncodedPicture(self._captures.content(identity, "picture")[0])
-        return lambda: recent.picture
+            capture = self._captures.find(identity)
+            return _Found((capture.model,), lambda: EncodedPicture(self._captures.content(identity, "picture")[0]))
+        return _Found([result.model for result in recent.frame.results], lambda: recent.picture)
 
     def _place(self, identity: str, session: Session, picture: Callable[[], Picture], timeout_s: float) -> Embedded:
         version = session.manifest.model_version

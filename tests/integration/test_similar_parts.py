@@ -55,7 +55,7 @@ def device(tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[Agen
             "capture": {"policy": "ng", "far": True},
         },
     )
-    mappings = {"plain-app": "plain", "colour-app": "colour"}
+    mappings = {"plain-app": "plain", "torn-app": "torn", "colour-app": "colour"}
     (device.state_dir / "models_config.json").write_text(json.dumps({"mappings": mappings, "models": []}))
     device.start()
     assert device.install(("colour", "1"), ("torn", "1"), ("plain", "1")).state == "COMMITTED"
