@@ -23,12 +23,12 @@ def package(
     normal_label: Annotated[list[str] | None, typer.Option(help="of a graph: a class that means OK; repeat")] = None,
     threshold: Annotated[float, typer.Option(help="of a graph: the score at which a part is NG")] = 0.5,
     golden: Annotated[Path | None, typer.Option(help="of a graph: folder of golden pictures; else noise")] = None,
-    bank: Annotated[
-        bool, typer.Option("--bank/--no-bank", help="of a run: carry what it remembers of the parts it learnt from")
-    ] = True,
-    thumbnails: Annotated[
-        bool, typer.Option("--thumbnails/--no-thumbnails", help="of a run: with small pictures of those parts")
-    ] = True,
+    no_bank: Annotated[
+        bool, typer.Option("--no-bank", help="of a run: leave out what it remembers of the parts that it learnt from")
+    ] = False,
+    no_thumbnails: Annotated[
+        bool, typer.Option("--no-thumbnails", help="of a run: leave out the small pictures of those parts")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Write a bundle: manifest, graph and golden samples, ready to be published.
@@ -44,7 +44,7 @@ def package(
         pictures = foreign.golden_pictures(golden, parts.preprocess)
         packaged = bundle.package(source, parts, pictures, name, version, out)
     else:
-        packaged = bundle.package_run(source, name, version, out, bank=bank, thumbnails=thumbnails)
+        packaged = bundle.package_run(source, name, version, out, bank=not no_bank, thumbnails=not no_thumbnails)
     manifest = packaged.manifest
     answer = {
         "ok": True,
