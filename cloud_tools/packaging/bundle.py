@@ -17,9 +17,10 @@ from cloud_tools.errors import CloudError
 from cloud_tools.evaluation.device import DeviceModel
 from cloud_tools.export.check import check_contract, check_graph
 from cloud_tools.packaging.golden import INT8_TOLERANCE, TOLERANCE, steady
-from cloud_tools.packaging.parts import GOLDEN, IR, MODEL, ManifestParts, model_of, read_parts
+from cloud_tools.packaging.parts import BANK, GOLDEN, IR, MODEL, ManifestParts, model_of, read_parts
 from edge_agent.errors import Code
 from edge_agent.formats import Artefact, Golden, GoldenSample, Kind, Manifest, Role, parse
+from edge_agent.formats.bank import read_bank, write_bank
 from edge_agent.vision import RGB, calibrate, decode, encode_png, prepare
 
 MANIFEST = "manifest.json"
@@ -49,8 +50,18 @@ class Packaged(NamedTuple):
     """Of manifest.json."""
 
 
-def package_run(run: Path, name: str, version: str, out: Path) -> Packaged:
+def package_run(
+    run: Path, name: str, version: str, out: Path, *, bank: bool = True, thumbnails: bool = True
+) -> Packaged:
     """Write a training's run as a bundle directory ``out``.
+
+    Args:
+        run: of the training.
+        name: of the model.
+        version: of the model.
+        out: as for ``package``.
+        bank: carry the run's memory bank along, where it has one.
+        thumbnails: with small pictures of the parts that were learnt from.
 
     Raises:
         CloudError: it is no run, its graph is not one for a device, or ``out`` is not empty.
@@ -58,7 +69,22 @@ def package_run(run: Path, name: str, version: str, out: Path) -> Packaged:
     """
     parts = read_parts(run)
     pictures = [decode(path.read_bytes()) for path in sorted((run / GOLDEN).glob("*.png"))]
-    return package(model_of(run), parts, pictures, name, version, out)
+    memory = run_bank(run, thumbnails=thumbnails) if bank else b""
+    return package(model_of(run), parts, pictures, name, version, out, bank=memory)
+
+
+def run_bank(run: Path, *, thumbnails: bool) -> bytes:
+    """Return the memory bank that a training left, as a release carries it; empty where it left none.
+
+    Raises:
+        BundleError: MANIFEST_INVALID: the file was changed and is none now.
+    """
+    path = run / BANK
+    if not path.is_file():
+        return b""
+    content = path.read_bytes()
+    bank = read_bank(content, str(path))
+    return content if thumbnails else write_bank(bank.without_thumbnails())
 
 
 def package(
@@ -70,6 +96,7 @@ def package(
     out: Path,
     *,
     machines: Sequence[str] = (),
+    bank: bytes = b"",
 ) -> Packaged:
     """Write a graph as a bundle directory; scores of the golden pictures come from the device's path.
 
@@ -81,6 +108,7 @@ def package(
         version: of the model.
         out: new or empty; it is there completely or not at all.
         machines: that can execute it, as uname prints them; empty: any.
+        bank: the memory bank's content; empty: it carries none.
 
     Raises:
         CloudError: the graph is not one for a device or contradicts ``parts``; ``out`` is not empty.
@@ -95,7 +123,7 @@ def package(
     staged = out.parent / f".{out.name}.{uuid.uuid4().hex}"
     try:
         fields = {"model": name, "version": version, **signature}
-        manifest = _stage(staged, model_files(model), parts, pictures, fields, machines)
+        manifest = _stage(staged, model_files(model), parts, pictures, fields, machines, bank)
         if out.exists():
             out.rmdir()
         staged.replace(out)
@@ -135,6 +163,7 @@ def _stage(
     pictures: Sequence[RGB],
     fields: dict[str, Any],
     machines: Sequence[str],
+    bank: bytes,
 ) -> Manifest:
     (staged / GOLDEN).mkdir(parents=True)
     for file in files:
@@ -144,6 +173,9 @@ def _stage(
     golden = _golden(staged, device, pictures, parts)
     artefacts = [_artefact(staged, file.path, file.role) for file in files]
     artefacts += [_artefact(staged, sample.image, Role.GOLDEN) for sample in golden.samples]
+    if bank:
+        (staged / BANK).write_bytes(bank)
+        artefacts.append(_artefact(staged, BANK, Role.BANK))
     memory = _MEMORY_FLOOR_BYTES + 6 * device.size_bytes
     content = {
         "schema": SCHEMA,

@@ -63,6 +63,12 @@ def package(
     normal_channel: options.NormalChannels = None,
     scale: options.Scale = 1.0,
     offset: options.Offset = 0.0,
+    bank: Annotated[
+        bool, typer.Option("--bank/--no-bank", help="of a run: carry what it remembers of the parts it learnt from")
+    ] = True,
+    thumbnails: Annotated[
+        bool, typer.Option("--thumbnails/--no-thumbnails", help="of a run: with small pictures of those parts")
+    ] = True,
     as_json: JsonFlag = False,
 ) -> None:
     """Write a bundle of a run or a graph; the word "of" may be left out.
@@ -73,7 +79,8 @@ def package(
     from cloud_tools.packaging import bundle, foreign
 
     if source.is_dir() or not source.suffix:
-        _answer(bundle.package_run(source, name, version, out), "", as_json=as_json)
+        packaged = bundle.package_run(source, name, version, out, bank=bank, thumbnails=thumbnails)
+        _answer(packaged, "", as_json=as_json)
         return
     told = options.told_of(
         labels=label, normal_labels=normal_label, pixel_range=range_, mean=mean, std=std, layout=layout,

@@ -13,6 +13,7 @@ FILE = "manifest-parts.json"
 MODEL = "model.onnx"
 IR = "model.xml"
 GOLDEN = "golden"
+BANK = "bank.safetensors"
 
 
 class ManifestParts(Document):

@@ -82,7 +82,7 @@ def fit(
     seconds = round(time.monotonic() - started, 2)
     export_graph(network, model, width=rule.width, height=rule.height, outputs=method.outputs)
     loaded = _joined(lesson.train, lesson.validation, load(dataset.of(Split.TEST), rule))
-    score, second = scores_of(network, loaded.images)
+    score, second, *_ = scores_of(network, loaded.images)
     answers = Answers(loaded, score, None if method.kind is Kind.CLASSIFICATION else second)
     decision, how = _decide(method, answers.of(Split.VALIDATION), rule)
     control = _control(method, lesson, answers) if method.kind is Kind.ANOMALY else None

@@ -30,29 +30,36 @@ class Method(NamedTuple):
     """Options that are this method's own."""
     on_gpu: bool = False
     """Whether its learning can be done by a GPU."""
+    embeds: bool = False
+    """It also tells where a picture lies among others, so that a run carries a memory bank (``bank``)."""
 
     @property
-    def outputs(self) -> tuple[str, str]:
+    def outputs(self) -> tuple[str, ...]:
         """Return the names of what the network returns, in its order."""
-        return ("score", "probabilities") if self.kind is Kind.CLASSIFICATION else ("score", "map")
+        second = "probabilities" if self.kind is Kind.CLASSIFICATION else "map"
+        return ("score", second, "embedding") if self.embeds else ("score", second)
 
     def epochs_of(self, *, wide: bool) -> int:
         """Return how many epochs are learnt where nobody says."""
         return self.epochs_wide if wide and self.epochs_wide else self.epochs
 
 
-def _anomaly(name: str, epochs: int = 0, epochs_wide: int = 0, takes: tuple[str, ...] = ()) -> Method:
+def _anomaly(
+    name: str, epochs: int = 0, epochs_wide: int = 0, takes: tuple[str, ...] = (), *, embeds: bool = False
+) -> Method:
     module = f"{_ROOM}.anomaly.{name}"
-    return Method(Kind.ANOMALY, module, ("image_auroc", 0.8), epochs, epochs_wide, takes, on_gpu=bool(epochs))
+    return Method(
+        Kind.ANOMALY, module, ("image_auroc", 0.8), epochs, epochs_wide, takes, on_gpu=bool(epochs), embeds=embeds
+    )
 
 
 METHODS = {
     "classification": Method(Kind.CLASSIFICATION, f"{_ROOM}.classification", ("f1", 0.8), 10),
     "segmentation": Method(Kind.SEGMENTATION, f"{_ROOM}.segmentation", ("iou", 0.3), 18),
-    "patchcore": _anomaly("patchcore"),
-    "padim": _anomaly("padim"),
-    "dfm": _anomaly("dfm", epochs=20, takes=("scope", "tune")),
-    "gmm": _anomaly("gmm"),
+    "patchcore": _anomaly("patchcore", embeds=True),
+    "padim": _anomaly("padim", embeds=True),
+    "dfm": _anomaly("dfm", epochs=20, takes=("scope", "tune"), embeds=True),
+    "gmm": _anomaly("gmm", embeds=True),
     "efficientad": _anomaly("efficientad", epochs=60, epochs_wide=400, takes=("width",)),
 }
 

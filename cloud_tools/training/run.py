@@ -142,6 +142,7 @@ def _learn(
 ) -> dict[str, Any]:
     """Fit, export, prove and judge; everything that needs torch lies behind this."""
     from cloud_tools.evaluation.device import DeviceModel
+    from cloud_tools.training.bank import leave_bank
     from cloud_tools.training.fit import fit
     from cloud_tools.training.judge import figures
 
@@ -163,6 +164,7 @@ def _learn(
         report["random_control"] = _told(fitted.control, progress)
     write_predictions(run / PREDICTIONS, predictions)
     _write_golden(run / GOLDEN, dataset, predictions, decision.threshold)
+    leave_bank(run, device, answers.loaded, progress)
     _write_parts(run, method.kind, dataset, rule, decision, metrics, report)
     return metrics
 

@@ -109,6 +109,7 @@ class _Process:
             self._metrics = MetricsServer(parts.settings.telemetry.metrics)
         self._load(generation)
         parts.captures.start()
+        parts.memory.start()
         if parts.uploader is not None:
             parts.uploader.start()
         parts.commits.follow_up()
@@ -159,6 +160,7 @@ class _Process:
         parts.control.stop(_GRACE_S)
         if parts.uploader is not None:
             parts.uploader.stop()
+        parts.memory.stop()
         parts.captures.stop()
         parts.counts.close()
         parts.registry.close()

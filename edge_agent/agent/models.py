@@ -10,7 +10,7 @@ from pathlib import Path
 from edge_agent import __version__
 from edge_agent.config import Settings
 from edge_agent.errors import ActivationError, AgentError, Code, StorageError
-from edge_agent.formats import Manifest, ModelsConfig, ModelStatus
+from edge_agent.formats import BankStatus, Manifest, ModelsConfig, ModelStatus, ModelVersion
 from edge_agent.inference import (
     Builder,
     BuildReport,
@@ -203,17 +203,26 @@ def _judge(registry: Registry, session: Session | None) -> list[object] | None:
 
 
 def describe_models(
-    generation: Generation, active: Mapping[str, Session], mappings: Mappings, staged: Mapping[str, str]
+    generation: Generation,
+    active: Mapping[str, Session],
+    mappings: Mappings,
+    staged: Mapping[str, str],
+    bank: Callable[[ModelVersion], BankStatus | None] = lambda _version: None,
 ) -> tuple[ModelStatus, ...]:
     """Return every model that is committed, loaded, mapped or on its way."""
     here = {*generation.models, *active, *staged}
     # What is only mapped waits for its first version, and stands behind what answers.
     names = [*sorted(here), *sorted({*mappings.all().values()} - here)]
-    return tuple(_describe(name, generation, active.get(name), mappings, staged.get(name)) for name in names)
+    return tuple(_describe(name, generation, active.get(name), mappings, staged.get(name), bank) for name in names)
 
 
 def _describe(
-    name: str, generation: Generation, session: Session | None, mappings: Mappings, staged: str | None
+    name: str,
+    generation: Generation,
+    session: Session | None,
+    mappings: Mappings,
+    staged: str | None,
+    bank: Callable[[ModelVersion], BankStatus | None],
 ) -> ModelStatus:
     committed = generation.models.get(name)
     common = {
@@ -241,6 +250,7 @@ def _describe(
         signed_threshold=signed,
         labels=manifest.labels,
         normal_labels=manifest.normal_labels,
+        bank=bank(manifest.model_version),
         **common,
     )
 

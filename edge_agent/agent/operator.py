@@ -22,6 +22,7 @@ from edge_agent.deployment.states import State
 from edge_agent.errors import Code, InferenceError, RefusedError
 from edge_agent.formats import (
     AgentStatus,
+    BankStatus,
     CameraStatus,
     ClockStatus,
     Counts,
@@ -88,6 +89,7 @@ class Operator(CaptureDesk):
         line: rule, shift and golden parts.
         new_id: makes deployment ids.
         cameras: what stations tell of theirs.
+        bank: how live parts lie to the memory bank of a version; None: it has none.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class Operator(CaptureDesk):
         line: Line,
         new_id: Callable[[], str],
         cameras: Callable[[], tuple[CameraStatus, ...]],
+        bank: Callable[[ModelVersion], BankStatus | None] = lambda _version: None,
     ) -> None:
         super().__init__(captures, audit, functools.partial(classes_of, store, registry))
         self._health = health
@@ -121,6 +124,7 @@ class Operator(CaptureDesk):
         self._line = line
         self._new_id = new_id
         self._cameras = cameras
+        self._bank = bank
 
     def status(self) -> Status:
         """Return everything at one glance."""
@@ -144,7 +148,8 @@ class Operator(CaptureDesk):
         running = self._deployer.running()
         brings = running is not None and running.operation in ("install", "rollback")
         staged = {target.name: target.to or "" for target in running.targets} if running and brings else {}
-        return describe_models(self._store.generations.current(), self._registry.active(), self._mappings, staged)
+        generation, active = self._store.generations.current(), self._registry.active()
+        return describe_models(generation, active, self._mappings, staged, self._bank)
 
     def deployments(self, deployment_id: str, limit: int) -> Sequence[DeploymentReport]:
         """Return the newest deployments, or the one with an id.

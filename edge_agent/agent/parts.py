@@ -20,6 +20,7 @@ from edge_agent.agent.local_models import LocalModels
 from edge_agent.agent.machine import memory_bytes
 from edge_agent.agent.models import Mappings, Runtimes, judges
 from edge_agent.agent.operator import Health, Operator
+from edge_agent.agent.similar import SimilarDesk, bank_figures, read_stored_bank
 from edge_agent.agent.stored_versions import StoredVersions
 from edge_agent.capture import CaptureSpool, Destination, Sampling, Uploader
 from edge_agent.config import Settings, Trust
@@ -33,7 +34,7 @@ from edge_agent.deployment.serving import Serving
 from edge_agent.deployment.states import State
 from edge_agent.deployment.steps.packaged import Packages, package_root
 from edge_agent.deployment.steps.table import Steps
-from edge_agent.errors import Code, ConfigError, RefusedError
+from edge_agent.errors import Code, ConfigError, InferenceError, RefusedError
 from edge_agent.formats import ClockStatus, InspectedFrame, Manifest, ModelsChanged, ModelStatus
 from edge_agent.inference import DataPlane, Registry, Statistics, available_runtimes
 from edge_agent.inspection import CameraBoard, GoldenParts, Inspector, RecentFrames, ResultCounter, rule_of
@@ -51,6 +52,7 @@ from edge_agent.rpc.oip.service import InferenceService
 from edge_agent.rpc.sagemaker.models import ClientModels, LoadRules
 from edge_agent.rpc.sagemaker.service import SageMakerService
 from edge_agent.rpc.server import RpcServer, control_server, data_server
+from edge_agent.similarity import PartMemory, Places
 from edge_agent.storage import durable
 from edge_agent.storage.database import rebuilt
 from edge_agent.store import AuditLog, Store
@@ -140,8 +142,11 @@ class Parts:
             policy=capture.policy,
             uploads=bool(capture.url),
             now=time.time,
-            sampling=Sampling(capture.doubt, capture.band, capture.every, capture.share),
+            sampling=Sampling(capture.doubt, capture.band, capture.every, capture.share, capture.far),
             max_age_s=capture.max_age_days * 86_400,
+        )
+        self.memory = PartMemory(
+            partial(read_stored_bank, self.store), Places(state_dir / "places.db"), capture=self._capture_far
         )
         self.uploader: Uploader | None = None
         if capture.url:
@@ -150,6 +155,13 @@ class Parts:
             self.uploader = Uploader(
                 self.captures, objects, destination, rng=random.SystemRandom(), labelled_by=capture.labelled_by
             )
+
+    def _capture_far(self, frame_id: str) -> bool:
+        try:
+            kept = self.frames.get(frame_id)
+            return self.captures.offer_far(kept.frame, kept.picture, kept.maps)
+        except InferenceError:  # so many came meanwhile that its picture is gone
+            return False
 
     def _open_objects(self, url: str, credentials: str = "") -> ObjectStore:
         repository, mqtt = self.settings.repository, self.settings.mqtt
@@ -252,6 +264,7 @@ class Parts:
             counts=self.counts,
             chain=settings.chain,
             capture=self.captures.offer,
+            memory=self.memory.offer,
             events=self._inspected,
             doubt=lambda: self.golden.doubt(),  # noqa: PLW0108 - made below, of this inspector
         )
@@ -297,6 +310,10 @@ class Parts:
             line=self.line,
             new_id=new_id,
             cameras=self.cameras.cameras,
+            bank=self.memory.status,
+        )
+        memories = SimilarDesk(
+            self.memory, self.registry, self.data_plane, self.frames, self.captures, self.mappings.served
         )
         local = LocalModels(self.runtimes, self.registry, self.store, self.machine)
         stored = StoredVersions(self.store, self.registry, local, self.check_floor)
@@ -313,7 +330,7 @@ class Parts:
         self.control: RpcServer = control_server(
             runtime_dir,
             [
-                OperatorService(self.operator, self.inspector, self.events, self.line).as_service(),
+                OperatorService(self.operator, self.inspector, self.events, self.line, memories).as_service(),
                 RepositoryService(told).as_service(),
             ],
         )
@@ -396,6 +413,10 @@ class Parts:
         loaded = ((session.manifest.model_version, session.memory_bytes) for session in self.registry.loaded())
         metrics.show_workers((*version, memory_bytes) for version, memory_bytes in loaded)
         self.captures.status()
+        metrics.show_banks(
+            (*version, told.distance, told.far_share, told.drift)
+            for version, told in bank_figures(self.memory, self.registry)
+        )
 
     def show_models(self) -> None:
         """Tell everyone what answers now.
@@ -404,6 +425,9 @@ class Parts:
             StorageError: what is committed could not be read.
         """
         self.look_at_committed()
+        for session in self.registry.active().values():
+            if session.manifest.bank is not None:
+                self.memory.expect(session.manifest.model_version)
         models = self.operator.models()
         self.events.publish(ModelsChanged(models=models))
         metrics.show_models((m.name, m.active or "", m.state) for m in models)

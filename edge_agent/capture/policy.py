@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 from edge_agent.formats import InspectedFrame, Verdict
 
 Policy = Literal["none", "ng", "all", "chosen"]
-Reason = Literal["", "ng", "doubt", "band", "every", "share", "all"]
+Reason = Literal["", "ng", "doubt", "band", "every", "share", "all", "far"]
 
 
 class Sampling(NamedTuple):
@@ -16,12 +16,14 @@ class Sampling(NamedTuple):
         band: scores at most this far from their threshold, on either side.
         every: each inspection whose number is a multiple of this; 0: none.
         share: this share of all inspections, by chance, 0..1.
+        far: parts that lie farther from what a model learnt than good ones did; that is known a little later.
     """
 
     doubt: bool = False
     band: float = 0.0
     every: int = 0
     share: float = 0.0
+    far: bool = False
 
 
 def reason(policy: Policy, sampling: Sampling, frame: InspectedFrame, *, number: int, chance: float) -> Reason:
@@ -49,6 +51,11 @@ def reason(policy: Policy, sampling: Sampling, frame: InspectedFrame, *, number:
         ("all", policy == "all"),
     )
     return next((name for name, holds in reasons if holds), "")
+
+
+def far_reason(policy: Policy, sampling: Sampling) -> Reason:
+    """Return why a frame that lies far from what a model learnt is captured, empty where it is not."""
+    return "far" if sampling.far and policy != "none" else ""
 
 
 def urgent(verdict: Verdict) -> bool:

@@ -26,7 +26,7 @@ from edge_agent.capture import browsing, records
 from edge_agent.capture.ageing import Uptime, uptime
 from edge_agent.capture.labels import Labels
 from edge_agent.capture.pauses import Pauses
-from edge_agent.capture.policy import Policy, Sampling, reason
+from edge_agent.capture.policy import Policy, Reason, Sampling, far_reason, reason
 from edge_agent.capture.records import Capture
 from edge_agent.capture.shelf import Shelf, report
 from edge_agent.errors import Code, InferenceError, StorageError
@@ -150,6 +150,17 @@ class CaptureSpool:
             InferenceError: INVALID_ARGUMENT, raw pixels that do not fill their size.
         """
         why = reason(self._policy, self._sampling, frame, number=next(self._numbers), chance=self._rng.random())
+        return self._take(frame, picture, maps, why)
+
+    def offer_far(self, frame: InspectedFrame, picture: Picture, maps: Mapping[str, AnomalyMap] = _NO_MAPS) -> bool:
+        """Capture a frame that was offered before and found to lie far from what a model learnt, if that is wanted.
+
+        Returns:
+            True when it was taken.
+        """
+        return self._take(frame, picture, maps, far_reason(self._policy, self._sampling))
+
+    def _take(self, frame: InspectedFrame, picture: Picture, maps: Mapping[str, AnomalyMap], why: Reason) -> bool:
         if not why or self.pauses.now.capture:
             return False
         if isinstance(picture, RawPicture):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from edge_agent.cli import deployments as deployment_words
 from edge_agent.cli.output import moment, size
-from edge_agent.formats import CameraStatus, CaptureStatus, Counts, InspectedFrame, ModelStatus, Status
+from edge_agent.formats import BankStatus, CameraStatus, CaptureStatus, Counts, InspectedFrame, ModelStatus, Status
 
 
 def status_lines(answer: Status) -> Iterator[str]:
@@ -44,6 +44,20 @@ def _remark(message: str) -> Iterator[str]:
 def _model(model: ModelStatus) -> Iterator[str]:
     yield f"model {model.name}: {model.active or 'none'} {model.state}, before it {model.previous or 'none'}"
     yield from _remark(model.message)
+    if model.bank is not None:
+        yield f"  {bank_words(model.bank)}"
+
+
+def bank_words(bank: BankStatus) -> str:
+    """Return how live parts lie to what a model learnt, as a person reads it."""
+    if bank.state == "BROKEN":
+        return f"memory bank broken: {bank.message}"
+    seen = f"{bank.far_share:.1%} of {bank.seen} parts lie far from the {bank.parts} that it learnt from"
+    if bank.state == "WAITING":
+        return f"drift: told after {bank.needed} parts, {bank.seen} so far"
+    if bank.state == "DRIFTED":
+        return f"drift: parts look unlike those that it learnt from ({bank.drift:.2f}): {seen}"
+    return f"no drift ({bank.drift:.2f}): {seen}"
 
 
 def _line(answer: Status) -> Iterator[str]:

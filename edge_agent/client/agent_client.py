@@ -13,6 +13,7 @@ from edge_agent.client.event_stream import EventStream
 from edge_agent.client.fast_connection import NotAskedError
 from edge_agent.client.fast_path import FastPath
 from edge_agent.client.line_calls import LineCalls
+from edge_agent.client.similar_calls import SimilarCalls
 from edge_agent.formats import AnomalyMap, DeploymentReport, InspectedFrame, ModelVersion, Picture, Status
 from edge_agent.wire import reports
 from edge_agent.wire.inspection import InspectOrder, SharedPicture, answer_from_proto, order_to_proto
@@ -28,7 +29,7 @@ class FrameLayer(str, Enum):
     OVERLAY = "overlay"
 
 
-class AgentClient(LineCalls, CaptureCalls):
+class AgentClient(LineCalls, CaptureCalls, SimilarCalls):
     """A connection to the agent, safe to share between threads.
 
     Args:

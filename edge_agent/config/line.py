@@ -15,7 +15,7 @@ class Capture(Room):
     """What is kept of the line's pictures and sent to the cloud."""
 
     policy: Literal["none", "ng", "all", "chosen"] = "ng"
-    """Which inspections are captured: none whatever follows, NG, all, or only what the next four choose."""
+    """Which inspections are captured: none whatever follows, NG, all, or only what the next five choose."""
     doubt: bool = False
     """Also those without a result."""
     band: float = Field(0.0, ge=0, le=1)
@@ -24,6 +24,8 @@ class Capture(Room):
     """Also one inspection of so many; 0: none."""
     share: float = Field(0.0, ge=0, le=1)
     """Also this share of all inspections, by chance."""
+    far: bool = False
+    """Also those that lie farther from what a model learnt than 99 % of good parts did, where it carries a memory."""
     quota_bytes: int = Field(1 << 30, ge=0)
     """Disk space for captures; sent ones give way, and where all of it waits new ones are dropped and counted."""
     max_age_days: float = Field(0.0, ge=0, le=36_500)

@@ -15,6 +15,7 @@ from edge_agent.formats import (
     InspectedFrame,
     LogLine,
     Shift,
+    SimilarParts,
     Status,
 )
 
@@ -52,6 +53,9 @@ class Watching(Protocol):
 
     def capture_content(self, capture_id: str, part: CapturePart, *, timeout_s: float = ...) -> FrameContent:
         """Return a capture's picture, thumbnail or mask."""
+
+    def similar(self, identity: str, *, model: str = ..., limit: int = ..., timeout_s: float = ...) -> SimilarParts:
+        """Return what looks most like a recent frame or a capture."""
 
     def logs(self, *, limit: int = ..., level: str = ..., timeout_s: float = ...) -> list[LogLine]:
         """Return the newest lines of the log, newest last."""

@@ -15,6 +15,7 @@ from edge_agent.dashboard import (
     login,
     pages,
     pictures,
+    similar_page,
     stream,
     threshold_page,
     today_page,
@@ -79,6 +80,7 @@ def create_app(client: Agent, settings: Settings, *, hub: Hub | None = None, vie
         trial_page.blueprint(client, hub, orders, chosen_words),
         health_page.blueprint(client, hub, chosen_words),
         pictures.blueprint(client),
+        similar_page.blueprint(client, chosen_words),
         stream.blueprint(hub, chosen_words, viewers=viewers, still_in=still_in),
     ):
         app.register_blueprint(views)

@@ -142,7 +142,7 @@ def capture_view(capture: CaptureReport, snapshot: Snapshot, words: Words) -> Vi
         "differs": words("captures.differs") if differs(capture, models) else "",
         "choices": _choices(capture, models, words),
         "class_list": _list_id(capture.model) if len(classes) > MOST_BUTTONS else "",
-        "reason": capture.reason,
+        "reason": words.or_as_is("captures.why", capture.reason) if capture.reason else "",
     }
 
 

@@ -6,6 +6,7 @@ from edge_agent.dashboard.captures_view import queue_view
 from edge_agent.dashboard.delivery_view import model_view, seconds, size
 from edge_agent.dashboard.hub import Snapshot
 from edge_agent.dashboard.presentation import NOTHING, View, agent_view, cameras_view, local_time
+from edge_agent.dashboard.similar_view import bank_view
 from edge_agent.dashboard.words import Words
 from edge_agent.formats import ClockStatus, LogLine, ModelStatus, Status
 
@@ -72,7 +73,8 @@ def _model(model: ModelStatus, words: Words) -> View:
     shown = model_view(model, words)
     runs = " · ".join(part for part in (model.runtime, model.provider) if part)
     memory = size(model.memory_bytes, words) or NOTHING
-    return {**shown, "memory": memory, "runs": runs or NOTHING}
+    bank = {f"bank_{name}": value for name, value in bank_view(model.bank, words).items()}
+    return {**shown, **bank, "memory": memory, "runs": runs or NOTHING}
 
 
 def _clock(clock: ClockStatus | None, now: float, words: Words) -> View:

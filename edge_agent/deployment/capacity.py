@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from edge_agent.errors import ActivationError, Code, RefusedError, StorageError
-from edge_agent.formats import Manifest, Role, version_key
+from edge_agent.formats import BESIDE_THE_MODEL, Manifest, version_key
 
 # What packaging takes, too: a worker before it has loaded anything, and what a graph takes as a multiple of its file.
 WORKER_BYTES = 120 << 20
@@ -74,7 +74,7 @@ def memory_need(manifest: Manifest) -> int:
 
 def graph_bytes(manifest: Manifest) -> int:
     """Return the bytes of the model with the files beside it: weights of its own, or what Neo compiled."""
-    return sum(artefact.size_bytes for artefact in manifest.artefacts if artefact.role is not Role.GOLDEN)
+    return sum(artefact.size_bytes for artefact in manifest.artefacts if artefact.role not in BESIDE_THE_MODEL)
 
 
 def engine_bytes(manifest: Manifest) -> int:

@@ -15,6 +15,7 @@ from edge_agent.formats.line import (
     Shift,
 )
 from edge_agent.formats.manifest import (
+    BESIDE_THE_MODEL,
     Artefact,
     Calibration,
     Decision,
@@ -30,8 +31,9 @@ from edge_agent.formats.manifest import (
 from edge_agent.formats.model_version import ModelName, ModelVersion, Version, version_key
 from edge_agent.formats.models_config import CommittedModel, ModelsConfig
 from edge_agent.formats.package_job import Package, PackageJob
-from edge_agent.formats.picture import AnomalyMap, EncodedPicture, Picture, RawPicture
+from edge_agent.formats.picture import AnomalyMap, Embedded, EncodedPicture, Picture, RawPicture
 from edge_agent.formats.policy import Policy, ProbationPolicy, ShadowPolicy, WatchPolicy
+from edge_agent.formats.similar import BankStatus, SimilarPart, SimilarParts
 from edge_agent.formats.status import (
     AgentStatus,
     CaptureReport,
@@ -47,11 +49,13 @@ from edge_agent.formats.tensor_capture import AuxiliaryData, CapturedTensor, Ten
 from edge_agent.formats.tensor_spec import DType, TensorSpec
 
 __all__ = [
+    "BESIDE_THE_MODEL",
     "KINDS",
     "AgentStatus",
     "AnomalyMap",
     "Artefact",
     "AuxiliaryData",
+    "BankStatus",
     "Calibration",
     "CameraStatus",
     "CaptureReport",
@@ -65,6 +69,7 @@ __all__ = [
     "DeployedModel",
     "DeploymentReport",
     "Document",
+    "Embedded",
     "EncodedPicture",
     "Event",
     "Golden",
@@ -101,6 +106,8 @@ __all__ = [
     "ScoreHistogram",
     "ShadowPolicy",
     "Shift",
+    "SimilarPart",
+    "SimilarParts",
     "StateReport",
     "Status",
     "SummaryNews",

@@ -19,6 +19,7 @@ from edge_agent.formats.tensor_spec import TensorSpec
 SCHEMA = "edge-agent/manifest/1"
 LIMIT_BYTES = 1 << 20
 LIMIT_ARTEFACT_BYTES = 8 << 30
+LIMIT_BANK_BYTES = 64 << 20
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 # Its compiled models are native code, and bring the library that executes them.
 _NATIVE_RUNTIME = "dlr"
@@ -52,6 +53,12 @@ class Role(str, Enum):
     EXTRA = "extra"
     LIBRARY = "library"
     """Native code; only with a runtime that takes it from the release, and on devices that allow it."""
+    BANK = "bank"
+    """The memory bank of the parts that were learnt from; ``formats.bank`` reads it."""
+
+
+BESIDE_THE_MODEL = (Role.GOLDEN, Role.BANK)
+"""What no engine is made of, and no weights may be called."""
 
 
 class Artefact(Document):
@@ -161,6 +168,11 @@ class Manifest(Document):
         return next(a for a in self.artefacts if a.role is Role.MODEL)
 
     @property
+    def bank(self) -> Artefact | None:
+        """Return the memory bank of the parts that were learnt from; None where the release carries none."""
+        return next((a for a in self.artefacts if a.role is Role.BANK), None)
+
+    @property
     def libraries(self) -> tuple[Artefact, ...]:
         """Return the native code of the release."""
         return tuple(artefact for artefact in self.artefacts if artefact.role is Role.LIBRARY)
@@ -183,6 +195,7 @@ class Manifest(Document):
         if len(models) != 1:
             raise ValueError(f"artefacts: expected one with role model, came {len(models)}")
         self._check_native(models[0])
+        self._check_bank()
         missing = {sample.image for sample in self.golden.samples} - set(paths)
         if missing:
             raise ValueError(f"golden: {min(missing)} is not among the artefacts")
@@ -190,6 +203,14 @@ class Manifest(Document):
         if unknown:
             raise ValueError(f"normal_labels: {min(unknown)} is not among the labels")
         return self
+
+    def _check_bank(self) -> None:
+        banks = [artefact for artefact in self.artefacts if artefact.role is Role.BANK]
+        if len(banks) > 1:
+            raise ValueError(f"artefacts: expected at most one with role bank, came {len(banks)}")
+        if banks and banks[0].size_bytes > LIMIT_BANK_BYTES:
+            came = banks[0].size_bytes
+            raise ValueError(f"artefacts: expected a bank of at most {LIMIT_BANK_BYTES} bytes, came {came}")
 
     def _check_native(self, model: Artefact) -> None:
         if self.runtime.name != _NATIVE_RUNTIME:

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from edge_agent.formats.model_version import ModelVersion
+
 
 class EncodedPicture(NamedTuple):
     """A JPEG or PNG file's content."""
@@ -33,3 +35,12 @@ class AnomalyMap(NamedTuple):
     """Of the picture."""
     height: int
     """Of the picture."""
+
+
+class Embedded(NamedTuple):
+    """Where a model finds a picture among others."""
+
+    version: ModelVersion
+    """Which model told: places of different versions cannot be compared."""
+    embedding: bytes
+    """float32 [D], of length 1."""

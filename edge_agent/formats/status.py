@@ -5,6 +5,7 @@ from pydantic import Field
 from edge_agent.formats.document import Document
 from edge_agent.formats.inspection import Counts, InspectedFrame
 from edge_agent.formats.line import CameraStatus, GoldenCheck, Shift
+from edge_agent.formats.similar import BankStatus
 
 
 class AgentStatus(Document):
@@ -36,6 +37,7 @@ class ModelStatus(Document):
     applications: tuple[str, ...] = ()
     labels: tuple[str, ...] = Field((), description="the classes of the version that answers")
     normal_labels: tuple[str, ...] = Field((), description="those of them that mean OK")
+    bank: BankStatus | None = Field(None, description="how live parts lie to what it learnt; none: no memory")
 
 
 class CaptureStatus(Document):

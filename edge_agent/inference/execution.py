@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import ActivationError, Code, InferenceError
 from edge_agent.formats import EncodedPicture, Manifest, Picture, RawPicture, TensorSpec
+from edge_agent.formats.bank import EMBEDDING, place_of
 from edge_agent.inference.batching import ALONE, Batcher, Batching, Run
 from edge_agent.inference.engines.source import Source
 from edge_agent.inference.runtimes.table import Engine, Tuning, load_engine
@@ -94,6 +95,7 @@ class Execution:
             decoded=RawPicture(rgb.reshape(-1).data, rgb.shape[1], rgb.shape[0]) if keep_decoded else None,
             preprocess_ms=(prepared - decoded) * 1000,
             anomalies=anomaly_map(self._manifest, outputs, placement) if keep_map else None,
+            embedding=place_of(outputs[EMBEDDING]) if EMBEDDING in outputs else b"",
         )
 
     def _warm_up(self) -> None:

@@ -63,6 +63,8 @@ class Inspected(NamedTuple):
     preprocess_ms: float = 0.0
     anomalies: AnomalyMap | None = None
     """What the mask or a heat map can be drawn from later; only where asked for, None where the model draws none."""
+    embedding: bytes = b""
+    """float32 [D], where the picture lies among others; empty where the model does not tell."""
 
 
 class Session(Protocol):

@@ -11,7 +11,16 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from edge_agent.errors import InferenceError
-from edge_agent.formats import AnomalyMap, EncodedPicture, ModelResult, ModelVersion, Picture, RawPicture, Verdict
+from edge_agent.formats import (
+    AnomalyMap,
+    Embedded,
+    EncodedPicture,
+    ModelResult,
+    ModelVersion,
+    Picture,
+    RawPicture,
+    Verdict,
+)
 from edge_agent.inference import Inspected, Priority
 
 
@@ -58,6 +67,8 @@ class ChainResult(NamedTuple):
     height: int
     trouble: InferenceError | None
     """Why a model gave no answer, if one was asked and gave none; the last one's."""
+    embedded: tuple[Embedded, ...] = ()
+    """Where models that tell it find the picture among others, each version once."""
 
 
 def steps_of(mappings: Mapping[str, str], applications: Sequence[str], chain: Mapping[str, str]) -> list[Step]:
@@ -102,7 +113,7 @@ def run_chain(
     for number, step in enumerate(steps):
         asking.take(step, is_last=number + 1 == len(steps))
     results = tuple(asking.results.values())
-    return ChainResult(results, asking.maps, asking.width, asking.height, asking.trouble)
+    return ChainResult(results, asking.maps, asking.width, asking.height, asking.trouble, tuple(asking.embedded))
 
 
 class _Asking:
@@ -118,6 +129,7 @@ class _Asking:
         self.maps: dict[str, AnomalyMap] = {}
         self.width, self.height = (picture.width, picture.height) if isinstance(picture, RawPicture) else (0, 0)
         self.trouble: InferenceError | None = None
+        self.embedded: list[Embedded] = []
 
     def take(self, step: Step, *, is_last: bool) -> None:
         """Ask the step's model, unless it was asked before, is none, or is not to be asked."""
@@ -163,6 +175,8 @@ class _Asking:
             return _none(application, model, str(exc), (time.monotonic() - started) * 1000), None
         self.width, self.height = inspected.width, inspected.height
         self._picture = inspected.decoded or self._picture
+        if inspected.embedding:
+            self.embedded.append(Embedded(version, inspected.embedding))
         kind = self._models.describe(version.name)
         result = _result(application, version, kind, inspected, (time.monotonic() - started) * 1000)
         return result, inspected.anomalies

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from edge_agent.errors import Code, InferenceError
-from edge_agent.formats import AnomalyMap, InspectedFrame, ModelResult, Picture, Verdict
+from edge_agent.formats import AnomalyMap, Embedded, InspectedFrame, ModelResult, Picture, Verdict
 from edge_agent.inference import Priority
 from edge_agent.inspection.chain import ChainResult, Models, Step, run_chain, steps_of
 from edge_agent.inspection.drawing import drawn
@@ -50,6 +50,7 @@ class Inspector:
         counts: counts every inspection.
         chain: which application is asked only when which other says NG; empty: each always is.
         capture: offered every frame with its picture and what masks are drawn from; it drops rather than delays.
+        memory: offered where models find a frame among others, and whether it was captured; it only hands over.
         events: told every frame.
         doubt: tells why no part may be called OK now; empty: it may.
         now: epoch seconds.
@@ -64,7 +65,8 @@ class Inspector:
         frames: RecentFrames,
         counts: ResultCounter,
         chain: Mapping[str, str] = _NO_CHAIN,
-        capture: Callable[[InspectedFrame, Picture, Mapping[str, AnomalyMap]], object] | None = None,
+        capture: Callable[[InspectedFrame, Picture, Mapping[str, AnomalyMap]], bool] | None = None,
+        memory: Callable[[InspectedFrame, Sequence[Embedded], bool], object] | None = None,
         events: Callable[[InspectedFrame], None] | None = None,
         doubt: Callable[[], str] = str,
         now: Callable[[], float] = time.time,
@@ -76,6 +78,7 @@ class Inspector:
         self._frames = frames
         self._counts = counts
         self._capture = capture
+        self._memory = memory
         self._events = events
         self._doubt = doubt
         self._now = now
@@ -202,7 +205,7 @@ class Inspector:
             return self._not_in_doubt(self._rule.judge("" if alone else origin.source, results))
 
         inspected = self._ask(steps, picture, origin, judge, priority=priority, timeout_s=timeout_s)
-        self._tell(inspected.frame, picture, inspected.chain.maps)
+        self._tell(inspected.frame, picture, inspected.chain)
         return inspected
 
     def _look(
@@ -246,11 +249,12 @@ class Inspector:
         doubt = self._doubt()
         return Judgement(Verdict.NO_RESULT, doubt) if doubt else judged
 
-    def _tell(self, frame: InspectedFrame, picture: Picture, maps: Mapping[str, AnomalyMap]) -> None:
+    def _tell(self, frame: InspectedFrame, picture: Picture, chain: ChainResult) -> None:
         self._count(frame)
-        self._frames.keep(frame, picture, maps)
-        if self._capture is not None:
-            self._capture(frame, picture, maps)
+        self._frames.keep(frame, picture, chain.maps)
+        captured = self._capture is not None and self._capture(frame, picture, chain.maps)
+        if self._memory is not None and chain.embedded:
+            self._memory(frame, chain.embedded, captured)
         self._publish(frame)
 
     def _count(self, frame: InspectedFrame) -> None:

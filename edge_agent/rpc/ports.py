@@ -24,6 +24,7 @@ from edge_agent.formats import (
     ModelVersion,
     Picture,
     Shift,
+    SimilarParts,
     Status,
     TensorCapture,
 )
@@ -227,6 +228,17 @@ class Line(Protocol):
         Args:
             limit: how many.
             level: this and above; empty: all.
+        """
+
+
+class Memories(Protocol):
+    """Tells what looks like a part."""
+
+    def similar(self, identity: str, model: str, limit: int, *, timeout_s: float) -> SimilarParts:
+        """Return what looks most like a recent frame or a capture.
+
+        Raises:
+            AgentError: NOT_FOUND, or the model that was named does not tell where a part lies.
         """
 
 

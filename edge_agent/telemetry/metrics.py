@@ -190,6 +190,9 @@ _MEMORY = _gauge("worker_memory_bytes", "Resident memory of a version's worker",
 _FALLBACKS = _gauge(
     "provider_fallback", "1 where a model is not executed by what was wanted, say the CPU in place of the GPU", _MODEL
 )
+_BANK_DISTANCE = _gauge("bank_distance", "Median distance of the newest parts to those that a model learnt", _MODEL)
+_BANK_FAR = _gauge("bank_far_share", "Share of the newest parts beyond what good parts kept within at training", _MODEL)
+_BANK_DRIFT = _gauge("bank_drift", "How much farther than good parts at training the newest parts lie, 0 to 1", _MODEL)
 _RESTARTS = _counter("worker_restarts", "Workers that died or hung and were replaced", _MODEL)
 _SWAPS = _counter("swaps", "Activations of another version", ("model",))
 _SHADOW = _counter("shadow_comparisons", "Live requests that a candidate answered too", ("model", "agreed"))
@@ -308,6 +311,15 @@ def show_workers(workers: Iterable[tuple[str, str, int]]) -> None:
     _MEMORY.clear()
     for name, version, memory_bytes in workers:
         _MEMORY.labels(name, version).set(memory_bytes)
+
+
+def show_banks(banks: Iterable[tuple[str, str, float, float, float]]) -> None:
+    """Show name, version, distance, share of far parts and drift of every memory bank, and forget others."""
+    for gauge in (_BANK_DISTANCE, _BANK_FAR, _BANK_DRIFT):
+        gauge.clear()
+    for name, version, *figures in banks:
+        for gauge, figure in zip((_BANK_DISTANCE, _BANK_FAR, _BANK_DRIFT), figures, strict=True):
+            gauge.labels(name, version).set(figure)
 
 
 def show_fallbacks(models: Iterable[tuple[str, str, bool]]) -> None:

@@ -29,6 +29,7 @@ from edge_agent.wire.line import (
     shift_from_proto,
     shift_to_proto,
 )
+from edge_agent.wire.similar import bank_from_proto
 
 
 def agent_to_proto(agent: AgentStatus) -> pb.AgentStatus:
@@ -71,6 +72,7 @@ def model_from_proto(message: pb.ModelStatus) -> ModelStatus:
         applications=tuple(message.applications),
         labels=tuple(message.labels),
         normal_labels=tuple(message.normal_labels),
+        bank=bank_from_proto(message.bank) if message.HasField("bank") else None,
     )
 
 

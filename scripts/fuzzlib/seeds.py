@@ -6,12 +6,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from cloud_tools.release.keys import KeyDirectory
 from cloud_tools.release.publish import publish, read_bundle
 from cloud_tools.release.repository import Repository
 from cloud_tools.storage import DirectoryStorage
 from edge_agent.errors import Code, InferenceError
 from edge_agent.formats import InspectedFrame, ModelResult, ModelVersion, Verdict
+from edge_agent.formats.bank import Bank, BankPart, write_bank
 from edge_agent.wire.fast import frames
 from edge_agent.wire.fast.inspection import Drawn, PictureOrder, PngAt, inspect, inspected
 from edge_agent.wire.fast.tensors import InferAnswer, InferOrder, TensorAt, infer, inferred
@@ -54,6 +57,8 @@ def seeds(target: str) -> list[bytes]:
         return [*signed_files().metadata.values(), signed_files().root]
     if target == "fast_messages":
         return _fast_messages()
+    if target == "bank":
+        return [_bank()]
     if target == "contents":
         return [_ONNX, (_BUNDLE / "model.onnx").read_bytes()[:4096], b'<?xml version="1.0"?><net name="a"/>', b"PK\3\4"]
     return [json.dumps(document).encode() for document in _documents(target)]
@@ -114,3 +119,9 @@ def _documents(target: str) -> list[dict[str, Any]]:
 
 # A whole ONNX file in some bytes: a tensor whose data lies in the file beside it.
 _ONNX = bytes.fromhex("0809") + b"\x3a\x1e\x2a\x1c\x42\x01w\x6a\x15\x0a\x08location\x12\x05w.bin\x30\x00\x70\x01"[:32]
+
+
+def _bank() -> bytes:
+    rows = np.eye(3, 4, dtype=np.float32)
+    parts = tuple(BankPart(file=f"train/good/{number}.png", label="good") for number in range(3))
+    return write_bank(Bank(rows, parts, (b"\xff\xd8\xff", b"", b""), np.array([0.1, 0.2], np.float32)))

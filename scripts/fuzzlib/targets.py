@@ -17,6 +17,7 @@ from edge_agent.deployment.plan import read_job
 from edge_agent.deployment.record import Deployment
 from edge_agent.errors import AgentError, Code, TransferError
 from edge_agent.formats import JobDocument, Manifest, ModelsConfig, ModelVersion, Status, parse
+from edge_agent.formats.bank import nearest, read_bank
 from edge_agent.formats.contents import check_model, check_other, external_files
 from edge_agent.jobs.messages import Accepted, Notice, Rejected
 from edge_agent.trust import TrustClient, metadata, rules
@@ -81,6 +82,14 @@ def contents(content: bytes) -> None:
         check_other(content, "extra")
     with suppress(AgentError):
         external_files(content, "model/model.onnx")
+
+
+def bank(content: bytes) -> None:
+    """Read a memory bank, and ask it what a device asks."""
+    with suppress(AgentError):
+        read = read_bank(content, "bank")
+        assert len(nearest(read.embeddings, read.embeddings[0], 10)) <= len(read.parts) == len(read.thumbnails)
+        assert read.limit(0.99) <= float(read.distances[-1])
 
 
 def facts(content: bytes) -> None:
@@ -177,6 +186,7 @@ TARGETS: Mapping[str, Target] = {
         messages,
         records,
         contents,
+        bank,
         facts,
         fast_messages,
         tuf_metadata,

@@ -27,6 +27,7 @@ from edge_agent.formats import (
     ModelStatus,
     ScoreHistogram,
     Shift,
+    SimilarParts,
     StateReport,
     Status,
     Verdict,
@@ -81,6 +82,7 @@ class PageAgent:
         self.kept_frames: list[InspectedFrame] = []
         self.capture_list: list[CaptureReport] = []
         self.capture_pictures: dict[tuple[str, str], FrameContent] = {}
+        self.similar_parts: dict[str, SimilarParts] = {}
         self.log_lines: list[LogLine] = []
         self.orders: list[tuple[Any, ...]] = []
         self.said_by = ("", "")
@@ -164,6 +166,14 @@ class PageAgent:
             return self.capture_pictures[(capture_id, part)]
         except KeyError as exc:
             raise InferenceError(Code.NOT_FOUND, f"expected a capture, came {capture_id}") from exc
+
+    def similar(self, identity: str, *, model: str = "", limit: int = 0, timeout_s: float = 10.0) -> SimilarParts:
+        self.serve("similar")
+        self.asked.append((identity, "similar", model))
+        try:
+            return self.similar_parts[identity]
+        except KeyError as exc:
+            raise InferenceError(Code.NOT_FOUND, f"there is no capture {identity}") from exc
 
     def logs(self, *, limit: int = 0, level: str = "", timeout_s: float = 5.0) -> list[LogLine]:
         self.serve("logs")

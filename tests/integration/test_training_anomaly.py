@@ -23,6 +23,7 @@ from cloud_tools.training.run import PARITY, TrainingOptions, train
 from edge_agent import vision
 from edge_agent.client import AgentClient
 from edge_agent.formats import EncodedPicture, Kind, Manifest, Verdict, parse
+from edge_agent.formats.bank import nearest, read_bank
 from edge_agent.inference.engines.source import Source
 from edge_agent.inference.runtimes.table import Tuning, load_engine
 from tests.fakes.device import AgentDevice
@@ -100,6 +101,41 @@ def test_the_bundle_says_on_every_picture_what_the_training_said(run: Path, data
     assert largest_difference([p.score for p in predictions], [o.score for o in outcomes]) <= PARITY
     assert [p.verdict for p in predictions] == [o.verdict for o in outcomes]
     assert {o.mask.shape for o in outcomes if o.mask is not None} == {(192, 192)}
+
+
+def test_a_bundle_remembers_the_parts_that_were_learnt_from_and_no_others(run: Path, tmp_path: Path) -> None:
+    directory, manifest = _package(run, tmp_path / "bundle")
+    assert manifest.bank is not None
+    bank = read_bank((directory / manifest.bank.path).read_bytes(), "bank")
+    learnt = [p.file for p in read_predictions(run / "predictions.csv") if p.split == "train"]
+    assert [part.file for part in bank.parts] == learnt
+    assert {part.label for part in bank.parts} == {"good"}
+    assert {max(vision.size_of(small)) for small in bank.thumbnails} == {96}
+    assert len(bank.distances) == 4
+    assert bank.limit(0.99) == bank.distances.max()
+
+
+def test_the_graph_finds_a_part_that_was_learnt_where_the_bank_has_it(run: Path, data: Path) -> None:
+    bank = read_bank((run / "bank.safetensors").read_bytes(), "bank")
+    device = DeviceModel(run / "model.onnx")
+    image, _ = vision.prepare(vision.decode((data / bank.parts[3].file).read_bytes()), read_parts(run).preprocess)
+    embedding = device.run(image[np.newaxis])["embedding"][0]
+    (first, cosine), (_, second) = nearest(bank.embeddings, embedding, 2)
+    assert (first, round(cosine, 4)) == (3, 1.0)
+    assert second < cosine
+
+
+def test_a_bundle_without_pictures_or_without_memory_is_a_matter_of_a_flag(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    words = ["package", str(runs["patchcore"]), "--name", "brick", "--version", "1", "-o"]
+    assert CliRunner().invoke(build_app(), [*words, str(tmp_path / "blind"), "--no-thumbnails"]).exit_code == 0
+    blind = read_bank((tmp_path / "blind/bank.safetensors").read_bytes(), "bank")
+    assert set(blind.thumbnails) == {b""}
+    assert CliRunner().invoke(build_app(), [*words, str(tmp_path / "bare"), "--no-bank"]).exit_code == 0
+    bare = parse(Manifest, (tmp_path / "bare" / MANIFEST).read_bytes(), what="manifest")
+    assert bare.bank is None
+    assert not (tmp_path / "bare/bank.safetensors").exists()
 
 
 def test_openvino_says_the_same(run: Path) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from edge_agent.capture.policy import Policy, Reason, Sampling, reason, urgent
+from edge_agent.capture.policy import Policy, Reason, Sampling, far_reason, reason, urgent
 from edge_agent.formats import InspectedFrame, Verdict
 from tests.fakes.captures import frame, result
 
@@ -53,3 +53,12 @@ def test_a_share_is_captured_by_the_chance_that_was_drawn(chance: float, told: R
 
 def test_only_defects_are_urgent() -> None:
     assert [urgent(verdict) for verdict in (Verdict.OK, Verdict.NG, Verdict.NO_RESULT)] == [False, True, False]
+
+
+def test_parts_far_from_what_was_learnt_are_captured_where_they_are_asked_for() -> None:
+    wanted = Sampling(far=True)
+    policies: tuple[Policy, ...] = ("none", "ng", "all", "chosen")
+    assert [far_reason(policy, wanted) for policy in policies] == ["", "far", "far", "far"]
+    assert far_reason("ng", OFF) == ""
+    # It is known only after the inspection: then and there it is no reason.
+    assert why(OK, wanted) == ""

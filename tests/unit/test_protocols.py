@@ -107,7 +107,8 @@ OWN = {
     "Inspection": "Inspect ReportCamera",
     "Operator": (
         "GetStatus WatchEvents ListDeployments RollBack Remove Configure Install GetFrame ListFrames ListCaptures "
-        "GetCapture LabelCapture PauseCaptures ListShifts ResetCounts CheckGoldenParts ListLogs"
+        "GetCapture LabelCapture PauseCaptures ListShifts ResetCounts CheckGoldenParts ListLogs "
+        "SimilarParts"
     ),
 }
 TYPES = {2: "float", 3: "int64", 4: "uint64", 5: "int32", 8: "bool", 9: "string", 12: "bytes"}

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from cloud_tools.training.anomaly.embedding import Embedding
 from cloud_tools.training.anomaly.patches import Patches
 from cloud_tools.training.calibration import good_limit
 from cloud_tools.training.lesson import Lesson
@@ -31,7 +32,7 @@ class Scorer(Protocol):
 
 
 class AnomalyNetwork(nn.Module):
-    """Score [N] (a distance, calibrated by the manifest) and map [N, H, W] (logits) of uint8 [N, H, W, 3].
+    """Score [N] (a distance, calibrated by the manifest), map [N, H, W] (logits), embedding [N, D]; of uint8 pictures.
 
     The device draws maps as logits and has no calibration for them: the one here puts the
     limit of good parts at 0, so that a mask shows nothing on a part without a defect.
@@ -40,19 +41,21 @@ class AnomalyNetwork(nn.Module):
     gain: torch.Tensor
     offset: torch.Tensor
 
-    def __init__(self, patches: Patches, scorer: nn.Module) -> None:
+    def __init__(self, patches: Patches, scorer: nn.Module, embedding: Embedding) -> None:
         super().__init__()
         self.patches = patches
         self.scorer = scorer
+        self.embedding = embedding
         self.register_buffer("gain", torch.ones(()))
         self.register_buffer("offset", torch.zeros(()))
 
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return score and map."""
-        score, grid = self.scorer(self.patches(image))
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return score, map and embedding."""
+        features = self.patches(image)
+        score, grid = self.scorer(features)
         size = (image.shape[1], image.shape[2])
         wide = functional.interpolate(grid[:, None], size=size, mode="bilinear")[:, 0]
-        return score, wide * self.gain + self.offset
+        return score, wide * self.gain + self.offset, self.embedding(features)
 
     def calibrate_map(self, held: torch.Tensor) -> None:
         """Put the highest distance that a good part is expected to show at logit 0."""
@@ -97,7 +100,8 @@ def train_scorer(scorer: Scorer, lesson: Lesson, patches: Patches | None = None)
     good = patches.learn(lesson.train.images[~lesson.train.anomalous])
     held = patches.of(lesson.validation.images[~lesson.validation.anomalous])
     lesson.progress(f"{len(good)} good pictures, {good.shape[1]} x {good.shape[2]} patches of {good.shape[3]} channels")
+    embedding = Embedding(patches, good)
     scorer.learn(good, held, lesson.seed)
-    network = AnomalyNetwork(patches, scorer).eval()
+    network = AnomalyNetwork(patches, scorer, embedding).eval()
     network.calibrate_map(held)
     return network

@@ -4,6 +4,7 @@ import { fill, fillParts } from "./bind.js";
 import { open } from "./dialogs.js";
 import { follow } from "./live.js";
 import { keepAsking } from "./poll.js";
+import { offerSimilar } from "./similar.js";
 import "./theme.js";
 
 const main = document.querySelector("main");
@@ -45,6 +46,7 @@ function look(card) {
   // What a dialog covers cannot be reached.
   if (undo) dialog.append(undo);
   dialog.dataset.id = card.dataset.id;
+  offerSimilar(dialog.querySelector("[data-similar-parts]"), capture.picture ? card.dataset.id : "");
   if (!dialog.open) open(dialog);
 }
 

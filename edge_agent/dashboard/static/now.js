@@ -2,8 +2,10 @@
 // side by side always belongs to one part.
 
 import { fill, fillParts } from "./bind.js";
+import { open } from "./dialogs.js";
 import { ageText, follow, stopwatch } from "./live.js";
 import { sound } from "./horn.js";
+import { findSimilar } from "./similar.js";
 import "./theme.js";
 
 const PATIENCE_MS = 3000;
@@ -107,6 +109,15 @@ function tick() {
   main.dataset.fresh = seconds >= staleS ? "stale" : "fresh";
   main.querySelectorAll("[data-age-text]").forEach((element) => { element.textContent = ageText(seconds); });
 }
+
+// The part that stands there as the button is pressed, whatever comes after it.
+main.querySelector("[data-look-similar]").addEventListener("click", () => {
+  const dialog = document.getElementById("similar");
+  dialog.querySelector("[data-field=title]").textContent = main.querySelector("[data-testid=frame-name]").textContent;
+  dialog.querySelector("[data-field=picture]").src = picture.src;
+  open(dialog);
+  findSimilar(dialog.querySelector("[data-similar-parts]"), shown);
+});
 
 overlays.querySelectorAll("img").forEach((image) => {
   image.addEventListener("error", () => image.remove(), { once: true });

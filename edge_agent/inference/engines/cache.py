@@ -25,7 +25,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from edge_agent.errors import ActivationError
-from edge_agent.formats import Manifest, Role
+from edge_agent.formats import BESIDE_THE_MODEL, Manifest
 from edge_agent.inference.runtimes.table import engine_suffix, require_runtime
 from edge_agent.storage import durable
 from edge_agent.storage.device_key import device_key
@@ -150,7 +150,7 @@ def _made_of(manifest: Manifest) -> list[str]:
 
     Their names too: a graph tells by them which file holds which weights.
     """
-    parts = [artefact for artefact in manifest.artefacts if artefact.role is not Role.GOLDEN]
+    parts = [artefact for artefact in manifest.artefacts if artefact.role not in BESIDE_THE_MODEL]
     return sorted(f"{artefact.role.value} {artefact.sha256} {artefact.path}" for artefact in parts)
 
 

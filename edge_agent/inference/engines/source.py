@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from edge_agent.errors import ActivationError, BundleError, Code
-from edge_agent.formats import Artefact, Manifest, Role
+from edge_agent.formats import BESIDE_THE_MODEL, Artefact, Manifest, Role
 from edge_agent.formats.contents import check_library, check_model, check_other, external_files, is_ir
 from edge_agent.inference.engines.cache import EngineFile
 
@@ -92,8 +92,8 @@ def check_others(directory: Path, manifest: Manifest, source: Source) -> None:
 def _check_external(content: bytes, directory: Path, manifest: Manifest) -> None:
     if _reads_directory(manifest):
         _check_unlisted(directory, manifest)
-    # Golden samples are no part of an engine's name: no weights may be called one. They may lie beside a model.
-    others = (Role.MODEL,) if _reads_directory(manifest) else (Role.MODEL, Role.GOLDEN)
+    # Golden samples and banks are no part of an engine's name: no weights may be called one. They may lie beside it.
+    others = (Role.MODEL,) if _reads_directory(manifest) else (Role.MODEL, *BESIDE_THE_MODEL)
     files = {each.path: each for each in manifest.artefacts if each.role not in others}
     external = sorted(_external(content, manifest))
     if external and manifest.runtime.name == _READS_NOTHING and not is_ir(content):

@@ -294,7 +294,7 @@ class IsolatedSession(LendingSession):
         score, threshold, area = told["numbers"]
         decode_ms, preprocess_ms, compute_ms = told["milliseconds"]
         width, height = told["size"]
-        mask, decoded, logits = parcel.blobs
+        mask, decoded, logits, *embedding = parcel.blobs
         return Inspected(
             outcome=self._outcome(Verdict(told["verdict"]), score, threshold, told["label"], None, area),
             mask_png=bytes(mask),
@@ -305,6 +305,7 @@ class IsolatedSession(LendingSession):
             decoded=RawPicture(bytes(decoded), width, height) if len(decoded) else None,
             preprocess_ms=preprocess_ms,
             anomalies=None if told["map"] is None else AnomalyMap(bytes(logits), *told["map"]),
+            embedding=bytes(embedding[0]) if embedding else b"",
         )
 
 

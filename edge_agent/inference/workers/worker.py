@@ -256,7 +256,8 @@ def _inspect(execution: Execution, parcel: Parcel) -> Reply:
         "map": None if anomalies is None else anomalies[1:],
     }
     decoded = inspected.decoded.rgb if inspected.decoded is not None else b""
-    return reply, [inspected.mask_png, decoded, b"" if anomalies is None else anomalies.logits]
+    blobs: list[Blob] = [inspected.mask_png, decoded, b"" if anomalies is None else anomalies.logits]
+    return reply, [*blobs, inspected.embedding] if inspected.embedding else blobs
 
 
 def _infer_lent(lane: Endpoint, execution: Execution, asked: dict[str, Any]) -> None:

@@ -13,8 +13,9 @@ from edge_agent.formats import DeployedModel, Document, ModelName, ModelVersion,
 from edge_agent.rpc.deadlines import timeout_s
 from edge_agent.rpc.edge_agent_v1.operator_captures import CaptureCalls
 from edge_agent.rpc.edge_agent_v1.operator_line import LineCalls
+from edge_agent.rpc.edge_agent_v1.operator_similar import SimilarCalls
 from edge_agent.rpc.edge_agent_v1.requests import check_text, limited
-from edge_agent.rpc.ports import EventFeed, Inspector, Layer, Line, Operator
+from edge_agent.rpc.ports import EventFeed, Inspector, Layer, Line, Memories, Operator
 from edge_agent.rpc.service import Service, service
 from edge_agent.wire import reports
 from edge_agent.wire.events import event_to_proto
@@ -31,7 +32,7 @@ class _Wanted(Document):
     version: Version
 
 
-class OperatorService(CaptureCalls, LineCalls, services.OperatorServicer):
+class OperatorService(CaptureCalls, LineCalls, SimilarCalls, services.OperatorServicer):
     """Serves ``edge_agent.v1.Operator``.
 
     Args:
@@ -39,18 +40,27 @@ class OperatorService(CaptureCalls, LineCalls, services.OperatorServicer):
         inspector: recent frames.
         events: the news.
         line: what is kept of it.
+        memories: the memories of models; None: parts are not compared here.
         streams: event streams at a time; each holds a thread of this server.
     """
 
     _operator: Operator
 
     def __init__(
-        self, operator: Operator, inspector: Inspector, events: EventFeed, line: Line, *, streams: int = STREAMS
+        self,
+        operator: Operator,
+        inspector: Inspector,
+        events: EventFeed,
+        line: Line,
+        memories: Memories | None = None,
+        *,
+        streams: int = STREAMS,
     ) -> None:
         self._operator = operator
         self._inspector = inspector
         self._events = events
         self._line = line
+        self._memories = memories
         self._streams = threading.BoundedSemaphore(streams)
 
     def as_service(self) -> Service:

@@ -148,7 +148,7 @@ class AgentStatus(_message.Message):
     def __init__(self, version: _Optional[str] = ..., thing: _Optional[str] = ..., uptime_s: _Optional[float] = ..., state: _Optional[str] = ..., cloud: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class ModelStatus(_message.Message):
-    __slots__ = ("name", "active", "previous", "state", "runtime", "provider", "memory_bytes", "kind", "threshold", "applications", "staged", "signed_threshold", "message", "labels", "normal_labels")
+    __slots__ = ("name", "active", "previous", "state", "runtime", "provider", "memory_bytes", "kind", "threshold", "applications", "staged", "signed_threshold", "message", "labels", "normal_labels", "bank")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
@@ -164,6 +164,7 @@ class ModelStatus(_message.Message):
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     NORMAL_LABELS_FIELD_NUMBER: _ClassVar[int]
+    BANK_FIELD_NUMBER: _ClassVar[int]
     name: str
     active: str
     previous: str
@@ -179,7 +180,30 @@ class ModelStatus(_message.Message):
     message: str
     labels: _containers.RepeatedScalarFieldContainer[str]
     normal_labels: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., active: _Optional[str] = ..., previous: _Optional[str] = ..., state: _Optional[str] = ..., runtime: _Optional[str] = ..., provider: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., kind: _Optional[str] = ..., threshold: _Optional[float] = ..., applications: _Optional[_Iterable[str]] = ..., staged: _Optional[str] = ..., signed_threshold: _Optional[float] = ..., message: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., normal_labels: _Optional[_Iterable[str]] = ...) -> None: ...
+    bank: BankStatus
+    def __init__(self, name: _Optional[str] = ..., active: _Optional[str] = ..., previous: _Optional[str] = ..., state: _Optional[str] = ..., runtime: _Optional[str] = ..., provider: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., kind: _Optional[str] = ..., threshold: _Optional[float] = ..., applications: _Optional[_Iterable[str]] = ..., staged: _Optional[str] = ..., signed_threshold: _Optional[float] = ..., message: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., normal_labels: _Optional[_Iterable[str]] = ..., bank: _Optional[_Union[BankStatus, _Mapping]] = ...) -> None: ...
+
+class BankStatus(_message.Message):
+    __slots__ = ("state", "message", "parts", "seen", "needed", "distance", "limit", "far_share", "drift")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    SEEN_FIELD_NUMBER: _ClassVar[int]
+    NEEDED_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    FAR_SHARE_FIELD_NUMBER: _ClassVar[int]
+    DRIFT_FIELD_NUMBER: _ClassVar[int]
+    state: str
+    message: str
+    parts: int
+    seen: int
+    needed: int
+    distance: float
+    limit: float
+    far_share: float
+    drift: float
+    def __init__(self, state: _Optional[str] = ..., message: _Optional[str] = ..., parts: _Optional[int] = ..., seen: _Optional[int] = ..., needed: _Optional[int] = ..., distance: _Optional[float] = ..., limit: _Optional[float] = ..., far_share: _Optional[float] = ..., drift: _Optional[float] = ...) -> None: ...
 
 class CaptureStatus(_message.Message):
     __slots__ = ("pending", "failed", "bytes", "oldest_s", "uploaded", "message", "capture_paused", "upload_paused", "dropped", "quota_bytes", "kept_here")
@@ -811,3 +835,49 @@ class Event(_message.Message):
     shift: Shift
     golden: GoldenCheck
     def __init__(self, id: _Optional[int] = ..., at: _Optional[float] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., deployment: _Optional[_Union[Deployment, _Mapping]] = ..., models: _Optional[_Union[ModelsChanged, _Mapping]] = ..., captures: _Optional[_Union[CaptureStatus, _Mapping]] = ..., counts: _Optional[_Union[Counts, _Mapping]] = ..., agent: _Optional[_Union[AgentStatus, _Mapping]] = ..., camera: _Optional[_Union[CameraStatus, _Mapping]] = ..., shift: _Optional[_Union[Shift, _Mapping]] = ..., golden: _Optional[_Union[GoldenCheck, _Mapping]] = ...) -> None: ...
+
+class SimilarPartsRequest(_message.Message):
+    __slots__ = ("id", "model", "limit")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    model: str
+    limit: int
+    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class SimilarPart(_message.Message):
+    __slots__ = ("similarity", "captured", "id", "label", "verdict", "at", "thumbnail")
+    SIMILARITY_FIELD_NUMBER: _ClassVar[int]
+    CAPTURED_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    THUMBNAIL_FIELD_NUMBER: _ClassVar[int]
+    similarity: float
+    captured: bool
+    id: str
+    label: str
+    verdict: str
+    at: float
+    thumbnail: bytes
+    def __init__(self, similarity: _Optional[float] = ..., captured: bool = ..., id: _Optional[str] = ..., label: _Optional[str] = ..., verdict: _Optional[str] = ..., at: _Optional[float] = ..., thumbnail: _Optional[bytes] = ...) -> None: ...
+
+class SimilarPartsResponse(_message.Message):
+    __slots__ = ("model", "version", "distance", "limit", "far", "message", "parts")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    FAR_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    distance: float
+    limit: float
+    far: bool
+    message: str
+    parts: _containers.RepeatedCompositeFieldContainer[SimilarPart]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., distance: _Optional[float] = ..., limit: _Optional[float] = ..., far: bool = ..., message: _Optional[str] = ..., parts: _Optional[_Iterable[_Union[SimilarPart, _Mapping]]] = ...) -> None: ...

@@ -240,6 +240,11 @@ class OperatorStub(object):
                 request_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.ListLogsRequest.SerializeToString,
                 response_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.ListLogsResponse.FromString,
                 _registered_method=True)
+        self.SimilarParts = channel.unary_unary(
+                '/edge_agent.v1.Operator/SimilarParts',
+                request_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.SimilarPartsRequest.SerializeToString,
+                response_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.SimilarPartsResponse.FromString,
+                _registered_method=True)
 
 
 class OperatorServicer(object):
@@ -362,6 +367,13 @@ class OperatorServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SimilarParts(self, request, context):
+        """What looks most like a recent frame or a capture: parts that the model learnt from, and captured ones.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperatorServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -449,6 +461,11 @@ def add_OperatorServicer_to_server(servicer, server):
                     servicer.ListLogs,
                     request_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.ListLogsRequest.FromString,
                     response_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.ListLogsResponse.SerializeToString,
+            ),
+            'SimilarParts': grpc.unary_unary_rpc_method_handler(
+                    servicer.SimilarParts,
+                    request_deserializer=edge__agent_dot_v1_dot_edge__agent__pb2.SimilarPartsRequest.FromString,
+                    response_serializer=edge__agent_dot_v1_dot_edge__agent__pb2.SimilarPartsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -911,6 +928,33 @@ class Operator(object):
             '/edge_agent.v1.Operator/ListLogs',
             edge__agent_dot_v1_dot_edge__agent__pb2.ListLogsRequest.SerializeToString,
             edge__agent_dot_v1_dot_edge__agent__pb2.ListLogsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SimilarParts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edge_agent.v1.Operator/SimilarParts',
+            edge__agent_dot_v1_dot_edge__agent__pb2.SimilarPartsRequest.SerializeToString,
+            edge__agent_dot_v1_dot_edge__agent__pb2.SimilarPartsResponse.FromString,
             options,
             channel_credentials,
             insecure,
