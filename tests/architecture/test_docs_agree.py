@@ -65,7 +65,7 @@ def takes_value(command: click.Command, flag: str) -> bool:
 
 
 def known_flags(command: click.Command) -> set[str]:
-    return {"--help", *(name for option in command.params for name in option.opts)}
+    return {"--help", *(name for option in command.params for name in (*option.opts, *option.secondary_opts))}
 
 
 def invocations(text: str) -> Iterator[Invocation]:
