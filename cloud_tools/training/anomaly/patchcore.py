@@ -8,15 +8,18 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from cloud_tools.training.anomaly.network import AnomalyNetwork, strangest, strangest_count, train_scorer
 from cloud_tools.training.anomaly.patches import Patches
 from cloud_tools.training.lesson import Lesson
 
-BANK = 1000
+BANK = 800
 LEVELS = 3
 _CANDIDATES = 60_000
 _PROJECTED = 64
+_MEASURED = 50
+"""Pictures learnt from whose distances set the unit."""
 
 
 def train(lesson: Lesson) -> AnomalyNetwork:
@@ -30,8 +33,8 @@ class PatchCore(nn.Module):
 
     What a small defect changes in a fine texture is drowned in the deep levels by how good
     patches differ there, and the fine level alone knows no shapes. Joined in one patch the many
-    deep channels would outvote the few fine ones; so each bank measures in its own unit, what
-    good parts that were kept apart show, and the greater distance counts.
+    deep channels would outvote the few fine ones; so each bank measures in its own unit, how far
+    good parts lie from each other, and the greater distance counts.
 
     Args:
         channels: of the features' levels, the finest first.
@@ -72,8 +75,7 @@ class Bank(nn.Module):
         size: patches that are kept.
     """
 
-    patches: torch.Tensor
-    norms: torch.Tensor
+    weights: torch.Tensor
     typical: torch.Tensor
     unit: torch.Tensor
 
@@ -84,24 +86,38 @@ class Bank(nn.Module):
         self.register_buffer("unit", torch.ones(()))
 
     def learn(self, good: torch.Tensor, held: torch.Tensor, generator: torch.Generator) -> None:
-        """Fill the bank from ``good`` [N, h, w, D]; ``held`` sets the unit."""
+        """Fill the bank from ``good`` [N, h, w, D]; how far good parts lie from each other's patches is the unit.
+
+        These are ``held``, and those learnt from, each without its own patches: eight pictures
+        that were kept apart are too few for a unit.
+        """
         rows = good.reshape(-1, good.shape[-1])
-        if len(rows) > _CANDIDATES:  # bounds time and memory: neighbours in a picture are nearly the same
-            rows = rows[torch.randperm(len(rows), generator=generator)[:_CANDIDATES]]
-        kept = rows[greedy_coreset(rows, self.size, generator)].clone()
-        self.register_buffer("patches", kept)
-        self.register_buffer("norms", (kept * kept).sum(1))
-        distances = torch.cat([self(held[i : i + 1]) for i in range(len(held))])
+        order = torch.randperm(len(rows), generator=generator)[:_CANDIDATES]  # bounds time: neighbours are alike
+        chosen = order[greedy_coreset(rows[order], self.size, generator)]
+        kept, owner = rows[chosen], chosen // (good.shape[1] * good.shape[2])
+        weights = torch.cat([-2 * kept.T, (kept * kept).sum(1)[None]])
+        self.register_buffer("weights", weights)
+        others = [(index, weights[:, owner != index]) for index in range(min(_MEASURED, len(good)))]
+        found = [_nearest(good[index : index + 1], rest) for index, rest in others if rest.shape[1]]
+        found += [_nearest(held[index : index + 1], weights) for index in range(len(held))]
+        distances = torch.cat(found)
         self.typical.copy_(distances.mean())
-        self.unit.copy_((strangest(distances, strangest_count(held)).mean() - self.typical).clamp(min=1e-6))
+        self.unit.copy_((strangest(distances, strangest_count(good)).mean() - self.typical).clamp(min=1e-6))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Return the distances [N, h, w] of features [N, h, w, D]."""
-        patches = features.flatten(1, 2)
-        square = (self.norms - 2 * (patches @ self.patches.T)).amin(2) + (patches * patches).sum(2)
-        # Against the product's own rounding: a square of a distance is never below 0.
-        distances = square.clamp(min=1e-6).sqrt().reshape(features.shape[:3])
-        return (distances - self.typical) / self.unit
+        return (_nearest(features, self.weights) - self.typical) / self.unit
+
+
+def _nearest(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Return the distances [N, h, w] from the nearest patch; the weights are -2 * patches above their squares.
+
+    With the squares inside the product, the largest array is written once and read once.
+    """
+    patches = features.flatten(1, 2)
+    square = (functional.pad(patches, (0, 1), value=1.0) @ weights).amin(2) + (patches * patches).sum(2)
+    # Against the product's own rounding: a square of a distance is never below 0.
+    return square.clamp(min=1e-6).sqrt().reshape(features.shape[:3])
 
 
 def greedy_coreset(patches: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
