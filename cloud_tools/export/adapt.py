@@ -140,8 +140,12 @@ def _linear(told: Told, count: int) -> tuple[Any, Any]:
         raise _invalid(f"1 or {count} numbers for --mean and --std", f"{list(told.mean)} and {list(told.std)}")
     if not (np.isfinite(std).all() and (std > 0).all()):
         raise _invalid("--std above 0", f"{list(told.std)}")
-    scale, offset = told.range.scale / std, (told.range.offset - mean) / std
-    return (np.broadcast_to(values, count).astype(np.float32) for values in (scale, offset))  # type: ignore[return-value]
+    with np.errstate(over="ignore", divide="ignore"):
+        both = [told.range.scale / std, (told.range.offset - mean) / std]
+        scale, offset = (np.broadcast_to(values, count).astype(np.float32) for values in both)
+    if not (np.isfinite(scale).all() and np.isfinite(offset).all()):
+        raise _invalid("--mean and --std that float32 can hold", f"{list(told.mean)} and {list(told.std)}")
+    return scale, offset
 
 
 def _channels(builder: Builder, value: str, channels: Channels) -> str:

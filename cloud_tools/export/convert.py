@@ -5,8 +5,11 @@ read by ``torch.jit.load`` and Keras by its safe mode alone; both can still make
 so convert what a stranger sends on a machine that holds no keys.
 """
 
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 _OPSET = 17
 _BATCH = 2  # a batch of one would be folded into constants
 _LIMIT_BYTES = (2 << 30) - 1
+_PATIENCE_S = 600
 
 
 def converted(source: Path, told: Told, work: Path) -> Path:
@@ -81,6 +85,23 @@ def _from_keras(source: Path, told: Told, target: Path) -> None:
     _export(network.eval(), source, example, target)
 
 
+def _from_tflite(source: Path, told: Told, target: Path) -> None:
+    """tf2onnx brings TensorFlow with it: it runs in a process of its own, which gives all that memory back."""
+    del told
+    if find_spec("tf2onnx") is None or find_spec("tensorflow") is None:
+        message = f"{source.name}: tf2onnx and TensorFlow (1.6 GB) read it; they come with the extra tensorflow"
+        raise CloudError(Code.RUNTIME_MISSING, f"{message}: pip install 'edge-agent[tensorflow]'")
+    command = [sys.executable, "-m", "tf2onnx.convert", "--tflite", str(source), "--output", str(target)]
+    command += ["--opset", str(_OPSET)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
+    except subprocess.TimeoutExpired as exc:
+        raise _invalid(f"a model that tf2onnx converts within {_PATIENCE_S} s", f"{source}") from exc
+    if done.returncode or not target.is_file():
+        said = done.stderr.strip().splitlines() or ["no reason"]
+        raise _invalid("a TensorFlow Lite model that tf2onnx can write as ONNX", f"{source}: {said[-1][:300]}")
+
+
 def _example(told: Told) -> "torch.Tensor":
     import torch
 
@@ -132,5 +153,6 @@ _CONVERTERS: dict[str, Callable[[Path, Told, Path], None]] = {
     ".pth": _from_torchscript,
     ".keras": _from_keras,
     ".h5": _from_keras,
+    ".tflite": _from_tflite,
 }
-_ADVICE = "TensorFlow Lite and SavedModel: make ONNX of them with tf2onnx where they were trained"
+_ADVICE = "of a SavedModel make ONNX with tf2onnx where it was trained"

@@ -42,7 +42,8 @@ def register(app: typer.Typer) -> None:
 
 def package(
     source: Annotated[
-        Path, typer.Argument(metavar="RUN|FILE", help="a training's run, or a graph: .onnx, TorchScript, Keras")
+        Path,
+        typer.Argument(metavar="RUN|FILE", help="a training's run, or a graph: .onnx, TorchScript, Keras, .tflite"),
     ],
     *,
     name: options.Name,

@@ -17,7 +17,7 @@ from cloud_tools.packaging.foreign import Rule, package_graph
 from cloud_tools.packaging.unpack import unpack
 from edge_agent.errors import Code
 
-_GRAPHS = (".onnx", ".torchscript", ".ts", ".pt", ".pth", ".keras", ".h5")
+_GRAPHS = (".onnx", ".torchscript", ".ts", ".pt", ".pth", ".keras", ".h5", ".tflite")
 
 
 class Order(NamedTuple):

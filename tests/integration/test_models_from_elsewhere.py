@@ -91,6 +91,7 @@ WRONG = [
     ("softmax", TOLD._replace(normal_labels=("good", "bad")), "expected --normal-label"),
     ("softmax", TOLD._replace(mean=(1.0, 2.0)), "1 or 3 numbers"),
     ("softmax", TOLD._replace(std=(0.0,)), "--std above 0"),
+    ("softmax", TOLD._replace(std=(1e-320,)), "that float32 can hold"),
     ("softmax", TOLD._replace(layout=Layout.NHWC), "3 channels as rgb has, in nhwc"),
     ("softmax", TOLD._replace(size=(SIDE, 8)), f"a size of {SIDE}x{SIDE}"),
     ("softmax", TOLD._replace(heads=(Head("nothing"),)), r"an output of the graph \(score\), came nothing"),

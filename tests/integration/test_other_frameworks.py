@@ -117,9 +117,8 @@ def test_keras_with_code_of_its_own_is_refused(keras: Any, tmp_path: Path, name:
 
 
 def test_formats_that_no_converter_reads_say_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "model.tflite").write_bytes(b"x")
-    with pytest.raises(CloudError, match="make ONNX of them with tf2onnx"):
-        converted(tmp_path / "model.tflite", TOLD, tmp_path)
+    with pytest.raises(CloudError, match="of a SavedModel make ONNX with tf2onnx"):
+        converted(tmp_path / "saved_model.pb", TOLD, tmp_path)
     with pytest.raises(CloudError) as caught:
         converted(tmp_path / "model.pt", TOLD, tmp_path)
     assert caught.value.code is Code.NOT_FOUND
@@ -127,3 +126,20 @@ def test_formats_that_no_converter_reads_say_what_to_do(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"no model")
         with pytest.raises(CloudError, match="expected a"):
             converted(tmp_path / name, TOLD, tmp_path)
+
+
+def test_tensorflow_lite_names_the_extra_that_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloud_tools.export.convert.find_spec", lambda _name: None)
+    (tmp_path / "model.tflite").write_bytes(b"TFL3")
+    with pytest.raises(CloudError) as caught:
+        converted(tmp_path / "model.tflite", TOLD, tmp_path)
+    assert caught.value.code is Code.RUNTIME_MISSING
+    assert "pip install 'edge-agent[tensorflow]'" in caught.value.message
+
+
+def test_what_tf2onnx_refuses_is_told_in_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloud_tools.export.convert.find_spec", lambda name: name)
+    monkeypatch.setattr("cloud_tools.export.convert.sys.executable", "/bin/false")
+    (tmp_path / "model.tflite").write_bytes(b"TFL3")
+    with pytest.raises(CloudError, match="a TensorFlow Lite model that tf2onnx can write as ONNX"):
+        converted(tmp_path / "model.tflite", TOLD, tmp_path)
