@@ -95,7 +95,7 @@ class Gallery:
         if sample.mask is not None:
             shown = shown._replace(truth=f"{FOLDER}/{number:05d}-truth.png")
             truth = _shrunk(sample.truth(*picture.shape[:2]).astype(np.uint8) * np.uint8(255), _SIDE)
-            (self._out / shown.truth).write_bytes(vision.overlay(truth))
+            (self._out / shown.truth).write_bytes(_outline(truth))
         self._shown[category, sample.path] = shown
         return shown
 
@@ -122,6 +122,12 @@ def _laid_over(picture: RGB, layer: NDArray[np.uint8]) -> RGB:
     enlarged = np.asarray(cv2.resize(layer, picture.shape[1::-1]), np.float32)
     share = enlarged[..., 3:] / _WHITE
     return np.asarray(picture * (1 - share) + enlarged[..., 2::-1] * share, np.uint8)
+
+
+def _outline(mask: NDArray[np.uint8]) -> bytes:
+    """Return a see-through PNG with a white line around what is marked, so that heat inside stays in sight."""
+    line = cv2.dilate(mask, np.ones((5, 5), np.uint8)) - mask
+    return cv2.imencode(".png", np.dstack([np.full((*mask.shape, 3), _WHITE, np.uint8), line]))[1].tobytes()
 
 
 def _shrunk(mask: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from cloud_tools.evaluation.report.charts import bars, line
 from cloud_tools.evaluation.report.figures import cells, shown_columns
 from cloud_tools.evaluation.report.markdown import markdown
 from cloud_tools.evaluation.report.view import WORST, worst
-from cloud_tools.evaluation.report.words import Remark, Weight, half_width, near_chance, remarks
+from cloud_tools.evaluation.report.words import Remark, Weight, half_width, near_chance, remarks, unsure
 from cloud_tools.evaluation.table import Trial, failures, means, rows
 from edge_agent.formats import Verdict
 
@@ -85,9 +85,12 @@ def test_unsupervised_methods_near_chance_are_told_that_the_data_does_not_suit_t
 
 
 def test_few_pictures_need_more_to_be_above_chance() -> None:
-    assert near_chance(0.84, good=5, anomalous=5)
-    assert not near_chance(0.84, good=50, anomalous=50)
-    assert near_chance(0.59, good=10_000, anomalous=10_000)
+    assert unsure(0.84, good=5, anomalous=5)
+    assert not unsure(0.84, good=50, anomalous=50)
+    assert near_chance(0.59)
+    assert not near_chance(0.61)
+    text = "So few pictures cannot tell these from chance: padim 0.650."
+    assert ("warn", text) in said(a_trial(image_auroc=0.65, random_control_auroc=0.4))
 
 
 def test_the_doubt_of_an_auroc_is_hanley_and_mcneils() -> None:

@@ -62,7 +62,9 @@ class Section(NamedTuple):
     """One category."""
 
     name: str
-    pictures: dict[str, int]
+    pictures: int
+    judging: int
+    """Of them, those that the figures are of."""
     rows: tuple[tuple[str, int, tuple[Cell, ...]], ...]
     findings: tuple[dict[str, str], ...]
     override: str
@@ -95,10 +97,13 @@ def _section(
     rows = [row for row in table if row["category"] == name]
     first = [own[0] for own in grouped(trials).values() if own[0].judgement]
     findings = {(f["level"], f["check"], f["message"]): f for trial in trials for f in trial.gate.get("findings", ())}
-    samples = {a.sample.file: a.sample.split.value for t in first if t.judgement for a in t.judgement.answers}
+    # Kinds of methods split what is left for learning in different ways; what judges is the same.
+    seen = {a.sample.path for t in first if t.judgement for a in t.judgement.answers}
+    judging = {a.sample.path for t in first for a in t.answers}
     return Section(
         name=name,
-        pictures={split: list(samples.values()).count(split) for split in ("train", "validation", "test")},
+        pictures=len(seen),
+        judging=len(judging),
         rows=tuple((row["method"], style[row["method"]], cells(row, columns, rows)) for row in rows),
         findings=tuple(findings.values()),
         override=next((t.gate["override"] for t in trials if t.gate.get("override")), ""),

@@ -40,16 +40,19 @@ def remarks(trials: Sequence[Trial], table: Sequence[dict[str, Any]]) -> tuple[R
     return tuple(sorted(dict.fromkeys(found), key=lambda remark: order.index(remark.weight)))
 
 
-def near_chance(area: float, good: int, anomalous: int) -> bool:
+def near_chance(area: float) -> bool:
+    """Tell whether an AUROC is of no use, however sure it is."""
+    return area < _LEAST_ABOVE_CHANCE
+
+
+def unsure(area: float, good: int, anomalous: int) -> bool:
     """Tell whether an AUROC on so many pictures may as well be a coin's.
 
-    Below 0.6, or within two standard deviations of 0.5 as the Mann-Whitney statistic of
-    indistinguishable classes spreads.
+    Within two standard deviations of 0.5, as the Mann-Whitney statistic of indistinguishable classes spreads.
     """
     if not good or not anomalous:
         return False
-    sigma = sqrt((good + anomalous + 1) / (12 * good * anomalous))
-    return area < max(_LEAST_ABOVE_CHANCE, 0.5 + _SIGMAS * sigma)
+    return area < 0.5 + _SIGMAS * sqrt((good + anomalous + 1) / (12 * good * anomalous))
 
 
 def half_width(area: float, good: int, anomalous: int) -> float:
@@ -80,12 +83,16 @@ def _chance_and_control(trials: Sequence[Trial], table: Sequence[dict[str, Any]]
     own_rows = [row for row in table if (row["method"], row["category"]) in unsupervised]
     for category in dict.fromkeys(row["category"] for row in own_rows):
         rows = [row for row in own_rows if row["category"] == category and row["image_auroc"] is not None]
-        lost = [r for r in rows if near_chance(r["image_auroc"], *counts[Key(r["method"], category)])]
+        lost = [r for r in rows if near_chance(r["image_auroc"])]
         if rows and len(lost) == len(rows):
             text = f"Unsupervised methods are near chance here ({_listed(lost)}): the data does not suit them."
             yield Remark(Weight.STOP, category, text)
         elif lost:
             yield Remark(Weight.WARN, category, f"Near chance: {_listed(lost)}.")
+        doubtful = [r for r in rows if r not in lost and unsure(r["image_auroc"], *counts[Key(r["method"], category)])]
+        if doubtful:
+            text = f"So few pictures cannot tell these from chance: {_listed(doubtful)}."
+            yield Remark(Weight.WARN, category, text)
         as_good = [r for r in rows if r not in lost and _control_is_as_good(r)]
         if as_good:
             text = f"An untrained trunk scores as well: this data set proves nothing ({_beside_control(as_good)})."
