@@ -15,7 +15,7 @@ from edge_agent.station.loop import Loop
 from edge_agent.station.plc.controller import Controller
 from edge_agent.station.plc.exchange import Order
 from edge_agent.station.plc.handshake import Outcome
-from edge_agent.station.plc.table import Fault, Said
+from edge_agent.station.plc.table import Fault, Phase, Said
 from edge_agent.station.process import _missed
 from edge_agent.station.shot import Content
 from edge_agent.station.stream import Frame
@@ -166,6 +166,18 @@ def test_the_gate_hears_of_each_trigger_s_end_once_when_the_plc_does_whatever_en
     assert heard[2:] == [(Verdict.NO_RESULT, 101.0)]
     assert not exchange.finish(order, Outcome(Verdict.OK))
     assert len(heard) == 3
+
+
+def test_a_part_whose_inspection_hangs_leaves_at_the_gate_though_its_plc_gives_up_in_that_very_moment() -> None:
+    bench = Bench(mode="trigger", modbus={"listen": "127.0.0.1:0"})
+    exchange = bench.controller.exchange
+    exchange.write({"trigger_enable": True})
+    exchange.write({"trigger": True})
+    bench.clock.now += 1.6  # overdue, and nobody looked since
+    exchange.write({"trigger_enable": False, "trigger": False})
+    assert (bench.values()["no_result_count"], bench.values()["phase"]) == (1, Phase.DISABLED)
+    assert not bench.levels(after_s=1.39)[REJECT]
+    assert bench.levels(after_s=0.01)[REJECT], "three seconds after the trigger"
 
 
 def test_a_free_running_station_whose_source_stopped_takes_its_last_verdict_back_after_silence() -> None:
