@@ -162,6 +162,7 @@ class Inspector:
                 id=self._ids.next(at), at=at, source=source, verdict=Verdict.NO_RESULT, message=message
             )
             self._count(frame)
+            self._frames.keep_without_picture(frame)
             self._publish(frame)
 
     def frame(self, frame_id: str, layer: Layer, application: str = "") -> tuple[bytes, str]:

@@ -7,8 +7,8 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from edge_agent.client import FrameContent
-from edge_agent.formats import BankStatus, SimilarPart, SimilarParts, Verdict
-from edge_agent.vision import encode_jpeg, overlay
+from edge_agent.formats import AnomalyMap, BankStatus, SimilarPart, SimilarParts, Verdict
+from edge_agent.vision import encode_jpeg
 from tests.e2e.browser import PATIENCE_MS, PHONE, Window, browser, window
 from tests.fakes.agent_core import drawn_part
 from tests.fakes.page_agent import PageAgent, a_capture, a_frame, a_model, a_result
@@ -42,7 +42,7 @@ def alike() -> SimilarParts:
 
 
 def show(agent: PageAgent, frame_id: str) -> None:
-    nothing = overlay(np.zeros((240, 320), np.uint8))
+    nothing = AnomalyMap(np.full((2, 2), -9, np.float32).tobytes(), 2, 2, 0.5, 320, 240)
     agent.show(a_frame(frame_id, Verdict.OK, a_result("unet")), PART, image_segmentation_app=nothing)
 
 
@@ -117,6 +117,18 @@ def test_the_part_on_the_live_picture_is_compared_while_the_line_goes_on(agent: 
     expect(seen.find("similar-list").locator("li")).to_have_count(10)
     expect(seen.find("similar-dialog").locator("h2")).to_have_text("f1.jpg")
     pictures_are_there(seen)
+
+
+def test_beside_a_part_without_a_picture_stands_none_of_another_part(chromium: Browser, agent: PageAgent) -> None:
+    with page_beside(agent) as address, window(chromium, address) as seen:
+        seen.open("/")
+        seen.until("document.querySelector('main').dataset.frame === 'f1'")
+        agent._events.publish(a_frame("lost", Verdict.NO_RESULT))
+        seen.until("document.querySelector('main').dataset.frame === 'lost'")
+        seen.find("look-similar").click()
+        dialog = seen.find("similar-dialog")
+        expect(dialog.locator("h2")).to_have_text("lost.jpg")
+        expect(dialog.locator("[data-field=picture]")).to_be_hidden()
 
 
 def test_health_tells_whether_parts_look_as_they_did_at_training(seen: Window) -> None:

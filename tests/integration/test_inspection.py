@@ -268,10 +268,17 @@ def test_capture_gets_frame_and_picture_and_events_get_no_masks(line: Line) -> N
 def test_parts_that_a_camera_lost_are_no_results_that_are_counted_and_told_but_have_no_picture(line: Line) -> None:
     line.inspector().count_lost("left", 2)
     assert line.counts.counts() == Counts(no_result=2)
+    assert (line.captured, line.frames.newest(9), line.frames.last()) == ([], [], line.told[1])
     assert [(told.source, told.verdict, told.results) for told in line.told] == [("left", Verdict.NO_RESULT, ())] * 2
     assert "skipped or damaged" in line.told[0].message
     assert len({told.id for told in line.told}) == 2
-    assert (line.captured, line.frames.last()) == ([], None)
+
+
+def test_a_part_before_one_that_was_lost_does_not_stand_for_it(line: Line) -> None:
+    good = line.inspector().inspect(OK_PICTURE, timeout_s=PATIENCE_S)
+    line.inspector().count_lost("left", 1)
+    assert [kept.frame.id for kept in line.frames.newest(9)] == [good.id]
+    assert line.frames.last() == line.told[-1], "who asks for the status sees what who hears the events saw"
 
 
 def test_only_the_newest_frames_are_kept(line: Line) -> None:

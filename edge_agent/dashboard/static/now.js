@@ -121,7 +121,10 @@ function tick() {
 main.querySelector("[data-look-similar]").addEventListener("click", () => {
   const dialog = document.getElementById("similar");
   dialog.querySelector("[data-field=title]").textContent = main.querySelector("[data-testid=frame-name]").textContent;
-  dialog.querySelector("[data-field=picture]").src = picture.src;
+  const looked = dialog.querySelector("[data-field=picture]");
+  // Of a part without a picture none is shown, least of all the one of the part before.
+  looked.toggleAttribute("hidden", picture.hidden);
+  if (!picture.hidden) looked.src = picture.src;
   open(dialog);
   findSimilar(dialog.querySelector("[data-similar-parts]"), shown);
 });
