@@ -16,7 +16,7 @@ from edge_agent.station.plc.controller import Controller
 from edge_agent.station.plc.exchange import Order
 from edge_agent.station.plc.handshake import Outcome
 from edge_agent.station.plc.table import Fault, Phase, Said
-from edge_agent.station.process import _missed
+from edge_agent.station.process import Teller, _missed
 from edge_agent.station.shot import Content
 from edge_agent.station.stream import Frame
 from edge_agent.station.streaming import StreamingCamera
@@ -214,3 +214,23 @@ def test_a_triggered_station_keeps_a_result_until_the_plc_has_read_it() -> None:
     exchange.finish(order, Outcome(Verdict.OK))
     bench.clock.now += 3600
     assert (bench.values()["ok"], bench.values()["results_valid"]) == (True, True)
+
+
+def test_a_line_that_is_a_little_too_fast_for_its_station_does_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    clock = Clock()
+    teller = Teller(clock)
+    skipped = Answer("left", Verdict.NO_RESULT, message="skipped", code=Code.DEADLINE_EXCEEDED, part_at=99.0)
+    for _ in range(100):
+        teller(skipped)
+        teller(GOOD)
+    assert [record.getMessage() for record in caplog.records] == [
+        "no result: parts pass faster than they are looked at"
+    ]
+    clock.now += 60.0
+    teller(skipped)
+    teller(Answer("left", Verdict.NO_RESULT, message="gone", code=Code.CAMERA_FAILED))
+    teller(GOOD)
+    assert [record.levelname for record in caplog.records[1:]] == ["WARNING", "WARNING", "INFO"]
