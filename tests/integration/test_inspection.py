@@ -11,7 +11,7 @@ import pytest
 from edge_agent.config import Inference
 from edge_agent.errors import Code, InferenceError, StorageError
 from edge_agent.formats import AnomalyMap, Counts, EncodedPicture, InspectedFrame, Picture, RawPicture, Verdict
-from edge_agent.inference import DataPlane, Registry, open_session
+from edge_agent.inference import DataPlane, Priority, Registry, open_session
 from edge_agent.inspection import Combination, Inspector, LineRule, RecentFrames, ResultCounter, Rule
 from edge_agent.inspection.results import SCHEMA
 from edge_agent.storage.database import Database, Value
@@ -225,6 +225,19 @@ def test_a_chain_decodes_its_picture_once(line: Line) -> None:
     )
     inspector.inspect(NG_PICTURE, timeout_s=PATIENCE_S)
     assert [type(picture) for picture in asked] == [EncodedPicture, RawPicture]
+
+
+def test_a_new_version_is_not_measured_by_golden_parts_and_others_that_do_not_come_from_the_line(line: Line) -> None:
+    measured: list[str] = []
+    plane = DataPlane(line.registry)
+    plane.watch(lambda answered: measured.append(answered.model.name))
+    inspector = Inspector(
+        plane, lambda: {"one": "bright"}, LineRule(Combination("any_ng")), frames=line.frames, counts=line.counts
+    )
+    assert inspector.look(NG_PICTURE, priority=Priority.SHADOW, timeout_s=PATIENCE_S).verdict is Verdict.NG
+    assert measured == []
+    inspector.inspect(NG_PICTURE, timeout_s=PATIENCE_S)
+    assert measured == ["bright"]
 
 
 @pytest.mark.parametrize("fault", ["glare-nan", "glare-shape"])
