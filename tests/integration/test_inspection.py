@@ -235,6 +235,7 @@ def test_a_new_version_is_not_measured_by_golden_parts_and_others_that_do_not_co
         plane, lambda: {"one": "bright"}, LineRule(Combination("any_ng")), frames=line.frames, counts=line.counts
     )
     assert inspector.look(NG_PICTURE, priority=Priority.SHADOW, timeout_s=PATIENCE_S).verdict is Verdict.NG
+    assert inspector.inspect(NG_PICTURE, trial=True, timeout_s=PATIENCE_S).verdict is Verdict.NG
     assert measured == []
     inspector.inspect(NG_PICTURE, timeout_s=PATIENCE_S)
     assert measured == ["bright"]
