@@ -18,6 +18,7 @@ from edge_agent.formats import (
     InspectedFrame,
     ModelStatus,
     Status,
+    Verdict,
 )
 
 # Newest frames of so many sources; whoever asks may call itself what it likes.
@@ -31,6 +32,7 @@ class Snapshot(NamedTuple):
         agent: None until the agent answered for the first time.
         frame: the newest one, of whatever source.
         frames: the newest one of each source, the source that was heard last at the end.
+        rejected: the same of those that are NG: the next part overtakes one before a slow viewer has looked.
         rule: how verdicts of models become one, as configured; empty: not told.
         away: why the agent does not answer; empty: it does.
         away_since: epoch seconds, 0 while it answers.
@@ -43,6 +45,7 @@ class Snapshot(NamedTuple):
     history: tuple[DeploymentReport, ...] = ()
     counts: Counts = Counts()
     frames: tuple[InspectedFrame, ...] = ()
+    rejected: tuple[InspectedFrame, ...] = ()
     cameras: tuple[CameraStatus, ...] = ()
     captures: CaptureStatus = CaptureStatus()
     golden: GoldenCheck = GoldenCheck()
@@ -91,8 +94,11 @@ class Hub:
         """
         with self._changed:
             fresh = {name: value for name, value in fields.items() if mark is None or self._at(name) <= mark}
-            if "frame" in fresh and fresh["frame"] is not None:
-                fresh["frames"] = _newest(self._snapshot.frames, fresh["frame"])
+            frame = fresh.get("frame")
+            if frame is not None:
+                fresh["frames"] = _newest(self._snapshot.frames, frame)
+            if frame is not None and frame.verdict is Verdict.NG:
+                fresh["rejected"] = _newest(self._snapshot.rejected, frame)
             changed = {name: value for name, value in fresh.items() if getattr(self._snapshot, name) != value}
             if changed:
                 self._revision += 1

@@ -29,8 +29,11 @@ class LastLabels:
         self._lock = threading.Lock()
 
     def keep(self, browser: str, label: LastLabel) -> None:
-        """Keep a browser's label in place of the one before."""
+        """Keep a browser's label in place of the one before; the same said twice is taken back as a whole."""
         with self._lock:
+            before = self._kept.get(browser)
+            if before and label == before._replace(former=label.label):
+                return
             self._kept[browser] = label
             self._kept.move_to_end(browser)
             while len(self._kept) > _BROWSERS:

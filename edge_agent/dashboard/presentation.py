@@ -36,10 +36,12 @@ def now_view(snapshot: Snapshot, words: Words, now: float, source: str = "") -> 
     """
     if source:
         snapshot = snapshot._replace(frame=next((one for one in snapshot.frames if one.source == source), None))
+    rejected = [one for one in snapshot.rejected if not source or one.source == source]
     return {
         "frame": frame_view(snapshot.frame, words, now) if snapshot.frame else None,
         "verdict": snapshot.frame.verdict.value if snapshot.frame else "NONE",
         "word": verdict_word(snapshot.frame.verdict if snapshot.frame else None, words),
+        "rejected": {"id": rejected[-1].id, "age_s": max(0.0, now - rejected[-1].at)} if rejected else None,
         "cards": cards_view(snapshot, words),
         "counts": counts_view(snapshot.counts, words),
         "sources": sources_view(snapshot, words, source),

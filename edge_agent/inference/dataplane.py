@@ -125,6 +125,7 @@ class DataPlane:
         """Return which version answered, and what it says of the picture.
 
         Without a ``threshold`` the one counts that was set for the version on this device, else the signed one.
+        What is asked beside the line (``Priority.SHADOW``) is told to nobody who watches what the line asks.
 
         Raises:
             InferenceError: as ``infer``; OUT_OF_RANGE for a threshold outside its signed range.
@@ -142,7 +143,9 @@ class DataPlane:
                 keep_map=keep_map,
             )
 
-        return self._answer(name, version, timeout_s, ask, tensors=None, picture=picture)
+        # Golden parts are half defective: a new version shall not be measured by them.
+        is_lines = priority is not Priority.SHADOW
+        return self._answer(name, version, timeout_s, ask, tensors=None, picture=picture, watched=is_lines)
 
     def describe(self, name: str) -> str:
         """Return the kind of an active model (classification, segmentation, anomaly); empty where there is none."""

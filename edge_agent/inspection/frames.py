@@ -56,6 +56,7 @@ class RecentFrames:
         self._limit = limit
         self._limit_bytes = limit_bytes
         self._frames: OrderedDict[str, RecentFrame] = OrderedDict()
+        self._last: InspectedFrame | None = None
         self._bytes = 0
 
     def keep(self, frame: InspectedFrame, picture: Picture, maps: Mapping[str, AnomalyMap] = _NO_MAPS) -> None:
@@ -63,10 +64,16 @@ class RecentFrames:
         kept = RecentFrame(frame, _owned(picture), maps)
         with self._lock:
             self._frames[frame.id] = kept
+            self._last = frame
             self._bytes += kept.size_bytes
             while len(self._frames) > 1 and (len(self._frames) > self._limit or self._bytes > self._limit_bytes):
                 _, oldest = self._frames.popitem(last=False)
                 self._bytes -= oldest.size_bytes
+
+    def keep_without_picture(self, frame: InspectedFrame) -> None:
+        """Let a frame that nobody has a picture of be the newest, and no more: the one before does not stand for it."""
+        with self._lock:
+            self._last = frame
 
     def get(self, frame_id: str) -> RecentFrame:
         """Return a frame.
@@ -81,9 +88,8 @@ class RecentFrames:
         return kept
 
     def last(self) -> InspectedFrame | None:
-        """Return the newest frame."""
-        with self._lock:
-            return next(reversed(self._frames.values())).frame if self._frames else None
+        """Return the newest frame, with a picture or without."""
+        return self._last
 
     def newest(self, limit: int) -> list[RecentFrame]:
         """Return the newest frames with their pictures, newest first."""

@@ -112,7 +112,8 @@ class Inspector:
         """
         started = time.monotonic()
         steps = steps_of(self._mappings(), applications, self._chain)
-        priority = Priority.FRAME if frame_priority else Priority.LINE
+        # A person's trial is nothing of the line's: it goes behind that, and no new version is measured by it.
+        priority = Priority.SHADOW if trial else Priority.FRAME if frame_priority else Priority.LINE
         origin = Origin(source, frame_name)
         inspect = self._look if trial else self._inspect
         frame, chain = inspect(steps, picture, origin, priority=priority, timeout_s=timeout_s)
@@ -162,6 +163,7 @@ class Inspector:
                 id=self._ids.next(at), at=at, source=source, verdict=Verdict.NO_RESULT, message=message
             )
             self._count(frame)
+            self._frames.keep_without_picture(frame)
             self._publish(frame)
 
     def frame(self, frame_id: str, layer: Layer, application: str = "") -> tuple[bytes, str]:

@@ -1,6 +1,7 @@
 """Root of the station's process: cameras, threads, signals, signs of life."""
 
 import logging
+import math
 import signal
 import threading
 import time
@@ -27,6 +28,7 @@ from edge_agent.telemetry.threads import Watched, end_process
 
 _LOG = logging.getLogger(__name__)
 _STATUS_EVERY_S = 1.0
+_SKIPPED_EVERY_S = 60.0
 # A loop waits for the agent and pauses, never longer than this beyond its deadline.
 _SILENCE_S = 4 * LONGEST_PAUSE_S
 
@@ -151,10 +153,16 @@ def _watch(
 
 
 class Teller:
-    """Logs a station's answers: each one for a debugger, the beginning and the end of trouble for everyone."""
+    """Logs a station's answers: each one for a debugger, the beginning and the end of trouble for everyone.
 
-    def __init__(self) -> None:
+    Args:
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._trouble = ""
+        self._clock = clock
+        self._skipped_told_at = -math.inf
 
     def __call__(self, answer: Answer) -> None:
         """Hear one answer; the same kind of trouble is told once."""
@@ -163,6 +171,9 @@ class Teller:
         fields["reason"] = fields.pop("message")
         del fields["inspected"], fields["part_at"]
         _LOG.debug("answered", extra={"action": "answered", **fields})
+        if answer.code is Code.DEADLINE_EXCEEDED and not answer.frame_name:
+            self._tell_skipped(fields)
+            return
         trouble = self._kind(answer)
         if trouble and trouble != self._trouble:
             _LOG.warning("no result: %s", trouble, extra={"action": "station_troubled", **fields})
@@ -170,12 +181,17 @@ class Teller:
             _LOG.info("results again", extra={"action": "station_recovered", **fields})
         self._trouble = trouble
 
+    def _tell_skipped(self, fields: Mapping[str, object]) -> None:
+        # On a line that is a little too fast every other part is: neither a trouble that ends nor worth a line each.
+        if self._clock() - self._skipped_told_at >= _SKIPPED_EVERY_S:
+            self._skipped_told_at = self._clock()
+            extra = {"action": "station_troubled", **fields}
+            _LOG.warning("no result: parts pass faster than they are looked at", extra=extra)
+
     @staticmethod
     def _kind(answer: Answer) -> str:
         if answer.verdict is not Verdict.NO_RESULT:
             return ""
-        if not answer.frame_name and answer.code is Code.DEADLINE_EXCEEDED:
-            return "parts pass faster than they are looked at"
         if not answer.frame_name:
             return "the camera gives no picture"
         return "the agent says so" if answer.frame_id else "the agent does not answer"

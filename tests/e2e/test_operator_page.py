@@ -384,6 +384,10 @@ def test_who_wants_it_hears_each_ng_and_nobody_else_does(agent: PageAgent, seen:
     horn.click()
     expect(horn).to_have_attribute("aria-pressed", "false")
     assert inspected("g5", 0.9) == 1
+    horn.click()
+    expect(horn).to_have_attribute("aria-pressed", "true")
+    inspect(agent, "g6", 0.9, source="right")
+    assert inspected("g7", 0.1) == 2, "the good part right behind it silences nothing"
 
 
 def test_a_shift_is_handed_over_on_one_printed_page(agent: PageAgent, chromium: Browser) -> None:

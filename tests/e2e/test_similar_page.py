@@ -119,6 +119,18 @@ def test_the_part_on_the_live_picture_is_compared_while_the_line_goes_on(agent: 
     pictures_are_there(seen)
 
 
+def test_beside_a_part_without_a_picture_stands_none_of_another_part(chromium: Browser, agent: PageAgent) -> None:
+    with page_beside(agent) as address, window(chromium, address) as seen:
+        seen.open("/")
+        seen.until("document.querySelector('main').dataset.frame === 'f1'")
+        agent._events.publish(a_frame("lost", Verdict.NO_RESULT))
+        seen.until("document.querySelector('main').dataset.frame === 'lost'")
+        seen.find("look-similar").click()
+        dialog = seen.find("similar-dialog")
+        expect(dialog.locator("h2")).to_have_text("lost.jpg")
+        expect(dialog.locator("[data-field=picture]")).to_be_hidden()
+
+
 def test_health_tells_whether_parts_look_as_they_did_at_training(seen: Window) -> None:
     seen.open("/health")
     expect(seen.find("health-models")).to_contain_text("As learnt")

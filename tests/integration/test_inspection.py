@@ -11,7 +11,7 @@ import pytest
 from edge_agent.config import Inference
 from edge_agent.errors import Code, InferenceError, StorageError
 from edge_agent.formats import AnomalyMap, Counts, EncodedPicture, InspectedFrame, Picture, RawPicture, Verdict
-from edge_agent.inference import DataPlane, Registry, open_session
+from edge_agent.inference import DataPlane, Priority, Registry, open_session
 from edge_agent.inspection import Combination, Inspector, LineRule, RecentFrames, ResultCounter, Rule
 from edge_agent.inspection.results import SCHEMA
 from edge_agent.storage.database import Database, Value
@@ -227,6 +227,20 @@ def test_a_chain_decodes_its_picture_once(line: Line) -> None:
     assert [type(picture) for picture in asked] == [EncodedPicture, RawPicture]
 
 
+def test_a_new_version_is_not_measured_by_golden_parts_and_others_that_do_not_come_from_the_line(line: Line) -> None:
+    measured: list[str] = []
+    plane = DataPlane(line.registry)
+    plane.watch(lambda answered: measured.append(answered.model.name))
+    inspector = Inspector(
+        plane, lambda: {"one": "bright"}, LineRule(Combination("any_ng")), frames=line.frames, counts=line.counts
+    )
+    assert inspector.look(NG_PICTURE, priority=Priority.SHADOW, timeout_s=PATIENCE_S).verdict is Verdict.NG
+    assert inspector.inspect(NG_PICTURE, trial=True, timeout_s=PATIENCE_S).verdict is Verdict.NG
+    assert measured == []
+    inspector.inspect(NG_PICTURE, timeout_s=PATIENCE_S)
+    assert measured == ["bright"]
+
+
 @pytest.mark.parametrize("fault", ["glare-nan", "glare-shape"])
 def test_a_model_that_answers_what_is_no_answer_makes_no_result(line: Line, tmp_path: Path, fault: str) -> None:
     manifest = write_version(tmp_path / fault, name="faulty", fault=fault)
@@ -268,10 +282,17 @@ def test_capture_gets_frame_and_picture_and_events_get_no_masks(line: Line) -> N
 def test_parts_that_a_camera_lost_are_no_results_that_are_counted_and_told_but_have_no_picture(line: Line) -> None:
     line.inspector().count_lost("left", 2)
     assert line.counts.counts() == Counts(no_result=2)
+    assert (line.captured, line.frames.newest(9), line.frames.last()) == ([], [], line.told[1])
     assert [(told.source, told.verdict, told.results) for told in line.told] == [("left", Verdict.NO_RESULT, ())] * 2
     assert "skipped or damaged" in line.told[0].message
     assert len({told.id for told in line.told}) == 2
-    assert (line.captured, line.frames.last()) == ([], None)
+
+
+def test_a_part_before_one_that_was_lost_does_not_stand_for_it(line: Line) -> None:
+    good = line.inspector().inspect(OK_PICTURE, timeout_s=PATIENCE_S)
+    line.inspector().count_lost("left", 1)
+    assert [kept.frame.id for kept in line.frames.newest(9)] == [good.id]
+    assert line.frames.last() == line.told[-1], "who asks for the status sees what who hears the events saw"
 
 
 def test_only_the_newest_frames_are_kept(line: Line) -> None:

@@ -125,6 +125,13 @@ def test_the_last_label_can_be_undone_once_by_the_browser_that_gave_it(room: Pag
     assert len(room.agent.orders) == 3
 
 
+def test_a_label_that_was_tapped_twice_is_undone_to_what_stood_before_both(room: PageRoom) -> None:
+    room.order("/captures/c4/label", label="OK", was="scratch")
+    room.order("/captures/c4/label", label="OK", was="OK")
+    room.order("/captures/undo")
+    assert room.agent.orders[-1][:3] == ("label_capture", "c4", "scratch")
+
+
 def test_an_undo_that_failed_can_be_tried_again(room: PageRoom) -> None:
     room.order("/captures/c4/label", label="NG")
     room.agent.refusal = InferenceError(Code.UNAVAILABLE, "busy")

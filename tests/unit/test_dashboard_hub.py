@@ -7,6 +7,7 @@ from typing import Any
 
 from edge_agent.dashboard.follow import Follower
 from edge_agent.dashboard.hub import Hub
+from edge_agent.dashboard.presentation import now_view
 from edge_agent.dashboard.stream import tell
 from edge_agent.dashboard.words import read_languages
 from edge_agent.formats import Counts, Status, Verdict
@@ -29,6 +30,16 @@ def test_a_viewer_waits_for_what_it_has_not_seen_and_skips_what_is_overtaken() -
     assert snapshot.frame is not None
     assert snapshot.frame.id == "f2"
     assert hub.wait(revision, 0) == (revision, snapshot)
+
+
+def test_a_defective_part_that_a_good_one_overtook_is_told_all_the_same() -> None:
+    hub = Hub(lambda: 5.0)
+    hub.put(frame=a_frame("f1", Verdict.NG, source="left", at=97.0))
+    hub.put(frame=a_frame("f2", Verdict.OK, source="right", at=97.5))
+    view = now_view(hub.snapshot, WORDS, 100.0)
+    assert (view["verdict"], view["rejected"]) == ("OK", {"id": "f1", "age_s": 3.0})
+    assert now_view(hub.snapshot, WORDS, 100.0, "left")["rejected"] == view["rejected"]
+    assert now_view(hub.snapshot, WORDS, 100.0, "right")["rejected"] is None
 
 
 def test_the_same_again_wakes_nobody() -> None:

@@ -15,8 +15,8 @@ from edge_agent.station.loop import Loop
 from edge_agent.station.plc.controller import Controller
 from edge_agent.station.plc.exchange import Order
 from edge_agent.station.plc.handshake import Outcome
-from edge_agent.station.plc.table import Fault, Said
-from edge_agent.station.process import _missed
+from edge_agent.station.plc.table import Fault, Phase, Said
+from edge_agent.station.process import Teller, _missed
 from edge_agent.station.shot import Content
 from edge_agent.station.stream import Frame
 from edge_agent.station.streaming import StreamingCamera
@@ -168,6 +168,18 @@ def test_the_gate_hears_of_each_trigger_s_end_once_when_the_plc_does_whatever_en
     assert len(heard) == 3
 
 
+def test_a_part_whose_inspection_hangs_leaves_at_the_gate_though_its_plc_gives_up_in_that_very_moment() -> None:
+    bench = Bench(mode="trigger", modbus={"listen": "127.0.0.1:0"})
+    exchange = bench.controller.exchange
+    exchange.write({"trigger_enable": True})
+    exchange.write({"trigger": True})
+    bench.clock.now += 1.6  # overdue, and nobody looked since
+    exchange.write({"trigger_enable": False, "trigger": False})
+    assert (bench.values()["no_result_count"], bench.values()["phase"]) == (1, Phase.DISABLED)
+    assert not bench.levels(after_s=1.39)[REJECT]
+    assert bench.levels(after_s=0.01)[REJECT], "three seconds after the trigger"
+
+
 def test_a_free_running_station_whose_source_stopped_takes_its_last_verdict_back_after_silence() -> None:
     bench = Bench(outputs={"chip": "x", "ok": OK, "no_result": NO_RESULT, "silence_s": 5.0})
     bench.controller.exchange.pulse.allow(1000.0)  # the loop lives, and has no new picture
@@ -202,3 +214,23 @@ def test_a_triggered_station_keeps_a_result_until_the_plc_has_read_it() -> None:
     exchange.finish(order, Outcome(Verdict.OK))
     bench.clock.now += 3600
     assert (bench.values()["ok"], bench.values()["results_valid"]) == (True, True)
+
+
+def test_a_line_that_is_a_little_too_fast_for_its_station_does_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    clock = Clock()
+    teller = Teller(clock)
+    skipped = Answer("left", Verdict.NO_RESULT, message="skipped", code=Code.DEADLINE_EXCEEDED, part_at=99.0)
+    for _ in range(100):
+        teller(skipped)
+        teller(GOOD)
+    assert [record.getMessage() for record in caplog.records] == [
+        "no result: parts pass faster than they are looked at"
+    ]
+    clock.now += 60.0
+    teller(skipped)
+    teller(Answer("left", Verdict.NO_RESULT, message="gone", code=Code.CAMERA_FAILED))
+    teller(GOOD)
+    assert [record.levelname for record in caplog.records[1:]] == ["WARNING", "WARNING", "INFO"]

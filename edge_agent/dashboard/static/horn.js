@@ -7,7 +7,14 @@ const button = document.querySelector("[data-horn]");
 let context = null;
 let last = -PAUSE_MS;
 
-const wanted = () => localStorage.getItem(KEY) === "on";
+// A browser may keep no such thing; the page shows parts all the same.
+function wanted() {
+  try {
+    return localStorage.getItem(KEY) === "on";
+  } catch {
+    return false;
+  }
+}
 
 // Browsers let a page sound only after somebody has touched it.
 function wake() {

@@ -21,6 +21,7 @@ let age = { base: Number(main.dataset.age || 0), passed: stopwatch() };
 let shown = main.dataset.frame;
 let waiting = null;
 let busy = false;
+let rejected; // the newest part that is NG, since the first view; none: null
 
 function load(source) {
   const image = new Image();
@@ -49,11 +50,17 @@ async function showOne(view) {
     setOverlays(frame.overlays.filter((_, index) => source && masks[index]));
     shown = frame.id;
     main.dataset.frame = shown;
-    if (view.verdict === "NG" && frame.age_s < staleS) sound();
   }
   if (frame) age = { base: frame.age_s, passed: view.passed };
   fill(main, view);
   tick();
+}
+
+// By what came and not by what is shown: the part behind a defective one may overtake it on its way to the picture.
+function alarm(newest) {
+  const id = newest ? newest.id : null;
+  if (rejected !== undefined && id && id !== rejected && newest.age_s < staleS) sound();
+  rejected = id;
 }
 
 function setPicture(source) {
@@ -114,7 +121,10 @@ function tick() {
 main.querySelector("[data-look-similar]").addEventListener("click", () => {
   const dialog = document.getElementById("similar");
   dialog.querySelector("[data-field=title]").textContent = main.querySelector("[data-testid=frame-name]").textContent;
-  dialog.querySelector("[data-field=picture]").src = picture.src;
+  const looked = dialog.querySelector("[data-field=picture]");
+  // Of a part without a picture none is shown, least of all the one of the part before.
+  looked.toggleAttribute("hidden", picture.hidden);
+  if (!picture.hidden) looked.src = picture.src;
   open(dialog);
   findSimilar(dialog.querySelector("[data-similar-parts]"), shown);
 });
@@ -132,6 +142,7 @@ setInterval(tick, 100);
 follow({
   now(view) {
     view.passed = stopwatch();
+    alarm(view.rejected);
     fillParts("counts", view.counts);
     fillParts("rule", view);
     fillParts("line", view);

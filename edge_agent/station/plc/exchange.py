@@ -154,12 +154,15 @@ class Exchange:
         with self._changed:
             before, accepted_at = self._state, self._accepted_at
             self._end_overdue()
+            overdue = self._state
             yield
             after = self._state
             if after is not before:
                 self._changed.notify_all()
-        if before.phase is Phase.BUSY and after.phase is not Phase.BUSY and after.outcome is not None:
-            self._ended(after.outcome, accepted_at)
+        # What ended by the time may be forgotten by the block at once.
+        ended = overdue if overdue.phase is not Phase.BUSY else after
+        if before.phase is Phase.BUSY and ended.phase is not Phase.BUSY and ended.outcome is not None:
+            self._ended(ended.outcome, accepted_at)
 
     def _why_stale(self) -> Outcome | None:
         """Return what a free-running station tells in place of its last verdict, once that is nobody's any more."""
