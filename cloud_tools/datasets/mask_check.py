@@ -10,6 +10,8 @@ from cloud_tools.datasets.parallel import each
 from edge_agent import vision
 from edge_agent.errors import InferenceError
 
+MASKS = "masks"
+
 
 class MaskVerdict(NamedTuple):
     """What is to be said of one mask."""
@@ -35,10 +37,10 @@ def masks(seen: Sequence[Seen], *, needed: bool) -> Iterator[Finding]:
     if wrong:
         named = some([f"{file} ({problem})" for file, problem in wrong.items()])
         message = f"{len(wrong)} masks do not match their pictures: {named}"
-        yield Finding("masks", Level.BLOCK, message, tuple(wrong))
+        yield Finding(MASKS, Level.BLOCK, message, tuple(wrong))
     if grey:
         message = f"{len(grey)} masks hold values between black and white; above 127 is defective"
-        yield Finding("masks", Level.WARN, message, grey)
+        yield Finding(MASKS, Level.WARN, message, grey)
 
 
 def mask_verdict(one: Seen, *, needed: bool) -> MaskVerdict:

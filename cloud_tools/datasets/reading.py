@@ -84,12 +84,22 @@ def read(root: Path, kind: Kind, *, seed: int = 0, part_regex: str = "", only: s
 def find(root: Path, kind: Kind, only: str = "") -> Found:
     """Return what the layout of a category says of its pictures, of which there is at least one.
 
-    Args and errors as for ``read``.
+    Args and errors as for ``read``; a name that is no UTF-8 is refused too.
     """
     found = _the_layout(root).read(root, kind, only)
     if not found.samples:
         raise DatasetError(f"{root}: no picture" + (f" whose name matches {only!r}" if only else ""))
+    for name in (*(sample.file for sample, _ in found.samples), *found.loose_masks):
+        _require_text(root, name)
     return found
+
+
+def _require_text(root: Path, name: str) -> None:
+    """Refuse a name that is no text: archives of old systems leave them, and no table or page could hold one."""
+    try:
+        name.encode()
+    except UnicodeEncodeError as exc:
+        raise DatasetError(f"{root}: expected file names in UTF-8, came {name!a}: rename it") from exc
 
 
 def _the_layout(root: Path) -> Layout:
