@@ -72,9 +72,11 @@ def figures(answers: Answers, decision: Decision, rule: Preprocess) -> dict[str,
 
 
 def _pixels(answers: Answers, rule: Preprocess) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.float32]]]:
-    """Yield truth and logits of each picture in its own size: what the device would draw."""
+    """Yield truth and logits of each picture whose truth is known, in its own size: what the device would draw."""
     if answers.maps is None:
         raise TypeError("expected maps, came a classifier's answers")
     for sample, placement, logits in zip(answers.loaded.samples, answers.loaded.placements, answers.maps, strict=True):
+        if not sample.is_drawn():
+            continue
         truth = sample.truth(placement.source_height, placement.source_width)
         yield truth, picture_logits(logits, placement, rule)
