@@ -21,7 +21,7 @@ from cloud_tools.errors import CloudError
 from cloud_tools.evaluation.comparison import Comparison, changed_verdicts, largest_drop, latencies_in_turns
 from cloud_tools.evaluation.device import DeviceModel, largest_difference
 from cloud_tools.packaging import golden
-from cloud_tools.packaging.parts import FILE, GOLDEN, IR, MODEL, ManifestParts, read_parts
+from cloud_tools.packaging.parts import BANK, FILE, GOLDEN, IR, MODEL, ManifestParts, read_parts
 from cloud_tools.training.report import PREDICTIONS, REPORT, predictions_of, write_predictions, write_report
 from edge_agent.errors import Code
 from edge_agent.formats import RuntimeNeed
@@ -151,7 +151,8 @@ def _work(
         progress("validation holds no defect: only false alarms were compared, not what is found")
     message = _refusal(form, compared, margin)
     if not message:
-        _finish(run, staged, form, dataset, parts, report, figures, after)
+        answers = _finish(run, staged, form, dataset, parts, report, figures, after)
+        _keep_bank(run, staged, after, answers, progress)
     return figures, message
 
 
@@ -243,8 +244,11 @@ def _finish(
     report: dict[str, Any],
     figures: dict[str, Any],
     device: DeviceModel,
-) -> None:
-    """Complete the staged run: predictions, golden pictures, parts and report of the new form."""
+) -> "Answers":
+    """Complete the staged run: predictions, golden pictures, parts and report of the new form; return its answers.
+
+    Whether the training was good, its report says as before: a gate that stopped it is not passed by another form.
+    """
     from cloud_tools.training.judge import figures as metrics_of
 
     answers = _answers(device, dataset.samples, parts)
@@ -264,7 +268,18 @@ def _finish(
         "provenance": {**parts.provenance, "form": form.value, "made_from_sha256": _digest(run / MODEL)},
     }
     (staged / FILE).write_bytes(parts.model_copy(update=changes).to_json())
-    write_report(staged, report | {"metrics": metrics, "form": figures, "ok": True})
+    write_report(staged, report | {"metrics": metrics, "form": figures})
+    return answers
+
+
+def _keep_bank(
+    run: Path, staged: Path, device: DeviceModel, answers: "Answers", progress: Callable[[str], None]
+) -> None:
+    """Leave the memory bank anew where the run has one: in another form the graph puts parts elsewhere."""
+    from cloud_tools.training.bank import leave_bank
+
+    if (run / BANK).is_file():
+        leave_bank(staged, device, answers.loaded, progress)
 
 
 def _write_golden(

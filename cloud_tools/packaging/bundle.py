@@ -20,7 +20,7 @@ from cloud_tools.packaging.golden import INT8_TOLERANCE, TOLERANCE, steady
 from cloud_tools.packaging.parts import BANK, GOLDEN, IR, MODEL, ManifestParts, model_of, read_parts
 from edge_agent.errors import Code
 from edge_agent.formats import Artefact, Golden, GoldenSample, Kind, Manifest, Role, parse
-from edge_agent.formats.bank import read_bank, write_bank
+from edge_agent.formats.bank import EMBEDDING, read_bank, write_bank
 from edge_agent.vision import RGB, calibrate, decode, encode_png, prepare
 
 MANIFEST = "manifest.json"
@@ -149,7 +149,7 @@ def _signature(model: Path, parts: ManifestParts) -> dict[str, Any]:
     if model.suffix == ".onnx":
         return dict(check_graph(model))
     device = DeviceModel(model, precision=parts.runtime.precision)
-    ours = ("score", "map", "probabilities")
+    ours = ("score", "map", "probabilities", EMBEDDING)
     outputs = tuple(spec for spec in device.outputs if spec.name in ours)
     signature: dict[str, Any] = {"inputs": device.inputs, "outputs": outputs}
     check_contract(model, signature, compiled=model.suffix == ".meta")
