@@ -34,6 +34,14 @@ class Loaded(NamedTuple):
         """Return the truth of each picture."""
         return np.array([sample.anomalous for sample in self.samples], np.bool_)
 
+    def take(self, chosen: NDArray[np.bool_]) -> "Loaded":
+        """Return the chosen ones; ``chosen`` [N]."""
+        places = np.flatnonzero(chosen)
+        masks = self.masks[places] if len(self.masks) else self.masks
+        samples = tuple(self.samples[place] for place in places)
+        placements = tuple(self.placements[place] for place in places)
+        return Loaded(samples, self.images[places], masks, placements)
+
 
 def load(samples: Sequence[Sample], rule: Preprocess, *, with_masks: bool = False) -> Loaded:
     """Return samples decoded and letterboxed by the device's own code.

@@ -3,18 +3,21 @@
 import time
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cloud_tools.datasets import Dataset, Split
 from cloud_tools.evaluation.metrics import auroc
 from cloud_tools.export.graph import export_graph
+from cloud_tools.training.anomaly.network import AnomalyNetwork
 from cloud_tools.training.batches import Loaded, load
 from cloud_tools.training.calibration import GOOD_SHARE, decide, decide_distance
 from cloud_tools.training.checkpoint import Checkpoint
 from cloud_tools.training.classification import scores_of
+from cloud_tools.training.crossfit import NOTHING, Reach, cross_fitted
 from cloud_tools.training.judge import Answers, best_pixel_threshold
 from cloud_tools.training.lesson import Lesson
 from cloud_tools.training.methods import Method
@@ -79,12 +82,13 @@ def fit(
     lesson = _lesson(method, dataset, rule, options, progress)._replace(checkpoint=Checkpoint(kept))
     started = time.monotonic()
     network = _train(method, lesson)
+    further = _further(method, lesson, network)
     seconds = round(time.monotonic() - started, 2)
     export_graph(network, model, width=rule.width, height=rule.height, outputs=method.outputs)
     loaded = _joined(lesson.train, lesson.validation, load(dataset.of(Split.TEST), rule))
     score, second, *_ = scores_of(network, loaded.images)
     answers = Answers(loaded, score, None if method.kind is Kind.CLASSIFICATION else second)
-    decision, how = _decide(method, answers.of(Split.VALIDATION), rule)
+    decision, how = _decide(method, answers.of(Split.VALIDATION), rule, further.scores)
     control = _control(method, lesson, answers) if method.kind is Kind.ANOMALY else None
     return Fitted(answers, decision, how, control, seconds)
 
@@ -114,14 +118,29 @@ def _train(method: Method, lesson: Lesson) -> torch.nn.Module:
     return network
 
 
-def _decide(method: Method, validation: Answers, rule: Preprocess) -> tuple[Decision, str]:
+def _further(method: Method, lesson: Lesson, network: torch.nn.Module) -> Reach:
+    """Return what further good pictures reach where limits must come of good ones alone; the map is told of them."""
+    # Whatever learns for many epochs has no time to learn four times more.
+    if not isinstance(network, AnomalyNetwork) or lesson.epochs or lesson.validation.anomalous.any():
+        return NOTHING
+    reached = cross_fitted(lambda part: cast("AnomalyNetwork", _train(method, part)), lesson)
+    network.calibrate_map(network.patches.of(lesson.validation.images), reached.highest)
+    return reached
+
+
+def _decide(
+    method: Method, validation: Answers, rule: Preprocess, further: NDArray[np.float32]
+) -> tuple[Decision, str]:
     truth = validation.loaded.anomalous
     drawn = method.kind is Kind.SEGMENTATION or any(sample.mask for sample in validation.loaded.samples)
     pixel = best_pixel_threshold(validation, rule) if drawn else 0.5
     choose = decide_distance if method.kind is Kind.ANOMALY else decide
-    decision = choose(truth, validation.raw, pixel_threshold=pixel)
     if method.kind is Kind.ANOMALY and not truth.any():
-        return decision, f"{GOOD_SHARE:.0%} prediction limit of {len(truth)} good pictures held out of training"
+        good = np.concatenate([validation.raw, further])
+        how = f"{GOOD_SHARE:.0%} prediction limit of {len(truth)} good pictures held out of training"
+        how += f" and {len(further)} held out of it fold by fold" * bool(len(further))
+        return decide_distance(np.zeros(len(good), bool), good, pixel_threshold=pixel), how
+    decision = choose(truth, validation.raw, pixel_threshold=pixel)
     return decision, f"F1-optimal on {len(truth)} validation pictures, {int(truth.sum())} of them anomalous"
 
 

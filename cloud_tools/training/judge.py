@@ -27,12 +27,8 @@ class Answers(NamedTuple):
 
     def of(self, split: Split) -> "Answers":
         """Return those of one split."""
-        chosen = np.array([i for i, s in enumerate(self.loaded.samples) if s.split is split], np.intp)
-        samples = tuple(self.loaded.samples[i] for i in chosen)
-        placements = tuple(self.loaded.placements[i] for i in chosen)
-        masks = self.loaded.masks[chosen] if len(self.loaded.masks) else self.loaded.masks
-        loaded = Loaded(samples, self.loaded.images[chosen], masks, placements)
-        return Answers(loaded, self.raw[chosen], None if self.maps is None else self.maps[chosen])
+        chosen = np.array([sample.split is split for sample in self.loaded.samples], np.bool_)
+        return Answers(self.loaded.take(chosen), self.raw[chosen], None if self.maps is None else self.maps[chosen])
 
     def scores(self, decision: Decision) -> list[float]:
         """Return the calibrated scores, computed by the device's own code."""

@@ -1,14 +1,16 @@
 """What a training leaves behind, without a training: a real graph that a test can judge by hand."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
 
 from cloud_tools.packaging.parts import FILE, GOLDEN, MODEL, ManifestParts
 from cloud_tools.training.report import REPORT
 from edge_agent.formats import Decision, Kind, Preprocess
-from tests.fakes.tiny_models import BRIGHT, GREY, SIDE, grey_picture, write_version
+from tests.fakes.tiny_models import BRIGHT, GREY, SIDE, grey_picture
 
 
 def write_run(run: Path, *, bias: float = 0.0, **report: Any) -> Path:
@@ -19,10 +21,8 @@ def write_run(run: Path, *, bias: float = 0.0, **report: Any) -> Path:
         bias: added to the raw score, so that runs can be told apart.
         report: fields of the report to replace.
     """
-    write_version(run / "version", kind="anomaly", bias=bias)
-    (run / "version" / "model.onnx").rename(run / MODEL)
-    shutil.rmtree(run / "version")
-    (run / GOLDEN).mkdir()
+    (run / GOLDEN).mkdir(parents=True)
+    (run / MODEL).write_bytes(_graph(bias))
     for index, value in enumerate((GREY, BRIGHT)):
         (run / GOLDEN / f"{index}.png").write_bytes(grey_picture(value))
     parts = ManifestParts(
@@ -42,3 +42,27 @@ def write_run(run: Path, *, bias: float = 0.0, **report: Any) -> Path:
     }
     (run / REPORT).write_text(json.dumps(content | report))
     return run
+
+
+def _graph(bias: float) -> bytes:
+    """Return a graph whose map is each pixel's brightness less 128, and whose score is the map's mean and ``bias``."""
+    nodes = [
+        helper.make_node("Cast", ["image"], ["real"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["real"], ["grey"], axes=[3], keepdims=0),
+        helper.make_node("Sub", ["grey", "middle"], ["map"]),
+        helper.make_node("ReduceMean", ["map"], ["mean"], axes=[1, 2], keepdims=0),
+        helper.make_node("Add", ["mean", "bias"], ["score"]),
+    ]
+    constants = {"middle": 128.0, "bias": bias}
+    graph = helper.make_graph(
+        nodes,
+        "brightness",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", SIDE, SIDE, 3])],
+        [
+            helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch"]),
+            helper.make_tensor_value_info("map", TensorProto.FLOAT, ["batch", SIDE, SIDE]),
+        ],
+        [numpy_helper.from_array(np.array(value, np.float32), name) for name, value in constants.items()],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    return bytes(helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString())

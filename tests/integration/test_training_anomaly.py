@@ -161,7 +161,8 @@ def test_the_batch_is_free_and_changes_no_answer(run: Path) -> None:
 
 def test_a_run_says_how_its_threshold_came_about_and_what_random_weights_reach(run: Path) -> None:
     report = json.loads((run / "report.json").read_text())
-    assert report["thresholds"] == "95% prediction limit of 4 good pictures held out of training"
+    told = "95% prediction limit of 4 good pictures held out of training and 12 held out of it fold by fold"
+    assert report["thresholds"] == told
     assert report["data"]["pictures"] == {"train": 12, "validation": 4, "test": 10}
     assert (report["kind"], report["method"]) == ("anomaly", run.name)
     assert 0 <= report["metrics"]["random_control_auroc"] <= 1

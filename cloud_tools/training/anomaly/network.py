@@ -2,7 +2,9 @@
 
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
@@ -15,6 +17,7 @@ _BATCH = 16
 _TYPICAL_LOGIT = 3.0
 """A typical good part lies this far below the limit, as a logit: the sigmoid shows it as 0.05."""
 _STRANGEST = 0.01
+_NONE = np.zeros(0)
 
 
 class Scorer(Protocol):
@@ -57,15 +60,30 @@ class AnomalyNetwork(nn.Module):
         wide = functional.interpolate(grid[:, None], size=size, mode="bilinear")[:, 0]
         return score, wide * self.gain + self.offset, self.embedding(features)
 
-    def calibrate_map(self, held: torch.Tensor) -> None:
-        """Put the highest distance that a good part is expected to show at logit 0."""
-        with torch.inference_mode():
-            grids = torch.cat([self.scorer(held[i : i + _BATCH])[1] for i in range(0, len(held), _BATCH)])
-        highest = grids.amax((1, 2)).double().numpy()
-        limit = good_limit(highest)
+    def calibrate_map(self, held: torch.Tensor, further: NDArray[np.float64] = _NONE) -> None:
+        """Put the highest distance that a good part is expected to show at logit 0.
+
+        Args:
+            held: features [N, h, w, D] of good parts that were not learnt from.
+            further: highest distances [M] of others, as ``reach`` returns them.
+        """
+        grids = self._grids(held)
+        limit = good_limit(np.concatenate([_highest(grids), further]))
         room = max(limit - float(grids.double().median()), 1e-3 * abs(limit), 1e-9)
         self.gain.fill_(_TYPICAL_LOGIT / room)
         self.offset.fill_(-_TYPICAL_LOGIT * limit / room)
+
+    def reach(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Return the highest distance [N] in each of uint8 pictures [N, H, W, 3], before it becomes a logit."""
+        return _highest(self._grids(self.patches.of(images)))
+
+    def _grids(self, features: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            return torch.cat([self.scorer(features[i : i + _BATCH])[1] for i in range(0, len(features), _BATCH)])
+
+
+def _highest(grids: torch.Tensor) -> NDArray[np.float64]:
+    return np.asarray(grids.amax((1, 2)).double().numpy(), np.float64)
 
 
 def strangest_count(features: torch.Tensor) -> int:
