@@ -120,8 +120,8 @@ def _train(method: Method, lesson: Lesson) -> torch.nn.Module:
 
 def _further(method: Method, lesson: Lesson, network: torch.nn.Module) -> Reach:
     """Return what further good pictures reach where limits must come of good ones alone; the map is told of them."""
-    # Whatever learns for many epochs has no time to learn four times more.
-    if not isinstance(network, AnomalyNetwork) or lesson.epochs or lesson.validation.anomalous.any():
+    # Whatever learns for many epochs has no time to learn four times more; what has none overlooks how many were told.
+    if not isinstance(network, AnomalyNetwork) or lesson.tune != "none" or lesson.validation.anomalous.any():
         return NOTHING
     reached = cross_fitted(lambda part: cast("AnomalyNetwork", _train(method, part)), lesson)
     network.calibrate_map(network.patches.of(lesson.validation.images), reached.highest)

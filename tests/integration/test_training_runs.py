@@ -180,3 +180,14 @@ def test_a_defect_that_nobody_drew_is_no_good_pixel(tmp_path: Path) -> None:
     answers = Answers(load(samples, rule), np.array([8, 8, -8], np.float32), maps)
     found = figures(answers, Decision(threshold=0.5), rule)
     assert (found["iou"], found["pixel_auroc"]) == (1.0, 1.0)
+
+
+def test_a_method_that_learns_in_no_epochs_overlooks_how_many_were_told(root: Path, tmp_path: Path) -> None:
+    """As evaluate tells all methods the same: its thresholds must not change by that."""
+    decisions = []
+    for epochs in (0, 3):
+        options = TrainingOptions(depth=4, size=64, epochs=epochs, threads=1, override="a test needs no quality")
+        trained = train("padim", root / "data", tmp_path / str(epochs), options, lambda _line: None)
+        decisions.append((trained.report["decision"], trained.report["thresholds"]))
+    assert decisions[0] == decisions[1]
+    assert "fold by fold" in decisions[0][1]
