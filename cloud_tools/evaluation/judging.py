@@ -69,7 +69,7 @@ class Judge:
     """
 
     def __init__(self, model: Path, manifest: Manifest) -> None:
-        self._device = DeviceModel(model)
+        self._device = DeviceModel(model, precision=manifest.runtime.precision)
         self._manifest = manifest
         self._limit = logit(manifest.decision.pixel_threshold)
         rule = manifest.preprocess
