@@ -12,6 +12,7 @@ from cloud_tools.datasets.layouts.lookout import LOOKOUT
 from cloud_tools.datasets.layouts.mvtec import MVTEC
 from cloud_tools.datasets.layouts.pairs import PAIRS
 from cloud_tools.datasets.layouts.visa import VISA
+from cloud_tools.datasets.marks import GREY
 from cloud_tools.datasets.parts import with_parts
 from cloud_tools.datasets.split import assign_splits, look_alikes
 from edge_agent.formats import Kind
@@ -122,6 +123,8 @@ def _classification(root: Path, found: Found, part_regex: str, seed: int) -> tup
 def _segmentation(root: Path, found: Found, part_regex: str, seed: int) -> tuple[Sample, ...]:
     if all(sample.mask is None for sample, _ in found.samples):
         raise DatasetError(f"{root}: expected masks, as in images/ and masks/ or ground_truth/TYPE, there are none")
+    if not any(sample.anomalous for sample, _ in found.samples):
+        raise DatasetError(f"{root}: expected masks in which defects are white (above {GREY}), none marks any")
     return _with_defects(root, found, part_regex, seed)
 
 

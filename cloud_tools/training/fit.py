@@ -132,7 +132,7 @@ def _decide(
     method: Method, validation: Answers, rule: Preprocess, further: NDArray[np.float32]
 ) -> tuple[Decision, str]:
     truth = validation.loaded.anomalous
-    drawn = method.kind is Kind.SEGMENTATION or any(sample.mask for sample in validation.loaded.samples)
+    drawn = any(sample.anomalous and sample.mask for sample in validation.loaded.samples)
     pixel = best_pixel_threshold(validation, rule) if drawn else 0.5
     choose = decide_distance if method.kind is Kind.ANOMALY else decide
     if method.kind is Kind.ANOMALY and not truth.any():

@@ -60,8 +60,9 @@ def figures(answers: Answers, decision: Decision, rule: Preprocess) -> dict[str,
     all_truth, all_shares = np.concatenate(truths), np.concatenate(shares)
     step = max(1, len(all_truth) // _MOST_PIXELS)  # ranking needs no more; the overlap counts every pixel
     return found | {
-        "iou": counts.iou,
-        "dice": counts.dice,
+        # Without a defect a map that shows nothing would be perfect, whatever it shows elsewhere.
+        "iou": counts.iou if counts.true else None,
+        "dice": counts.dice if counts.true else None,
         "pixel_auroc": auroc(all_truth[::step], all_shares[::step]),
         "pixel_ap": average_precision(all_truth[::step], all_shares[::step]),
     }
