@@ -5,6 +5,7 @@
 """
 
 import hashlib
+import json
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -71,6 +72,17 @@ def package_run(
     pictures = [decode(path.read_bytes()) for path in sorted((run / GOLDEN).glob("*.png"))]
     memory = run_bank(run, thumbnails=thumbnails) if bank else b""
     return package(model_of(run), parts, pictures, name, version, out, bank=memory)
+
+
+def shortfall(run: Path) -> str:
+    """Return why a gate stopped the training of a run; empty: none did, or it left no report."""
+    from cloud_tools.training.report import REPORT
+
+    try:
+        report = json.loads((run / REPORT).read_bytes())
+        return "" if report["ok"] else str(report["message"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""
 
 
 def run_bank(run: Path, *, thumbnails: bool) -> bytes:
