@@ -7,8 +7,8 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from edge_agent.client import FrameContent
-from edge_agent.formats import BankStatus, SimilarPart, SimilarParts, Verdict
-from edge_agent.vision import encode_jpeg, overlay
+from edge_agent.formats import AnomalyMap, BankStatus, SimilarPart, SimilarParts, Verdict
+from edge_agent.vision import encode_jpeg
 from tests.e2e.browser import PATIENCE_MS, PHONE, Window, browser, window
 from tests.fakes.agent_core import drawn_part
 from tests.fakes.page_agent import PageAgent, a_capture, a_frame, a_model, a_result
@@ -42,7 +42,7 @@ def alike() -> SimilarParts:
 
 
 def show(agent: PageAgent, frame_id: str) -> None:
-    nothing = overlay(np.zeros((240, 320), np.uint8))
+    nothing = AnomalyMap(np.full((2, 2), -9, np.float32).tobytes(), 2, 2, 0.5, 320, 240)
     agent.show(a_frame(frame_id, Verdict.OK, a_result("unet")), PART, image_segmentation_app=nothing)
 
 
