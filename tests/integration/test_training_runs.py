@@ -16,6 +16,7 @@ from cloud_tools.errors import CloudError
 from cloud_tools.training.run import TrainingOptions, train
 from cloud_tools.training.runfile import read_run
 from edge_agent import vision
+from edge_agent.errors import Code
 from edge_agent.formats import Decision, Preprocess
 
 pytest.importorskip("torch", reason="the extra train is not installed")
@@ -191,3 +192,10 @@ def test_a_method_that_learns_in_no_epochs_overlooks_how_many_were_told(root: Pa
         decisions.append((trained.report["decision"], trained.report["thresholds"]))
     assert decisions[0] == decisions[1]
     assert "fold by fold" in decisions[0][1]
+
+
+def test_a_training_that_has_ended_says_so_when_it_is_to_go_on(run: Path) -> None:
+    with pytest.raises(CloudError, match="its training has ended, there is nothing to go on with") as caught:
+        _train("--resume", "--out", run)
+    assert caught.value.code is Code.ALREADY_EXISTS
+    assert (run / "model.onnx").is_file()
