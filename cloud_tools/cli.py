@@ -99,7 +99,20 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         missing = _named(error)
         output.note(f"edge-cloud: {missing}")
         sys.exit(exit_code(missing))
+    except OSError as error:
+        refused = _refused(error)
+        output.note(f"edge-cloud: {refused}")
+        sys.exit(exit_code(refused))
     sys.exit(0)
+
+
+def _refused(error: OSError) -> CloudError:
+    """Return what the system refused in words: a folder that may not be written, a full disk."""
+    if error.errno is None:
+        raise error
+    code = Code.PERMISSION_DENIED if isinstance(error, PermissionError) else Code.UNAVAILABLE
+    where = f"{error.filename}: " if error.filename else ""
+    return CloudError(code, f"{where}{error.strerror}")
 
 
 def _named(error: ModuleNotFoundError) -> CloudError:

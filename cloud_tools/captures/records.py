@@ -181,6 +181,7 @@ def _label(content: bytes) -> _Word:
     if told["schema"] != _SCHEMA:
         raise ValueError(f"expected {_SCHEMA}, came {told['schema']}")
     thing, identity, label, by = (str(told[name]) for name in ("deviceId", "eventId", "label", "labelledBy"))
+    _require_text(thing, identity, label, by)
     return _Word(thing, identity, label, by, float(told["labelledAt"]))
 
 
@@ -229,8 +230,18 @@ def _event(source: Storage, record: dict[str, Any]) -> tuple[Capture, bool] | No
         picture=_content(source, inputs[0]),
         mask=_content(source, masks[0]) if masks else None,
     )
+    _require_text(*(value for value in capture if isinstance(value, str)))
     # Records of before do not tell who decided; of them any that said the same may tell.
     return capture, first.get("decided_by", capture.model) == capture.model and first["verdict"] == verdict
+
+
+def _require_text(*values: str) -> None:
+    """Refuse half of a surrogate pair, which JSON can write and neither a file's name nor a table can hold.
+
+    Raises:
+        UnicodeEncodeError: one holds such a half.
+    """
+    "".join(values).encode()
 
 
 def _content(source: Storage, entry: dict[str, Any]) -> Content:

@@ -49,30 +49,42 @@ class Sample(NamedTuple):
     """How the mask is read."""
 
     def content(self) -> bytes:
-        """Return the file's bytes."""
-        return self.path.read_bytes()
+        """Return the file's bytes.
+
+        Raises:
+            InferenceError: it cannot be read.
+        """
+        return _content(self.path)
 
     def picture(self) -> vision.RGB:
         """Return the picture as the device would decode it.
 
         Raises:
-            InferenceError: it is not a picture that the device takes.
+            InferenceError: it cannot be read, or is not a picture that the device takes.
         """
         return vision.decode(self.content())
 
     def is_readable(self) -> bool:
-        """Tell whether the device would decode it."""
+        """Tell whether the device would decode it, and its mask if it has one."""
         try:
-            self.picture()
+            self.truth(*self.picture().shape[:2])
         except InferenceError:
             return False
         return True
 
+    def is_drawn(self) -> bool:
+        """Tell whether each pixel's truth is known: a defective part without a mask has defects somewhere."""
+        return self.mask is not None or not self.anomalous
+
     def truth(self, height: int, width: int) -> NDArray[np.bool_]:
-        """Return the mask [height, width]; all False for a sample without one."""
+        """Return the mask [height, width]; all False for a sample without one.
+
+        Raises:
+            InferenceError: it cannot be read, or decoded.
+        """
         if self.mask is None:
             return np.zeros((height, width), np.bool_)
-        mask = self.marks.of(vision.decode(self.mask.read_bytes()))
+        mask = self.marks.of(vision.decode(_content(self.mask)))
         if mask.shape == (height, width):
             return mask
         resized = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
@@ -107,8 +119,23 @@ class Dataset(NamedTuple):
 
     def _lines(self) -> Iterator[str]:
         for sample in sorted(self.samples, key=lambda s: s.file):
-            picture = hashlib.sha256(sample.content()).hexdigest()
-            mask = hashlib.sha256(sample.mask.read_bytes()).hexdigest() if sample.mask else ""
+            picture = _digest(sample.path)
+            mask = _digest(sample.mask) if sample.mask else ""
             if sample.marks != Marks():
                 mask += repr(tuple(sample.marks))
             yield f"{sample.file}\t{sample.label}\t{sample.split.value}\t{sample.part}\t{picture}\t{mask}\n"
+
+
+def _digest(path: Path) -> str:
+    """Return a file's SHA-256; a word for one that cannot be read, which the hygiene gate reports."""
+    try:
+        return hashlib.sha256(_content(path)).hexdigest()
+    except InferenceError:
+        return "unreadable"
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise InferenceError(Code.INVALID_ARGUMENT, f"{path}: {exc.strerror or 'it cannot be read'}") from exc

@@ -11,7 +11,7 @@ from cloud_tools.datasets.checks import Seen
 from cloud_tools.datasets.dataset import Dataset, Sample
 from cloud_tools.datasets.finding import Finding, Level, some
 from cloud_tools.datasets.looks import Look, Unreadable, look_at
-from cloud_tools.datasets.mask_check import masks
+from cloud_tools.datasets.mask_check import MASKS, masks
 
 UNREADABLE = "unreadable"
 _OTHER_FORMATS = (".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".heic", ".avif", ".pgm", ".ppm")
@@ -38,7 +38,7 @@ def _left_aside(dataset: Dataset) -> Iterator[Finding]:
     """Tell of files that lie among the others and take no part."""
     if dataset.loose_masks:
         message = f"{len(dataset.loose_masks)} masks belong to no picture: {some(dataset.loose_masks)}"
-        yield Finding("masks", Level.WARN, message)
+        yield Finding(MASKS, Level.WARN, message)
     folders = sorted({sample.path.parent for sample in dataset.samples})
     others = [p.name for folder in folders for p in sorted(folder.iterdir()) if p.suffix.lower() in _OTHER_FORMATS]
     if others:

@@ -5,10 +5,15 @@ from functools import partial
 from typing import NamedTuple
 
 from cloud_tools.datasets.checks import Seen
+from cloud_tools.datasets.dataset import Sample
 from cloud_tools.datasets.finding import Finding, Level, some
+from cloud_tools.datasets.marks import GREY
 from cloud_tools.datasets.parallel import each
 from edge_agent import vision
 from edge_agent.errors import InferenceError
+from edge_agent.vision import RGB
+
+MASKS = "masks"
 
 
 class MaskVerdict(NamedTuple):
@@ -35,10 +40,10 @@ def masks(seen: Sequence[Seen], *, needed: bool) -> Iterator[Finding]:
     if wrong:
         named = some([f"{file} ({problem})" for file, problem in wrong.items()])
         message = f"{len(wrong)} masks do not match their pictures: {named}"
-        yield Finding("masks", Level.BLOCK, message, tuple(wrong))
+        yield Finding(MASKS, Level.BLOCK, message, tuple(wrong))
     if grey:
         message = f"{len(grey)} masks hold values between black and white; above 127 is defective"
-        yield Finding("masks", Level.WARN, message, grey)
+        yield Finding(MASKS, Level.WARN, message, grey)
 
 
 def mask_verdict(one: Seen, *, needed: bool) -> MaskVerdict:
@@ -55,7 +60,13 @@ def mask_verdict(one: Seen, *, needed: bool) -> MaskVerdict:
     height, width = mask.shape[:2]
     if (width, height) != (look.width, look.height):
         return MaskVerdict(f"{width} x {height}, the picture is {look.width} x {look.height}")
-    marked = bool(sample.marks.of(mask).any())
+    return _of_marks(one.sample, mask)
+
+
+def _of_marks(sample: Sample, mask: RGB) -> MaskVerdict:
+    marked, unsure = bool(sample.marks.of(mask).any()), sample.marks.unsure(mask)
+    if unsure and not marked:
+        return MaskVerdict(f"it marks nothing, for it holds only values up to {mask.max()}: defects are above {GREY}")
     if marked != sample.anomalous:
         return MaskVerdict("it marks a defect, the picture is good" if marked else "empty, the picture is anomalous")
-    return MaskVerdict(grey=sample.marks.unsure(mask))
+    return MaskVerdict(grey=unsure)

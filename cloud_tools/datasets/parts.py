@@ -2,6 +2,7 @@
 
 import csv
 import io
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +38,8 @@ def with_parts(root: Path, found: Found, part_regex: str) -> list[tuple[Sample, 
     part_of = _part_reader(part_regex)
     often = Counter(sample.path.name for sample, _ in found.samples) if found.names_repeat else Counter()
     rows = [
-        given.get(sample.file) or (given.get(sample.path.name) if often[sample.path.name] <= 1 else None)
+        given.get(composed(sample.file))
+        or (given.get(composed(sample.path.name)) if often[sample.path.name] <= 1 else None)
         for sample, _ in found.samples
     ]
     if given and not any(rows):
@@ -65,8 +67,13 @@ def _part_reader(part_regex: str) -> Callable[[str], str]:
     return part
 
 
+def composed(name: str) -> str:
+    """Return a name by which files are compared: some systems write an umlaut as one letter, others as two."""
+    return unicodedata.normalize("NFC", name)
+
+
 def read_split(path: Path) -> dict[str, Given]:
-    """Return what ``split.csv`` says of each file, nothing if it does not exist.
+    """Return what ``split.csv`` says of each file, by its ``composed`` name; nothing if it does not exist.
 
     Raises:
         DatasetError: no column ``file``, or a word that is no split.
@@ -83,7 +90,7 @@ def read_split(path: Path) -> dict[str, Given]:
         raise DatasetError(f"{path}: expected a column file, came {fields}")
     found: dict[str, Given] = {}
     for row in rows:
-        name, said = (row["file"] or "").replace("\\", "/"), _given(path, row)
+        name, said = composed((row["file"] or "").replace("\\", "/")), _given(path, row)
         if found.setdefault(name, said) != said:
             raise DatasetError(f"{path}: expected each file once, came {name} twice, and not the same")
     return found

@@ -12,6 +12,7 @@ from cloud_tools.datasets.layouts.lookout import LOOKOUT
 from cloud_tools.datasets.layouts.mvtec import MVTEC
 from cloud_tools.datasets.layouts.pairs import PAIRS
 from cloud_tools.datasets.layouts.visa import VISA
+from cloud_tools.datasets.marks import GREY
 from cloud_tools.datasets.parts import with_parts
 from cloud_tools.datasets.split import assign_splits, look_alikes
 from edge_agent.formats import Kind
@@ -84,12 +85,22 @@ def read(root: Path, kind: Kind, *, seed: int = 0, part_regex: str = "", only: s
 def find(root: Path, kind: Kind, only: str = "") -> Found:
     """Return what the layout of a category says of its pictures, of which there is at least one.
 
-    Args and errors as for ``read``.
+    Args and errors as for ``read``; a name that is no UTF-8 is refused too.
     """
     found = _the_layout(root).read(root, kind, only)
     if not found.samples:
         raise DatasetError(f"{root}: no picture" + (f" whose name matches {only!r}" if only else ""))
+    for name in (*(sample.file for sample, _ in found.samples), *found.loose_masks):
+        _require_text(root, name)
     return found
+
+
+def _require_text(root: Path, name: str) -> None:
+    """Refuse a name that is no text: archives of old systems leave them, and no table or page could hold one."""
+    try:
+        name.encode()
+    except UnicodeEncodeError as exc:
+        raise DatasetError(f"{root}: expected file names in UTF-8, came {name!a}: rename it") from exc
 
 
 def _the_layout(root: Path) -> Layout:
@@ -112,6 +123,8 @@ def _classification(root: Path, found: Found, part_regex: str, seed: int) -> tup
 def _segmentation(root: Path, found: Found, part_regex: str, seed: int) -> tuple[Sample, ...]:
     if all(sample.mask is None for sample, _ in found.samples):
         raise DatasetError(f"{root}: expected masks, as in images/ and masks/ or ground_truth/TYPE, there are none")
+    if not any(sample.anomalous for sample, _ in found.samples):
+        raise DatasetError(f"{root}: expected masks in which defects are white (above {GREY}), none marks any")
     return _with_defects(root, found, part_regex, seed)
 
 

@@ -10,7 +10,7 @@ from cloud_tools.datasets.checks import FEWEST_PER_CLASS
 from cloud_tools.datasets.dataset import DatasetError, Sample, Split
 from cloud_tools.datasets.drawing import Shares, draw
 from cloud_tools.datasets.finding import some
-from cloud_tools.datasets.parts import SPLIT_FILE, read_split, with_parts
+from cloud_tools.datasets.parts import SPLIT_FILE, composed, read_split, with_parts
 from cloud_tools.datasets.reading import find, own_kind
 from cloud_tools.datasets.split import by_part, look_alikes
 from cloud_tools.errors import CloudError
@@ -110,7 +110,7 @@ def _refuse_gaps(root: Path, samples: Sequence[Sample], shares: Shares, *, good_
 def _rows(root: Path, samples: Sequence[Sample], part_regex: str) -> list[tuple[str, str, str]]:
     named = {file for file, row in read_split(root / SPLIT_FILE).items() if row.part}
     return [
-        (s.file, s.split.value, s.part if part_regex or s.file in named or s.path.name in named else "")
+        (s.file, s.split.value, s.part if part_regex or named & {composed(s.file), composed(s.path.name)} else "")
         for s in samples
     ]
 

@@ -69,7 +69,7 @@ class Judge:
     """
 
     def __init__(self, model: Path, manifest: Manifest) -> None:
-        self._device = DeviceModel(model)
+        self._device = DeviceModel(model, precision=manifest.runtime.precision)
         self._manifest = manifest
         self._limit = logit(manifest.decision.pixel_threshold)
         rule = manifest.preprocess
@@ -89,6 +89,7 @@ class Judge:
         for sample in samples:
             try:
                 picture = sample.picture()
+                sample.truth(*picture.shape[:2])  # with a mask that cannot be read nobody knows what is right
             except InferenceError as exc:
                 unreadable.append(f"{sample.file} ({exc.message})")
                 continue
@@ -106,7 +107,7 @@ class Judge:
         outcome = vision.form_outcome(self._manifest, outputs, placement, with_mask=False)
         anomalies = vision.anomaly_map(self._manifest, outputs, placement)
         witness(sample, picture, anomalies)
-        if tally is not None and anomalies is not None and _truth_is_known(sample):
+        if tally is not None and anomalies is not None and sample.is_drawn():
             logits = vision.picture_logits(outputs["map"][0], placement, self._manifest.preprocess)
             tally.add(sample.truth(*logits.shape), logits, self._limit)
         return Answer(sample, outcome.score, outcome.verdict, took)
@@ -124,11 +125,6 @@ class Judge:
             "latency_p99_ms": round(float(p99), 2),
             "size_bytes": self._device.size_bytes,
         }
-
-
-def _truth_is_known(sample: Sample) -> bool:
-    """Tell whether each pixel's truth is known: a defective part without a mask has defects somewhere."""
-    return sample.mask is not None or not sample.anomalous
 
 
 def shares(anomalies: AnomalyMap) -> NDArray[np.float32]:

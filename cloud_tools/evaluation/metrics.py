@@ -44,9 +44,9 @@ def auroc(anomalous: ArrayLike, scores: ArrayLike) -> float | None:
 
 
 def average_precision(anomalous: ArrayLike, scores: ArrayLike) -> float | None:
-    """Return the area under the precision-recall steps; None without a positive."""
+    """Return the area under the precision-recall steps; None with only one class: of positives alone it is always 1."""
     truth, values = np.asarray(anomalous, bool), np.asarray(scores, np.float64)
-    if not truth.any():
+    if truth.all() or not truth.any():
         return None
     order = np.argsort(-values, kind="stable")
     hits = np.cumsum(truth[order])

@@ -28,8 +28,8 @@ class PixelFigures(NamedTuple):
     pixel_auroc: float | None
     pixel_ap: float | None
     aupro: float | None
-    iou: float
-    dice: float
+    iou: float | None
+    dice: float | None
     rounding: float
     """``pixel_auroc`` is exact to within this."""
 
@@ -71,8 +71,8 @@ class PixelTally:
             pixel_auroc=area,
             pixel_ap=_average_precision(self._bad, self._good),
             aupro=_aupro(self._covered, self._regions, self._good),
-            iou=self.counts.iou,
-            dice=self.counts.dice,
+            iou=self.counts.iou if self.counts.true else None,
+            dice=self.counts.dice if self.counts.true else None,
             rounding=rounding,
         )
 

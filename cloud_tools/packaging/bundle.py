@@ -5,6 +5,7 @@
 """
 
 import hashlib
+import json
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from cloud_tools.packaging.golden import INT8_TOLERANCE, TOLERANCE, steady
 from cloud_tools.packaging.parts import BANK, GOLDEN, IR, MODEL, ManifestParts, model_of, read_parts
 from edge_agent.errors import Code
 from edge_agent.formats import Artefact, Golden, GoldenSample, Kind, Manifest, Role, parse
-from edge_agent.formats.bank import read_bank, write_bank
+from edge_agent.formats.bank import EMBEDDING, read_bank, write_bank
 from edge_agent.vision import RGB, calibrate, decode, encode_png, prepare
 
 MANIFEST = "manifest.json"
@@ -71,6 +72,17 @@ def package_run(
     pictures = [decode(path.read_bytes()) for path in sorted((run / GOLDEN).glob("*.png"))]
     memory = run_bank(run, thumbnails=thumbnails) if bank else b""
     return package(model_of(run), parts, pictures, name, version, out, bank=memory)
+
+
+def shortfall(run: Path) -> str:
+    """Return why a gate stopped the training of a run; empty: none did, or it left no report."""
+    from cloud_tools.training.report import REPORT
+
+    try:
+        report = json.loads((run / REPORT).read_bytes())
+        return "" if report["ok"] else str(report["message"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""
 
 
 def run_bank(run: Path, *, thumbnails: bool) -> bytes:
@@ -149,7 +161,7 @@ def _signature(model: Path, parts: ManifestParts) -> dict[str, Any]:
     if model.suffix == ".onnx":
         return dict(check_graph(model))
     device = DeviceModel(model, precision=parts.runtime.precision)
-    ours = ("score", "map", "probabilities")
+    ours = ("score", "map", "probabilities", EMBEDDING)
     outputs = tuple(spec for spec in device.outputs if spec.name in ours)
     signature: dict[str, Any] = {"inputs": device.inputs, "outputs": outputs}
     check_contract(model, signature, compiled=model.suffix == ".meta")

@@ -81,6 +81,9 @@ def package(
 
     if source.is_dir() or not source.suffix:
         packaged = bundle.package_run(source, name, version, out, bank=bank, thumbnails=thumbnails)
+        stopped = bundle.shortfall(source)
+        if stopped:
+            output.note(f"{source}: its training was stopped, and this bundle is of that model: {stopped}")
         _answer(packaged, "", as_json=as_json)
         return
     told = options.told_of(

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from cloud_tools.errors import CloudError
 from cloud_tools.packaging.bundle import package_run
+from cloud_tools.packaging.parts import MODEL
 from cloud_tools.registry.version import Step, Version
 from edge_agent.errors import AgentError, Code
 from edge_agent.formats import JobModel, Manifest, ModelVersion, parse
@@ -23,6 +24,9 @@ class Registry(Protocol):
 
     def versions(self, model: str = "") -> list[Version]:
         """Return all versions."""
+
+    def version(self, model: str, number: int) -> Version:
+        """Return one as it is now."""
 
     def mark(self, version: Version, step: Step, **fields: str) -> Version:
         """Note how far a version has come."""
@@ -78,15 +82,23 @@ class Watch:
             if after is not None:
                 yield News(after)
 
-    def _draft(self, version: Version) -> Version:
+    def _stands(self, version: Version) -> bool:
+        """Tell whether nobody decided otherwise meanwhile: a look at many versions takes minutes."""
+        return self._registry.version(version.model, version.number).step is version.step
+
+    def _draft(self, version: Version) -> Version | None:
         # The names become a path here: what another program registered may be called anything.
         named = parse(JobModel, {"name": version.model, "version": version.release}, what=version.title)
         out = self._drafts / named.name / version.release
         with tempfile.TemporaryDirectory(prefix="edge-cloud-") as scratch:
             run = self._registry.fetch(version, Path(scratch))
+            _check_graph(version, run)
             # Left by a look that was cut off after it had written and before it had noted it.
             shutil.rmtree(out, ignore_errors=True)
             packaged = package_run(run, version.model, version.release, out)
+        if not self._stands(version):
+            shutil.rmtree(out)
+            return None
         return self._registry.mark(version, Step.DRAFTED, draft=str(out), manifest_sha256=packaged.sha256)
 
     def _roll_out(self, version: Version) -> Version | None:
@@ -98,9 +110,19 @@ class Watch:
         if hashlib.sha256(drafted).hexdigest() != version.manifest_sha256:
             message = f"{version.title}: the signed release is not the draft that was approved; nothing is rolled out"
             raise CloudError(Code.DIGEST_MISMATCH, message)
+        if not self._stands(version):
+            return None
         job_id = job_of(version)
         self._deploy(release, job_id)
         return self._registry.mark(version, Step.DEPLOYED, job_id=job_id)
+
+
+def _check_graph(version: Version, run: Path) -> None:
+    """Check that the graph is the one that was registered: what was approved is what is drafted."""
+    came = hashlib.sha256((run / MODEL).read_bytes()).hexdigest()
+    if version.sha256 and came != version.sha256:
+        message = f"{version.title}: expected the graph that was registered ({version.sha256[:12]}), came {came[:12]}"
+        raise CloudError(Code.DIGEST_MISMATCH, message)
 
 
 def job_of(version: Version) -> str:

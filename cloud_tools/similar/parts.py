@@ -38,7 +38,8 @@ class Embedder:
             expected = f"expected a model with an output {EMBEDDING}, as patchcore's"
             raise CloudError(Code.FAILED_PRECONDITION, f"{directory}: {expected}, came {manifest.kind.value}")
         self.directory = directory.resolve()
-        self._device = DeviceModel(directory / manifest.model_artefact.path)
+        graph, precision = directory / manifest.model_artefact.path, manifest.runtime.precision
+        self._device = DeviceModel(graph, precision=precision)
         self._rule = manifest.preprocess
 
     @property

@@ -49,6 +49,13 @@ CREATE TABLE IF NOT EXISTS edge_parts (
 );
 """
 
+# pgvector 0.8: a scan of the index ends after 40 candidates (hnsw.ef_search), before those of other products
+# are left out. It has to go on until as many as were asked for are found, the most alike first.
+_SCAN = """
+SET hnsw.iterative_scan = 'strict_order';
+SET hnsw.max_scan_tuples = 2147483647;
+"""
+
 
 class KnownModel(NamedTuple):
     """One model version, as the database has it."""
@@ -240,6 +247,7 @@ def open_table(address: str) -> Iterator[PartTable]:
             # It says that what is there is there already.
             connection.execute("SET client_min_messages = warning")
             connection.execute(_SCHEMA)
+            connection.execute(_SCAN)
             register_vector(connection)
         yield PartTable(connection)
 

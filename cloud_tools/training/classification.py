@@ -20,6 +20,7 @@ from cloud_tools.training.calibration import best_threshold
 from cloud_tools.training.checkpoint import Best, Steps
 from cloud_tools.training.lesson import Lesson
 from cloud_tools.training.progress import Progress
+from cloud_tools.training.schedule import one_cycle
 
 DEFAULT_DEPTH = 10
 _BATCH = 16
@@ -208,7 +209,7 @@ def _fine_tune(
         weight_decay=1e-2,
     )
     total = epochs * max(1, len(train.images) // _BATCH) + epochs
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATES, total_steps=total, pct_start=0.2)
+    schedule = one_cycle(optimizer, _RATES, total)
     best = Best(model, _judge(model, _logits(model, validation.images), validation, held, loss_of))
     for epoch in steps("fine-tuning", epochs, net=model, best=best, optimizer=optimizer, schedule=schedule, rng=rng):
         model.train()

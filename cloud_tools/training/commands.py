@@ -77,9 +77,8 @@ def train(
 def _file(config: Path | None, out: Path | None, *, resume: bool) -> dict[str, Any]:
     """Return what a file says: the one given, else that of the run which is resumed."""
     from cloud_tools.training.runfile import RUN, read_run
-    from cloud_tools.training.runfolder import began
 
-    if config is None and resume and out is not None and began(out):
+    if config is None and resume and out is not None and (out / RUN).is_file():
         return read_run(out / RUN)
     return read_run(config) if config is not None else {}
 

@@ -120,8 +120,8 @@ def _train(method: Method, lesson: Lesson) -> torch.nn.Module:
 
 def _further(method: Method, lesson: Lesson, network: torch.nn.Module) -> Reach:
     """Return what further good pictures reach where limits must come of good ones alone; the map is told of them."""
-    # Whatever learns for many epochs has no time to learn four times more.
-    if not isinstance(network, AnomalyNetwork) or lesson.epochs or lesson.validation.anomalous.any():
+    # Whatever learns for many epochs has no time to learn four times more; what has none overlooks how many were told.
+    if not isinstance(network, AnomalyNetwork) or lesson.tune != "none" or lesson.validation.anomalous.any():
         return NOTHING
     reached = cross_fitted(lambda part: cast("AnomalyNetwork", _train(method, part)), lesson)
     network.calibrate_map(network.patches.of(lesson.validation.images), reached.highest)
@@ -132,7 +132,7 @@ def _decide(
     method: Method, validation: Answers, rule: Preprocess, further: NDArray[np.float32]
 ) -> tuple[Decision, str]:
     truth = validation.loaded.anomalous
-    drawn = method.kind is Kind.SEGMENTATION or any(sample.mask for sample in validation.loaded.samples)
+    drawn = any(sample.anomalous and sample.mask for sample in validation.loaded.samples)
     pixel = best_pixel_threshold(validation, rule) if drawn else 0.5
     choose = decide_distance if method.kind is Kind.ANOMALY else decide
     if method.kind is Kind.ANOMALY and not truth.any():

@@ -60,17 +60,20 @@ def figures(answers: Answers, decision: Decision, rule: Preprocess) -> dict[str,
     all_truth, all_shares = np.concatenate(truths), np.concatenate(shares)
     step = max(1, len(all_truth) // _MOST_PIXELS)  # ranking needs no more; the overlap counts every pixel
     return found | {
-        "iou": counts.iou,
-        "dice": counts.dice,
+        # Without a defect a map that shows nothing would be perfect, whatever it shows elsewhere.
+        "iou": counts.iou if counts.true else None,
+        "dice": counts.dice if counts.true else None,
         "pixel_auroc": auroc(all_truth[::step], all_shares[::step]),
         "pixel_ap": average_precision(all_truth[::step], all_shares[::step]),
     }
 
 
 def _pixels(answers: Answers, rule: Preprocess) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.float32]]]:
-    """Yield truth and logits of each picture in its own size: what the device would draw."""
+    """Yield truth and logits of each picture whose truth is known, in its own size: what the device would draw."""
     if answers.maps is None:
         raise TypeError("expected maps, came a classifier's answers")
     for sample, placement, logits in zip(answers.loaded.samples, answers.loaded.placements, answers.maps, strict=True):
+        if not sample.is_drawn():
+            continue
         truth = sample.truth(placement.source_height, placement.source_width)
         yield truth, picture_logits(logits, placement, rule)

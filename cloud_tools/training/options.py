@@ -14,6 +14,7 @@ DEVICES, SCOPES, TUNES = get_args(Device), get_args(Scope), get_args(Tune)
 WIDTHS = (0.25, 1.0)
 _STEP, _LARGEST = 32, 1024
 _DEPTH = 10
+_MOST = (1 << 31) - 1
 _CPU, _CUDA = "cpu", "cuda"
 
 
@@ -53,6 +54,12 @@ def check(name: str, method: Method, options: TrainingOptions) -> None:
     if options.size and (options.size % _STEP or not _STEP <= options.size <= _LARGEST):
         came = f"a multiple of {_STEP}, came {options.size}"
         raise CloudError(Code.OUT_OF_RANGE, f"expected a size of {_STEP}..{_LARGEST}, {came}")
+    for option in ("seed", "epochs", "threads"):
+        value = getattr(options, option)
+        if not 0 <= value <= _MOST:
+            raise CloudError(Code.OUT_OF_RANGE, f"expected {option} of 0..{_MOST}, came {value}")
+    if options.override and not options.override.strip():
+        raise CloudError(Code.INVALID_ARGUMENT, "expected a reason to override the gate, came blanks")
     for option, known in (("device", DEVICES), ("scope", SCOPES), ("tune", TUNES), ("width", WIDTHS)):
         value = getattr(options, option)
         if value and value not in known:

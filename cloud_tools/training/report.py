@@ -45,7 +45,7 @@ def predictions_of(samples: Sequence[Sample], scores: Sequence[float], threshold
 
 def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
     """Write them as CSV, scores in full precision."""
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows((p.file, repr(p.score), p.label, p.verdict.value, p.split) for p in predictions)
@@ -53,7 +53,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
 
 def read_predictions(path: Path) -> tuple[Prediction, ...]:
     """Return what ``write_predictions`` wrote."""
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return tuple(
         Prediction(row["file"], float(row["score"]), row["label"], Verdict(row["verdict"]), row["split"])

@@ -9,6 +9,7 @@ import numpy as np
 
 from cloud_tools.datasets import Dataset, Finding, Level, Split, inspect_dataset, read
 from cloud_tools.datasets.hygiene import UNREADABLE
+from cloud_tools.datasets.mask_check import MASKS
 from cloud_tools.errors import CloudError
 from cloud_tools.packaging import golden
 from cloud_tools.packaging.parts import FILE, GOLDEN, MODEL, ManifestParts
@@ -83,15 +84,28 @@ def train(
     if blocked and not options.override:
         message = f"the hygiene gate stops this data set: {'; '.join(blocked)}"
         return _close(run, report, started, {}, message)
-    metrics = _learn(method, _readable(dataset, findings), run, kept, options, report, progress)
+    readable = _readable(dataset, findings)
+    lacking = _lacking(readable)
+    if lacking:
+        return _close(run, report, started, {}, lacking)
+    metrics = _learn(method, readable, run, kept, options, report, progress)
     return _close(run, report, started, metrics, _shortfall(method, metrics, options))
 
 
 def _readable(dataset: Dataset, findings: Sequence[Finding]) -> Dataset:
     """Leave out what the gate could not read: whoever overrides it cannot learn from that either."""
-    if not any(finding.check == UNREADABLE for finding in findings):
+    if not any(finding.check in (UNREADABLE, MASKS) for finding in findings):
         return dataset
     return dataset._replace(samples=tuple(sample for sample in dataset.samples if sample.is_readable()))
+
+
+def _lacking(dataset: Dataset) -> str:
+    """Return what nobody can learn or decide without, gate or not; empty: all is there."""
+    good = "good " if dataset.good_only else ""
+    for split, purpose in ((Split.TRAIN, "learn from"), (Split.VALIDATION, "set thresholds by")):
+        if all(sample.anomalous and dataset.good_only for sample in dataset.of(split)):
+            return f"expected at least one {good}picture to {purpose} ({split.value}), there is none"
+    return ""
 
 
 def _opening(
@@ -125,8 +139,8 @@ def _close(run: Path, report: dict[str, Any], started: float, metrics: dict[str,
 
 def _shortfall(method: Method, metrics: dict[str, Any], options: TrainingOptions) -> str:
     name, least = method.least
-    # A line that has only good parts so far cannot measure it; the hygiene gate has warned.
-    if metrics[name] is None or metrics[name] >= least or options.override:
+    # A line that has only good parts so far, or defects that nobody drew, cannot measure it; the hygiene gate told.
+    if metrics.get(name) is None or metrics[name] >= least or options.override:
         return ""
     return f"the quality gate stops this model: expected {name} of at least {least}, came {metrics[name]:.3f}"
 

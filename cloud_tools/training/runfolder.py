@@ -48,6 +48,7 @@ def begin(run: Path, name: str, data: Path, options: TrainingOptions, digest: st
         return folder
     if run.exists() and (not run.is_dir() or any(path.name != CHECKPOINT for path in run.iterdir())):
         hint = ": an interrupted training, which --resume goes on with" if began(run) else ""
+        hint = ": its training has ended, there is nothing to go on with" if resume and (run / RUN).is_file() else hint
         raise CloudError(Code.ALREADY_EXISTS, f"expected a new or empty folder for the run, came {run}{hint}")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _ABOUT).write_text(json.dumps(about))

@@ -10,6 +10,7 @@ from cloud_tools.training.batches import Loaded, augment, batches
 from cloud_tools.training.checkpoint import Best, Steps
 from cloud_tools.training.lesson import Lesson
 from cloud_tools.training.progress import Progress
+from cloud_tools.training.schedule import one_cycle
 
 DEFAULT_DEPTH = 10
 _BATCH = 8
@@ -84,7 +85,7 @@ def train_unet(
     groups = [{"params": model.trunk.parameters(), "lr": rates[0]}, {"params": decoder, "lr": rates[1]}]
     optimizer = torch.optim.AdamW(groups, weight_decay=1e-3)
     per_epoch = len(list(batches(len(train.images), _BATCH, np.random.default_rng(0))))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=epochs * per_epoch, pct_start=0.2)
+    schedule = one_cycle(optimizer, rates, epochs * per_epoch)
     best = Best(model, (-1.0,))
     for epoch in steps("unet", epochs, net=model, best=best, optimizer=optimizer, schedule=schedule, rng=rng):
         model.train()

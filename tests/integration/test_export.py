@@ -11,16 +11,20 @@ import pytest
 from typer.testing import CliRunner
 
 from cloud_tools.cli import build_app
+from cloud_tools.datasets import Dataset, Sample, Split
 from cloud_tools.datasets.sample_line import write_dataset
 from cloud_tools.errors import CloudError
 from cloud_tools.evaluation.comparison import changed_verdicts, largest_drop
+from cloud_tools.evaluation.device import DeviceModel
 from cloud_tools.export.reform import PARITY, Form, reform
 from cloud_tools.packaging.bundle import package_run
-from cloud_tools.packaging.parts import read_parts
+from cloud_tools.packaging.parts import BANK, read_parts
 from cloud_tools.release.publish import read_bundle
 from cloud_tools.training.report import read_predictions
 from cloud_tools.training.run import TrainingOptions, train
+from edge_agent import vision
 from edge_agent.config import Inference
+from edge_agent.formats.bank import EMBEDDING, read_bank
 from edge_agent.inference import open_session, try_golden
 
 pytest.importorskip("torch", reason="the extra train is not installed")
@@ -163,15 +167,26 @@ def test_wrong_orders_are_refused_before_any_work(run: Path, data: Path, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_a_defect_in_validation_only_false_alarms_are_compared(
-    run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_without_a_defect_in_validation_made_ones_show_that_nothing_is_found_any_more(
+    remembering: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Eight bits make of so small a trunk one whose distances all shrink: on good pictures alone it looks better."""
+    run, data = remembering
+    good = Dataset.of
+
+    def without_defects(dataset: Dataset, *splits: Split) -> tuple[Sample, ...]:
+        found = good(dataset, *splits)
+        return tuple(s for s in found if not s.anomalous) if splits == (Split.VALIDATION,) else found
+
+    monkeypatch.setattr(Dataset, "of", without_defects)
     said: list[str] = []
-    none = property(lambda loaded: np.zeros(len(loaded.samples), np.bool_))
-    monkeypatch.setattr("cloud_tools.training.batches.Loaded.anomalous", none)
-    done = reform(run, Form.OPENVINO, data, tmp_path / "out", margin=0.01, progress=said.append)
-    assert set(done.figures["before"]) == {"accuracy", "confusion"}
-    assert "validation holds no defect: only false alarms were compared, not what is found" in said
+    done = reform(run, Form.ONNX_INT8, data, tmp_path / "out", margin=0.1, progress=said.append)
+    held = done.figures["pictures"] - done.figures["made_defects"]
+    assert done.figures["made_defects"] == 2 * held > 0
+    assert any("validation holds no defect" in line for line in said)
+    assert not done.ok
+    assert "refused: expected every metric on validation to fall by less than 0.1" in done.message
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_metric_that_fell_the_most_is_told() -> None:
@@ -179,3 +194,49 @@ def test_the_metric_that_fell_the_most_is_told() -> None:
     assert largest_drop(before, before | {"f1": 0.85, "iou": 0.2}) == ("iou", pytest.approx(0.3))
     assert largest_drop(before, before | {"f1": 1.0}) == ("", 0.0)
     assert changed_verdicts(["a", "b"], [0.4, 0.6], [0.5, 0.7], 0.5) == ["a"]
+
+
+@pytest.fixture(scope="module")
+def remembering(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run of PatchCore, which the quality gate stopped, and its data."""
+    root = tmp_path_factory.mktemp("remembering")
+    write_dataset(root / "data", count=60, seed=3)
+    data = root / "data/classification"
+    trained = train("patchcore", data, root / "run", _QUICK, quiet)
+    report = root / "run/report.json"
+    report.write_text(json.dumps(trained.report | {"ok": False, "message": "the quality gate stops this model"}))
+    return root / "run", data
+
+
+@pytest.fixture
+def accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is judged here is how a run is written, not how well so small a model stands eight bits."""
+    monkeypatch.setattr("cloud_tools.export.reform._refusal", lambda *_given: "")
+
+
+@pytest.mark.usefixtures("accepted")
+def test_in_every_form_a_model_remembers_the_parts_that_it_learnt_from(
+    remembering: tuple[Path, Path], form: Form, tmp_path: Path
+) -> None:
+    run, data = remembering
+    assert reform(run, form, data, tmp_path / "run", margin=_LENIENT, progress=quiet).ok
+    package_run(tmp_path / "run", "part-check", "2", tmp_path / "v")
+    manifest = read_bundle(tmp_path / "v").manifest
+    assert EMBEDDING in {spec.name for spec in manifest.outputs}
+    assert manifest.bank is not None
+    kept, first = (read_bank((place / BANK).read_bytes(), "bank") for place in (tmp_path / "v", run))
+    assert kept.parts == first.parts
+    device = DeviceModel(tmp_path / "v" / manifest.model_artefact.path, precision=manifest.runtime.precision)
+    picture = vision.decode((data / kept.parts[0].file).read_bytes())
+    image, _ = vision.prepare(picture, manifest.preprocess)
+    place = device.run(image[np.newaxis])[EMBEDDING][0]
+    np.testing.assert_allclose(kept.embeddings[0], place, atol=1e-5)
+    assert form is Form.OPENVINO or (kept.embeddings != first.embeddings).any(), "eight bits put parts elsewhere"
+
+
+@pytest.mark.usefixtures("accepted")
+def test_another_form_passes_no_gate_that_stopped_the_training(remembering: tuple[Path, Path], tmp_path: Path) -> None:
+    run, data = remembering
+    assert reform(run, Form.ONNX_INT8, data, tmp_path / "run", margin=_LENIENT, progress=quiet).ok
+    report = json.loads((tmp_path / "run/report.json").read_text())
+    assert (report["ok"], report["message"]) == (False, "the quality gate stops this model")

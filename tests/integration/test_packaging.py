@@ -16,6 +16,7 @@ from cloud_tools.packaging.foreign import describe_graph, golden_pictures
 from edge_agent.errors import DocumentError
 from edge_agent.formats import Kind, Manifest, parse
 from edge_agent.vision import calibrate, decode, prepare
+from tests.fakes.training_run import write_run
 
 onnx = pytest.importorskip("onnx", reason="the extra cloud is not installed")
 
@@ -144,3 +145,13 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     assert isinstance(result.exception, CloudError)
     assert "manifest-parts.json" in result.exception.message
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("message", ["", "the quality gate stops this model"])
+def test_a_model_that_a_gate_stopped_is_not_packaged_without_a_word(tmp_path: Path, message: str) -> None:
+    run = write_run(tmp_path / "run", ok=not message, message=message)
+    arguments = ["package", str(run), "--name", "pads", "--version", "1", "-o", str(tmp_path / "out"), "--json"]
+    result = CliRunner().invoke(build_app(), arguments)
+    assert result.exit_code == 0, result.output
+    assert ("its training was stopped" in result.stderr) == bool(message)
+    assert message in result.stderr

@@ -271,3 +271,22 @@ def test_root_is_told_that_a_closed_folder_will_not_do_and_it_stays_closed(tmp_p
     with pytest.raises(CloudError, match="expected a folder where the user pgserver may enter"):
         address_of(f"local:{closed / 'db'}").__enter__()
     assert closed.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_index_gives_as_many_parts_as_were_asked_for_and_those_of_a_product_that_lies_far(table: PartTable) -> None:
+    """An HNSW scan ends after 40 candidates, whatever was asked for and whichever of them are filtered out."""
+    known = table.model(a_model())
+    angles = np.linspace(0, 1.5, 300)
+    parts = [
+        a_part(f"p{number}", np.cos(angle), np.sin(angle), 0.1, product="brick" if number < 250 else "plate")
+        for number, angle in enumerate(angles)
+    ]
+    table.add(known, parts)
+    table._connection.execute("ANALYZE edge_parts")
+    table._connection.execute("SET enable_seqscan = off")
+    table._connection.execute("SET enable_bitmapscan = off")
+    table._connection.execute("SET enable_sort = off")  # as with so many parts that sorting them all costs more
+    found = table.alike(known, parts[0].embedding, 200)
+    assert [part.part for part in found] == [f"p{number}" for number in range(200)]
+    far = table.alike(known, parts[0].embedding, 10, product="plate")
+    assert [part.part for part in far] == [f"p{number}" for number in range(250, 260)]

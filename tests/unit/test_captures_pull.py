@@ -444,6 +444,20 @@ def test_no_record_however_odd_hides_the_others(cloud: Cloud, monkeypatch: pytes
     assert [line.partition(":")[0][-7:] for line in cloud.said] == [f"{name}.jsonl" for name in "bcde"]
 
 
+def test_a_name_that_is_no_text_hides_no_other_capture(cloud: Cloud, out: Path) -> None:
+    for name in ("a", "b", "c"):
+        cloud.put(name)
+        cloud.label(name, "NG")
+    folder = cloud.root / "line/unet/2026/05/31/20"
+    for path, word in ((folder / "b.jsonl", '"b"'), (folder / "c.label.json", '"c"')):
+        content = path.read_text()
+        assert word in content
+        path.write_text(content.replace(word, r'"\ud800"'))
+    pulled = cloud.pull(out)
+    assert (listed(out), pulled.left_out) == ({"a": "anomalous"}, {"unlabelled": 1})
+    assert [line.partition(": ")[0].rpartition("/")[2] for line in cloud.said] == ["c.label.json", "b.jsonl"]
+
+
 def test_a_label_cannot_lead_out_of_the_data_set(cloud: Cloud, out: Path) -> None:
     bad = (
         "../../x",

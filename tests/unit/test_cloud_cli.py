@@ -267,3 +267,19 @@ def test_the_program_is_installed_and_prints_its_version(capsys: pytest.CaptureF
     code, out, _err = run(capsys, "--version")
     assert code == 0
     assert out.startswith("edge-cloud ")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (PermissionError(13, "Permission denied", "/runs/new"), Exit.NOT_ALLOWED, "/runs/new: Permission denied"),
+        (NotADirectoryError(20, "Not a directory", "/a.txt/run"), Exit.FAILED, "/a.txt/run: Not a directory"),
+        (OSError(28, "No space left on device"), Exit.FAILED, "No space left on device"),
+    ],
+)
+def test_what_the_system_refuses_is_told_in_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: OSError, code: Exit, said: str
+) -> None:
+    monkeypatch.setattr(cli, "build_app", failing(error))
+    came, _out, err = run(capsys)
+    assert (came, said in err, "Traceback" in err) == (code, True, False)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cloud_tools.datasets import Finding, Level, Split, categories, inspect_dataset, read
+from cloud_tools.datasets import DatasetError, Finding, Level, Split, categories, inspect_dataset, read
 from cloud_tools.datasets import looks as looks_room
 from cloud_tools.datasets.phash import close_pairs, phash
 from cloud_tools.datasets.reading import own_kind
@@ -86,6 +86,26 @@ def test_a_good_picture_with_a_mask_that_marks_something_blocks(tmp_path: Path) 
     (finding,) = _found(tmp_path, Kind.SEGMENTATION, "masks")
     assert finding.level is Level.BLOCK
     assert "it marks a defect, the picture is good" in finding.message
+
+
+@pytest.mark.parametrize("kind", [Kind.SEGMENTATION, Kind.ANOMALY])
+def test_masks_that_number_their_defects_block_and_make_no_good_parts(tmp_path: Path, kind: Kind) -> None:
+    """0 and 1 look black: all parts would be good, the defective ones learnt from, and every figure perfect."""
+    layouts.pairs(tmp_path, 24)
+    masks = sorted((tmp_path / "masks").iterdir())
+    for path in masks[:-1]:
+        numbered = (vision.decode(path.read_bytes()).max(axis=-1) > 0).astype(np.uint8)
+        path.write_bytes(vision.encode_png(numbered))
+    (finding,) = (f for f in _found(tmp_path, kind, "masks") if f.level is Level.BLOCK)
+    assert "it marks nothing, for it holds only values up to 1: defects are above 127" in finding.message
+
+
+def test_without_any_mask_that_marks_a_defect_there_is_nothing_to_segment(tmp_path: Path) -> None:
+    layouts.pairs(tmp_path)
+    for path in (tmp_path / "masks").iterdir():
+        path.write_bytes(vision.encode_png(np.ones((8, 8), np.uint8)))
+    with pytest.raises(DatasetError, match=r"masks in which defects are white \(above 127\), none marks any"):
+        read(tmp_path, Kind.SEGMENTATION)
 
 
 def test_a_defect_without_its_mask_blocks_where_others_have_theirs(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Layouts, splits and the hygiene gate."""
 
+import os
+import unicodedata
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from cloud_tools.datasets import Dataset, DatasetError, Finding, Level, Split, i
 from cloud_tools.datasets.phash import distances, phash
 from edge_agent import vision
 from edge_agent.formats import Kind
+from tests.fakes import layouts
 
 _SIDE = 48
 
@@ -258,3 +261,31 @@ def test_a_relit_picture_keeps_its_hash_and_another_does_not() -> None:
     table = distances([phash(one)], [phash(relit), phash(other)])
     assert table[0, 0] <= 2
     assert table[0, 1] > 10
+
+
+def test_a_name_that_is_no_text_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    root = layouts.mvtec(tmp_path)
+    (root / "train/good/000.png").rename(root / "train/good" / os.fsdecode(b"St\xfcck.png"))
+    with pytest.raises(DatasetError, match=r"file names in UTF-8, came 'train/good/St\\udcfcck\.png'"):
+        read(root, Kind.ANOMALY)
+
+
+def test_a_split_names_files_however_a_system_writes_umlauts(tmp_path: Path) -> None:
+    root = _classes(tmp_path)
+    for path in sorted((root / "normal").iterdir()):
+        path.rename(path.with_name(f"Pr\u00fcfling {path.name}"))
+    rows = [(path.name, "test" if "p00" in path.name else "train") for path in sorted(root.rglob("*.png"))]
+    content = "".join(f"{unicodedata.normalize('NFD', file)},{split}\n" for file, split in rows)
+    (root / "split.csv").write_text("file,split\n" + content, encoding="utf-8")
+    tested = {sample.file for sample in read(root, Kind.CLASSIFICATION).of(Split.TEST)}
+    assert tested == {"normal/Pr\u00fcfling p00_normal.png", "anomalous/p00_anomalous.png"}
+
+
+def test_a_file_that_cannot_be_read_is_a_finding_and_no_crash(tmp_path: Path) -> None:
+    root = layouts.mvtec(tmp_path)
+    (root / "train/good/zz.png").symlink_to("nowhere")
+    dataset = read(root, Kind.ANOMALY)
+    assert len(dataset.digest()) == 64
+    found = [finding for finding in inspect_dataset(dataset) if finding.check == "unreadable"]
+    assert [(one.level, one.files) for one in found] == [(Level.BLOCK, ("train/good/zz.png",))]
+    assert [sample.file for sample in dataset.samples if not sample.is_readable()] == ["train/good/zz.png"]

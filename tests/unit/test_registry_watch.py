@@ -165,3 +165,41 @@ def test_a_job_name_is_one_that_aws_takes() -> None:
     assert len(job_of(version)) <= 64
     assert job_of(version) == job_of(version)
     assert job_of(version) != job_of(version._replace(sha256="0" * 64))
+
+
+def test_what_is_rejected_while_a_look_is_at_it_becomes_no_draft(site: Site) -> None:
+    version, fetch = site.approved(), site.registry.fetch
+
+    def rejected_meanwhile(chosen: Version, directory: Path) -> Path:
+        reject(site.registry, version, by="bob", reason="blurred")
+        return fetch(chosen, directory)
+
+    site.registry.fetch = rejected_meanwhile  # type: ignore[method-assign]
+    assert site.look() == []
+    assert site.registry.version("pads", 1).step is Step.REJECTED
+    assert not (site.drafts / "pads/1").exists()
+
+
+def test_what_is_rejected_while_its_signature_is_checked_goes_out_to_nobody(site: Site) -> None:
+    site.approved()
+    site.look()
+    site.sign()
+
+    def signed(release: ModelVersion) -> Manifest | None:
+        reject(site.registry, site.registry.version("pads", 1), by="bob", reason="blurred")
+        return site.signed[release]
+
+    site.watch = Watch(site.registry, site.drafts, signed, site._deploy)
+    assert site.look() == []
+    assert site.asked == []
+    assert site.registry.version("pads", 1).step is Step.REJECTED
+
+
+def test_a_graph_that_was_changed_after_it_was_registered_becomes_no_draft(site: Site) -> None:
+    version = site.approved()
+    other = write_run(site.home / "other", bias=5.0)
+    (site.registry.runs["pads", version.number] / "model.onnx").write_bytes((other / "model.onnx").read_bytes())
+    ((step, trouble),) = site.look()
+    assert step == "approved"
+    assert "expected the graph that was registered" in trouble
+    assert not site.drafts.exists()

@@ -23,6 +23,7 @@ def test_figures_agree_with_scikit_learn() -> None:
 def test_one_class_alone_has_no_curve() -> None:
     assert auroc([True, True], [0.1, 0.2]) is None
     assert average_precision([False], [0.1]) is None
+    assert average_precision([True, True], [0.1, 0.9]) is None, "it would be 1 for any model, and lift means"
     assert image_metrics([True, True], [0.9, 0.1], 0.5)["f1"] == pytest.approx(2 / 3)
 
 

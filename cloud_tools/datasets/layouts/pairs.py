@@ -42,7 +42,7 @@ def _is_marked(mask: Path | None) -> bool:
         return False
     try:
         return bool(Marks().of(vision.decode(mask.read_bytes())).any())
-    except InferenceError:
+    except (InferenceError, OSError):
         return False  # the hygiene gate reports an unreadable mask
 
 
