@@ -375,7 +375,7 @@ CLOUD_LINES = [
         "expected a kind of classification, segmentation, patchcore",
     ),
     (["train", "classification", "--data", "none", "--out", "o"], 2, "expected a folder none, there is none"),
-    (["train", "segmentation", "--data", ".", "--out", "o"], 2, "images/ and masks/, a Lookout manifest (.manifest, manifest.jsonl), came []"),
+    (["train", "segmentation", "--data", ".", "--out", "o"], 2, "images/ and masks/, a Lookout manifest"),
     (["package", "none", "--name", "a", "--version", "1", "-o", "b"], 3, "expected a run with manifest-parts.json"),
     (["package", "text.onnx", "--name", "a", "--version", "1", "-o", "b"], 2, "text.onnx: expected an ONNX file"),
     (["publish", "none", "--repo", "r", "--keys", "k"], 3, "none: expected a bundle with manifest.json"),
