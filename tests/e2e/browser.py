@@ -45,10 +45,10 @@ sys.exit(dashboard.run(read_settings(None, {"dashboard": {"listen": sys.argv[1]}
 
 
 @contextmanager
-def browser() -> Iterator[Browser]:
+def browser(executable: str = CHROMIUM) -> Iterator[Browser]:
     """Start Chromium without a window."""
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        chromium = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
         try:
             yield chromium
         finally:

@@ -86,14 +86,20 @@ def test_nothing_drawn_is_null_and_not_fast() -> None:
 
 def test_the_rate_with_viewers_is_compared_with_the_rate_without_over_all_blocks() -> None:
     cores = [{"agent": 0.5}, {"agent": 0.7}]
-    rates = {"without": (100.0, 60.0), "with": (80.0, 72.0), "without_browser": (96.0, 64.0)}
+    rates = {
+        "without": (100.0, 60.0),
+        "with": (80.0, 72.0),
+        "beside_a_browser": (96.0, 64.0),
+        "beside_a_stranger": (72.0, 72.0),
+    }
 
     figures = ratios(
         {name: [Block(rate, used) for rate, used in zip(found, cores, strict=True)] for name, found in rates.items()}
     )
 
     assert figures["verdict_rate_ratio_8_viewers"] == 0.95
-    assert figures["verdict_rate_ratio_8_viewers_without_browser"] == 1.0
+    assert figures["verdict_rate_ratio_beside_a_browser"] == 1.0
+    assert figures["verdict_rate_ratio_beside_a_stranger"] == 0.9
     assert figures["verdicts_per_s"]["with"] == [80.0, 72.0]
     assert figures["cores_used"]["with"] == {"agent": 0.6}
 
