@@ -6,13 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from cloud_tools import output
+from cloud_tools.datasets.flags import Only, PartRegex
 from cloud_tools.output import JsonFlag
 from edge_agent.formats import Kind
 
 Data = Annotated[Path, typer.Option(help="folder of a data set in a known layout (docs/data.md), or of several")]
 KindOption = Annotated[Kind | None, typer.Option(help="for which training; else what the layout is made for")]
-PartRegex = Annotated[str, typer.Option(help="its first group in a file name is the part's id")]
-Only = Annotated[str, typer.Option(help="use files whose names match this expression at their beginning")]
 Seed = Annotated[int, typer.Option(help="of the split, where none is given")]
 
 

@@ -33,4 +33,4 @@ class Marks(NamedTuple):
 
     def unsure(self, mask: RGB) -> bool:
         """Tell whether a mask that should be black and white holds values between."""
-        return not self.colours and self.above == GREY and bool(((mask > 0) & (mask < 255)).any())  # noqa: PLR2004
+        return not self.colours and self.above == GREY and bool(((mask > 0) & (mask < 255)).any())  # noqa: PLR2004 - white

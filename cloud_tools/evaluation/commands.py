@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cloud_tools import output
+from cloud_tools.datasets.flags import Only, PartRegex
 from cloud_tools.errors import CloudError, Exit
 from cloud_tools.output import JsonFlag
+from cloud_tools.training import flags
 from cloud_tools.training.methods import METHODS
-from cloud_tools.training.options import Device, Scope, TrainingOptions, Tune
+from cloud_tools.training.options import TrainingOptions
 from edge_agent.errors import Code
 
 if TYPE_CHECKING:
@@ -33,18 +35,16 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="new or empty folder for the report, the explorer and the runs; without: none")
     ] = None,
-    part_regex: Annotated[str, typer.Option(help="its first group in a file name is the part's id")] = "",
-    only: Annotated[str, typer.Option(help="use files whose names match this expression at their beginning")] = "",
+    part_regex: PartRegex = "",
+    only: Only = "",
     depth: Annotated[int, typer.Option(help="last block of the trunk that is kept, as in train")] = 10,
-    size: Annotated[int, typer.Option(help="side of the model's input in pixels; 0: chosen from the pictures")] = 0,
-    epochs: Annotated[int, typer.Option(help="of learning at most; 0: the method's own number")] = 0,
-    threads: Annotated[int, typer.Option(help="of torch; 0: all cores")] = 0,
-    device: Annotated[
-        Device, typer.Option(help="where to learn; auto: a GPU if there is one and it is of use")
-    ] = "auto",
-    width: Annotated[float, typer.Option(help="efficientad: 0.25 or 1; 0: a quarter on the CPU, full on a GPU")] = 0.0,
-    scope: Annotated[Scope | None, typer.Option(help="dfm: what is scored; both if not given")] = None,
-    tune: Annotated[Tune | None, typer.Option(help="dfm: how the trunk learns the product first")] = None,
+    size: flags.Size = 0,
+    epochs: flags.Epochs = 0,
+    threads: flags.Threads = 0,
+    device: flags.Where = "auto",
+    width: flags.Width = 0.0,
+    scope: flags.Scored = None,
+    tune: flags.Tuned = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Compare methods, or judge a bundle, on data sets: a table, a report and an explorer of every picture."""

@@ -124,7 +124,8 @@ def _further(method: Method, lesson: Lesson, network: torch.nn.Module) -> Reach:
     if not isinstance(network, AnomalyNetwork) or lesson.tune != "none" or lesson.validation.anomalous.any():
         return NOTHING
     reached = cross_fitted(lambda part: cast("AnomalyNetwork", _train(method, part)), lesson)
-    network.calibrate_map(network.patches.of(lesson.validation.images), reached.highest)
+    if reached is not NOTHING:  # without further pictures the map stands as training left it
+        network.calibrate_map(network.patches.of(lesson.validation.images), reached.highest)
     return reached
 
 
