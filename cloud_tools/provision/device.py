@@ -9,6 +9,7 @@ from cloud_tools.aws import Aws
 from cloud_tools.errors import CloudError
 from cloud_tools.provision import identity, policy
 from cloud_tools.provision.certificate import ensure_certificate
+from cloud_tools.provision.existing import credentials_endpoint
 from cloud_tools.provision.fragment import (
     AUTHORITY,
     CERTIFICATE,
@@ -94,8 +95,7 @@ def _with_credentials(aws: Aws, wishes: Wishes) -> Wishes:
     urls = (wishes.repository_url, wishes.capture_url)
     if aws.is_local or not any(url.startswith("s3:") for url in urls):
         return wishes
-    found = aws.call("iot", "describe_endpoint", endpointType="iot:CredentialProvider")["endpointAddress"]
-    return wishes._replace(credentials_endpoint=found, role_alias=policy.NAME)
+    return wishes._replace(credentials_endpoint=credentials_endpoint(aws), role_alias=policy.NAME)
 
 
 def _refuse_other_content(path: Path, text: str) -> None:

@@ -10,7 +10,7 @@ from edge_agent.errors import Code
 
 CLAIM_POLICY = "edge-agent-claim"
 # Parameters that are found out here and that nobody sets.
-SETTLED = ("Place", "MakeBucket", "MakeFleet", "MakeCanary", "MakeDevicePolicy")
+SETTLED = ("Place", "MakeBucket", "MakeFleet", "MakeCanary", "MakeDevicePolicy", "CredentialsEndpoint")
 _MAKES = {
     "Bucket": "MakeBucket",
     "BucketPolicy": "MakeBucket",
@@ -48,8 +48,17 @@ def settle(aws: Aws, wanted: Mapping[str, str], before: Mapping[str, str]) -> di
     }
     made = {make: _made(aws, make, key, name, before) for make, (key, name) in named.items()}
     made["MakeDevicePolicy"] = before.get("MakeDevicePolicy") or _word(not _has_policy(aws))
-    place = "local" if aws.is_local else "aws"
-    return {**wanted, **made, "BucketName": bucket_name, "Place": place}
+    place, endpoint = ("local", "") if aws.is_local else ("aws", credentials_endpoint(aws))
+    return {**wanted, **made, "BucketName": bucket_name, "Place": place, "CredentialsEndpoint": endpoint}
+
+
+def credentials_endpoint(aws: Aws) -> str:
+    """Return the host that lends credentials by certificate.
+
+    Raises:
+        CloudError: as ``Aws.call``.
+    """
+    return str(aws.call("iot", "describe_endpoint", endpointType="iot:CredentialProvider")["endpointAddress"])
 
 
 def left_out(parameters: Mapping[str, str]) -> set[str]:

@@ -5,6 +5,7 @@ Only what AWS's credentials provider does is done here: it fills a device's name
 
 import json
 import queue
+import random
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -15,16 +16,21 @@ import pytest
 
 from cloud_tools import cli
 from cloud_tools.aws import Aws
+from cloud_tools.captures.records import Wanted, content_of, read_captures
 from cloud_tools.errors import CloudError
 from cloud_tools.local import LocalCloud
 from cloud_tools.provision.device import provision_device
 from cloud_tools.provision.fragment import Mqtt as Broker
 from cloud_tools.provision.fragment import Wishes
+from cloud_tools.storage import BucketStorage
+from edge_agent.capture import CaptureSpool, Destination, Uploader
 from edge_agent.config import Mqtt, read_settings
 from edge_agent.errors import Code, TransferError
+from edge_agent.formats import EncodedPicture
 from edge_agent.jobs.happenings import Connected, Disconnected, Happening, Received, Subscribed
 from edge_agent.jobs.mqtt import MqttConnection
 from edge_agent.transfer import ObjectStore, open_objects
+from tests.fakes.captures import AT, frame
 from tests.fakes.stacked import StackedCloud
 
 TIMEOUT_S = 60
@@ -79,6 +85,25 @@ def test_a_device_reads_releases_and_writes_its_own_captures(stacked: StackedClo
     own.put("hall/unet/2026/05/31/20/raw-data/c-0.png", large)
     key = "captures/press-1/hall/unet/2026/05/31/20/raw-data/c-0.png"
     assert stacked.owner.call("s3", "head_object", Bucket=stacked.bucket, Key=key)["ContentLength"] == len(large)
+
+
+def test_a_capture_that_a_device_sent_is_found_by_who_reads_captures(
+    stacked: StackedCloud, device: dict[str, str], people: dict[str, dict[str, str]], tmp_path: Path
+) -> None:
+    url = f"{stacked.outputs['Captures']}/press-1"
+    spool = CaptureSpool(tmp_path, 1 << 24, policy="ng", uploads=True, now=lambda: AT)
+    own = store(stacked, device, "captures/press-1")
+    uploader = Uploader(spool, own, Destination(url, "hall", "press-1"), rng=random.Random(0))
+    spool.start()
+    picture = b"\xff\xd8" + bytes(100_000)
+    assert spool.offer(frame("f1"), EncodedPicture(picture))
+    assert spool.drain(30)
+    assert uploader.send_next() == 0.0
+    spool.stop()
+    source = BucketStorage(stacked.bucket, "captures", Aws(people["CaptureReader"]))
+    (found,) = read_captures(source, Wanted(thing="press-1"), print)
+    assert (found.id, found.fleet) == ("f1", "hall")
+    assert content_of(source, found.picture) == picture
 
 
 @pytest.mark.parametrize("size", [10, 9 << 20], ids=["whole", "in parts"])
@@ -208,6 +233,7 @@ def test_each_does_their_work_and_is_refused_the_others(
     for words in (("status", job), ("jobs",), ("device", "list"), ("device", "show", "press-4"), ("cancel", job)):
         code, _, said = run_as("Operator", *words)
         assert code == 0, f"{words}: {said}"
+    assert run_as("Registrar", "device", "show", "press-4")[0] == 0
     code, _, said = run_as("CaptureReader", *captures)
     assert code == 0, said
     # A device takes what was put up, with its own credentials.
@@ -468,6 +494,7 @@ def test_a_device_enrols_through_the_template_and_is_a_thing_like_any_other(
         "fleet": "default",
         "repository": f"s3://{stacked.bucket}/releases",
         "captures": f"s3://{stacked.bucket}/captures/press-21",
+        "credentials_endpoint": "",
         "role_alias": "edge-agent-device",
     }
     thing = stacked.owner.call("iot", "describe_thing", thingName="press-21")

@@ -10,11 +10,12 @@ import pytest
 from cloud_tools import cli
 from cloud_tools.aws import Aws
 from cloud_tools.local import Endpoints, LocalCloud, aws_environment
-from cloud_tools.provision import existing, stack
+from cloud_tools.provision import existing, following, stack
 from cloud_tools.provision.bucket import create_bucket
 from cloud_tools.provision.device import provision_device
 from cloud_tools.provision.fragment import Mqtt, Wishes
 from edge_agent.config import read_settings
+from tests.fakes.stacked import PATIENCE
 
 Run = Callable[..., tuple[int, list[dict[str, Any]], str]]
 BUCKET = "edge-agent-000000000000-us-east-1"
@@ -42,11 +43,19 @@ def account(cloud: Endpoints, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     aws = Aws()
     yield aws
     for found in aws.call("cloudformation", "describe_stacks")["Stacks"]:
+        begun = following.begin(aws, found["StackName"])
         aws.call("cloudformation", "delete_stack", StackName=found["StackName"])
+        following.follow(aws, begun, lambda _: None, PATIENCE, ended=("DELETE_COMPLETE",))
     for name in (row["Name"] for row in aws.call("s3", "list_buckets")["Buckets"]):
         for version in aws.call("s3", "list_object_versions", Bucket=name).get("Versions", ()):
             aws.call("s3", "delete_object", Bucket=name, Key=version["Key"], VersionId=version["VersionId"])
         aws.call("s3", "delete_bucket", Bucket=name)
+    for name in (each["thingName"] for each in aws.call("iot", "list_things")["things"]):
+        aws.call("iot", "delete_thing", thingName=name)
+    for name in (each["groupName"] for each in aws.call("iot", "list_thing_groups")["thingGroups"]):
+        aws.call("iot", "delete_thing_group", thingGroupName=name)
+    for name in (each["policyName"] for each in aws.call("iot", "list_policies")["policies"]):
+        aws.call("iot", "delete_policy", policyName=name)
     off = {"thingIndexingMode": "OFF", "thingConnectivityIndexingMode": "OFF"}
     aws.call("iot", "update_indexing_configuration", thingIndexingConfiguration=off)
 
@@ -172,7 +181,6 @@ def test_what_the_account_has_already_is_used_as_it_is_and_never_deleted(
     _retire(account, made.certificate_id, "press-1")
     assert run("stack", "delete", "--yes")[0] == 0
     assert existing.settle(account, _defaults("line-of-before"), {})["MakeDevicePolicy"] == "no"
-    account.call("iot", "delete_policy", policyName="edge-agent-device")
 
 
 def test_a_deleted_stack_leaves_its_bucket_with_every_release_and_the_next_one_takes_it(account: Aws, run: Run) -> None:
@@ -192,14 +200,11 @@ def test_a_failure_half_way_is_told_with_its_reason_and_taken_back(account: Aws,
     everything = {"Effect": "Allow", "Action": "iot:Connect", "Resource": "*"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [everything]})
     account.call("iot", "create_policy", policyName="edge-agent-claim", policyDocument=document)
-    try:
-        code, _, said = run("stack", "deploy", "--yes")
-        assert code == 4
-        assert "edge-agent-claim" in said
-        assert stack.find(account, stack.DEFAULT_NAME) is None
-        assert account.call("s3", "list_buckets")["Buckets"] == []
-    finally:
-        account.call("iot", "delete_policy", policyName="edge-agent-claim")
+    code, _, said = run("stack", "deploy", "--yes")
+    assert code == 4
+    assert "edge-agent-claim" in said
+    assert stack.find(account, stack.DEFAULT_NAME) is None
+    assert account.call("s3", "list_buckets")["Buckets"] == []
 
 
 def test_a_fleet_index_that_knows_more_is_not_turned_down(account: Aws, run: Run) -> None:
@@ -225,7 +230,6 @@ def test_a_device_is_provisioned_from_what_the_stack_says(
     assert settings.repository.url == f"s3://{BUCKET}/releases"
     assert settings.capture.url == f"s3://{BUCKET}/captures/press-7"
     _retire(account, made["certificate_id"], "press-7")
-    account.call("iot", "remove_thing_from_thing_group", thingGroupName="default", thingName="press-7")
     assert run("device", "provision", "press-8", "--dir", str(tmp_path / "e"), "--stack", "nowhere")[0] == 3
 
 
@@ -235,6 +239,13 @@ class OnAws(Aws):
     @property
     def is_local(self) -> bool:
         return False
+
+
+def test_on_aws_the_template_is_told_where_credentials_are_lent_and_that_tls_is_spoken(account: Aws) -> None:
+    wanted = existing.settle(OnAws(), _defaults("line"), {})
+    expected = account.call("iot", "describe_endpoint", endpointType="iot:CredentialProvider")["endpointAddress"]
+    assert (wanted["Place"], wanted["CredentialsEndpoint"]) == ("aws", expected)
+    assert existing.left_out({**wanted, "IotLogs": "ERROR"}) == set()
 
 
 def test_a_device_of_aws_is_told_where_it_gets_credentials(account: Aws, cloud: Endpoints, tmp_path: Path) -> None:
@@ -247,7 +258,6 @@ def test_a_device_of_aws_is_told_where_it_gets_credentials(account: Aws, cloud: 
     assert repository.credentials_endpoint == expected
     assert not (tmp_path / "credentials.json").exists()
     _retire(account, made.certificate_id, "press-9")
-    account.call("iot", "delete_policy", policyName="edge-agent-device")
 
 
 def _retire(aws: Aws, certificate_id: str, thing: str) -> None:
