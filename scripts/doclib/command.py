@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from doclib import errors, metrics, plc, schemas, settings, stack, states
+from doclib import errors, metrics, plc, schemas, settings, stack, states, troubleshoot
 from doclib.markdown import replace_section
 
 
@@ -35,6 +35,7 @@ def documents(root: Path) -> dict[Path, str]:
         docs / "settings.md": settings.document(),
         docs / "metrics.md": metrics.document(),
         docs / "plc.md": plc.document(),
+        docs / "troubleshoot.md": troubleshoot.document(),
         **{docs / "schemas" / name: content for name, content in schemas.documents().items()},
     }
 
