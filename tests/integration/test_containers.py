@@ -90,7 +90,7 @@ def test_the_workflows_commands_lead_from_pictures_to_a_judged_bundle(tmp_path: 
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     for command in commands():
         text = re.sub(r"\{\{workflow\.parameters\.(\w+)\}\}", lambda found: parameters[found[1]], command)
-        text = text.replace("/data", str(tmp_path / "data")).replace("/work", str(tmp_path / "work"))
+        text = text.replace("/data", str(tmp_path / "data")).replace("/scratch", str(tmp_path / "work"))
         done = subprocess.run(["sh", "-euc", text], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
     assert (tmp_path / "work" / "bundle" / "manifest.json").is_file()
