@@ -12,6 +12,7 @@ from cloud_tools.aws import Aws
 from cloud_tools.local import Endpoints, aws_environment
 from cloud_tools.provision import stack
 from cloud_tools.provision.following import Patience
+from tests.fakes.credentials_file import write_credentials
 
 PATIENCE = Patience(time.sleep, time.monotonic, 120.0, 0.05)
 # AWS's credentials provider fills it in from the certificate that a device shows; so does ``device``.
@@ -67,17 +68,7 @@ class StackedCloud:
 
     def credentials_file(self, environment: Mapping[str, str], name: str) -> str:
         """Write credentials as a device reads them, and return the setting that names the file."""
-        path = self.directory / f"{name}.json"
-        path.touch(mode=0o600)
-        fields = {
-            "endpoint": environment["AWS_ENDPOINT_URL"],
-            "region": environment["AWS_REGION"],
-            "access_key_id": environment["AWS_ACCESS_KEY_ID"],
-            "secret_access_key": environment["AWS_SECRET_ACCESS_KEY"],
-            "session_token": environment["AWS_SESSION_TOKEN"],
-        }
-        path.write_text(json.dumps(fields))
-        return f"file:{path}"
+        return write_credentials(environment, self.directory / f"{name}.json")
 
     def _role(self, name: str) -> None:
         root = {
