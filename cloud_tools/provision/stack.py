@@ -61,8 +61,8 @@ def find(aws: Aws, name: str) -> dict[str, Any] | None:
     return None if found["StackStatus"] in ("DELETE_COMPLETE", _PLANNED) else found
 
 
-def outputs(aws: Aws, name: str) -> dict[str, str]:
-    """Return what a stack says of itself.
+def get(aws: Aws, name: str) -> dict[str, Any]:
+    """Return a stack as CloudFormation describes it.
 
     Raises:
         CloudError: NOT_FOUND, or as ``Aws.call``.
@@ -70,6 +70,20 @@ def outputs(aws: Aws, name: str) -> dict[str, str]:
     found = find(aws, name)
     if found is None:
         raise CloudError(Code.NOT_FOUND, f"stack {name}: expected it in {aws.region}, there is none: stack deploy")
+    return found
+
+
+def outputs(aws: Aws, name: str) -> dict[str, str]:
+    """Return what a stack says of itself.
+
+    Raises:
+        CloudError: NOT_FOUND, or as ``Aws.call``.
+    """
+    return outputs_of(get(aws, name))
+
+
+def outputs_of(found: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a stack, as CloudFormation describes it, says of itself."""
     return {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", ())}
 
 

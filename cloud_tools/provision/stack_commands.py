@@ -66,8 +66,8 @@ def status(name: Name = _NAME, as_json: JsonFlag = False) -> None:
     from cloud_tools.provision import stack as room
 
     aws = Aws()
-    outputs = room.outputs(aws, name)
-    found = room.find(aws, name) or {}
+    found = room.get(aws, name)
+    outputs = room.outputs_of(found)
     parameters = {each["ParameterKey"]: each["ParameterValue"] for each in found["Parameters"]}
     document = {
         "stack": name,
@@ -89,7 +89,7 @@ def delete(name: Name = _NAME, yes: Yes = False, timeout_s: Timeout = 900.0, as_
     from cloud_tools.provision import stack as room
 
     aws = Aws()
-    room.outputs(aws, name)
+    room.get(aws, name)
     _ask(f"remove the stack {name}; its bucket stays", yes=yes)
     bucket = room.remove(aws, name, note, _patience(aws, timeout_s))
     text = f"stack {name} is gone; the bucket {bucket} stays with all that is in it"
