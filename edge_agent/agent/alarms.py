@@ -149,6 +149,7 @@ class Alarms:
 
     def _raised(self, condition: Condition, now: float) -> Alarm:
         detail = AlarmDetail(
+            id=f"{self._thing}/{condition.key[:_TEXT]}/{now:.3f}",
             thing=self._thing,
             fleet=self._fleet,
             kind=condition.kind,
@@ -158,13 +159,7 @@ class Alarms:
             message=condition.message[:_TEXT],
             raised=now,
         )
-        return Alarm(
-            id=f"{self._thing}/{condition.key[:_TEXT]}/{now:.3f}",
-            detail_type=RAISED,
-            time=_iso(now),
-            severity=condition.severity,
-            detail=detail,
-        )
+        return Alarm(detail_type=RAISED, time=_iso(now), detail=detail)
 
 
 def _cleared(alarm: Alarm, now: float) -> Alarm:

@@ -102,7 +102,7 @@ class FleetNews:
 
     def standing(self) -> Mapping[str, str]:
         """Return the severities of the alarms that stand, by key."""
-        return {key: alarm.severity for key, alarm in self._alarms.standing.items()}
+        return {key: alarm.detail.severity for key, alarm in self._alarms.standing.items()}
 
     def start(self) -> None:
         """Begin; lines of the log are heard from now on."""

@@ -38,6 +38,7 @@ class Heartbeat(Document):
 class AlarmDetail(Document):
     """What stands, or stood."""
 
+    id: str = Field(description="of the pair: the alarm that is cleared has the id with which it was raised")
     thing: str
     fleet: str
     kind: str = Field(description="what kind of trouble, as docs/fleet.md lists them")
@@ -50,14 +51,12 @@ class AlarmDetail(Document):
 
 
 class Alarm(Document):
-    """A change that a person must see; EventBridge takes source, detail-type and detail as they are."""
+    """A change that a person must see, as EventBridge has events: source, detail-type, time and detail."""
 
     schema_: Literal["edge-agent/alarm/1"] = Field("edge-agent/alarm/1", alias="schema")
-    id: str = Field(description="of the pair: the alarm that is cleared has the id with which it was raised")
     source: Literal["edge-agent"] = "edge-agent"
     detail_type: Literal["Edge Agent Alarm Raised", "Edge Agent Alarm Cleared"] = Field(alias="detail-type")
     time: str = Field(description="of the change, ISO 8601 in UTC")
-    severity: Severity
     detail: AlarmDetail
 
 

@@ -138,16 +138,16 @@ def test_an_alarm_is_raised_once_and_cleared_once_over_a_restart(device: Device)
     device.troubles = {"unet": "not served"}
     raised = device.listener.until("alarm", is_of("agent-degraded", "raised"))
     told = parse(Alarm, raised, what="alarm")
-    assert (told.detail.subject, told.detail.fleet, told.severity) == ("unet", "east", "critical")
+    assert (told.detail.subject, told.detail.fleet, told.detail.severity) == ("unet", "east", "critical")
     device.listener.until("heartbeat", lambda found: found["alarms"] == 1)
     device.news.stop()
     device.begin()
     device.listener.until("heartbeat", lambda found: found["alarms"] == 1)
     device.troubles = {}
     cleared = device.listener.until(
-        "alarm", lambda found: found["detail"]["state"] == "cleared" or found["id"] != raised["id"]
+        "alarm", lambda found: found["detail"]["state"] == "cleared" or found["detail"]["id"] != raised["detail"]["id"]
     )
-    assert (cleared["id"], cleared["detail-type"]) == (raised["id"], "Edge Agent Alarm Cleared")
+    assert (cleared["detail"]["id"], cleared["detail-type"]) == (raised["detail"]["id"], "Edge Agent Alarm Cleared")
 
 
 def test_what_happens_while_the_broker_is_away_is_told_when_it_is_back_also_after_a_restart(

@@ -85,9 +85,13 @@ def test_it_is_raised_once_it_stood_and_cleared_once_it_was_away_with_the_same_i
     assert line.look() == []
     (cleared,) = line.look(after_s=HOLD_S)
     assert (raised.detail_type, cleared.detail_type) == ("Edge Agent Alarm Raised", "Edge Agent Alarm Cleared")
-    assert raised.id == cleared.id
+    assert raised.detail.id == cleared.detail.id
     assert (cleared.detail.raised, cleared.detail.cleared) == (raised.detail.raised, line.at)
-    assert (raised.source, raised.severity, raised.time) == ("edge-agent", "critical", "1970-01-01T00:16:55.000Z")
+    assert (raised.source, raised.detail.severity, raised.time) == (
+        "edge-agent",
+        "critical",
+        "1970-01-01T00:16:55.000Z",
+    )
     assert parse(Alarm, raised.to_json(), what="alarm") == raised
     assert b'"detail-type":"Edge Agent Alarm Raised"' in raised.to_json()
 
@@ -106,7 +110,7 @@ def test_after_a_restart_it_is_not_raised_again_and_still_cleared() -> None:
     again = Watched(Alarms("press-4", "default", line.alarms.standing), line.at)
     assert again.look(AWAY, after_s=HOLD_S) == []
     again.look()
-    assert [alarm.id for alarm in again.look(after_s=HOLD_S)] == [raised.id]
+    assert [alarm.detail.id for alarm in again.look(after_s=HOLD_S)] == [raised.detail.id]
 
 
 def test_no_more_than_so_many_stand_at_a_time() -> None:

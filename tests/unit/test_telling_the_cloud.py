@@ -28,9 +28,9 @@ def reopen(tmp_path: Path) -> Iterator[Open]:
 
 
 def alarm(state: str) -> Alarm:
-    words = {"kind": "disk-low", "severity": "critical", "message": "little"}
+    words = {"id": "1", "kind": "disk-low", "severity": "critical", "message": "little"}
     detail = AlarmDetail(thing="t", fleet="f", state=state, raised=1.0, **words)  # type: ignore[arg-type]
-    return Alarm(id="1", detail_type="Edge Agent Alarm Raised", time="x", severity="critical", detail=detail)
+    return Alarm(detail_type="Edge Agent Alarm Raised", time="x", detail=detail)
 
 
 def test_messages_wait_over_a_restart_and_leave_in_order_alarms_first(reopen: Open) -> None:
