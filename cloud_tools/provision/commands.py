@@ -37,6 +37,9 @@ def provision(
     installed: Annotated[
         Path | None, typer.Option("--installed-at", help="Where DIR's files will lie on the device; none: DIR.")
     ] = None,
+    csr: Annotated[
+        Path | None, typer.Option(help="The device's request (edge-agent enroll request); none: the key is made here.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Create thing, group, policy, key and certificate as far as they lack."""
@@ -46,7 +49,7 @@ def provision(
 
     pinned = _read("--root", root)
     wishes = Wishes(_mqtt(mqtt, mqtt_ca), repository, captures, pinned, allow_demo_root, installed)
-    made = provision_device(Aws(), thing, directory, fleet=fleet, wishes=wishes)
+    made = provision_device(Aws(), thing, directory, fleet=fleet, wishes=wishes, request=_read("--csr", csr))
     for sentence in made.notes:
         note(sentence)
     emit(made._asdict(), as_json=as_json, text=f"{thing} of fleet {fleet} is ready: {made.config}")
