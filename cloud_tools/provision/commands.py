@@ -1,4 +1,4 @@
-"""``edge-cloud device provision|list|show``, ``bucket create|list`` and, in ``stack_commands``, ``stack …``."""
+"""``edge-cloud device provision|list|show|retire``, ``bucket create|list`` and, in ``stack_commands``, ``stack …``."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,6 +7,7 @@ import typer
 
 from cloud_tools.errors import CloudError
 from cloud_tools.output import JsonFlag, emit, note, table
+from cloud_tools.provision.identity_commands import retire
 from cloud_tools.provision.stack_commands import stack
 from edge_agent.errors import Code
 
@@ -16,6 +17,7 @@ bucket = typer.Typer(help="Buckets for releases and captures.", no_args_is_help=
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to ``app``."""
+    device.command()(retire)
     app.add_typer(device, name="device")
     app.add_typer(bucket, name="bucket")
     app.add_typer(stack, name="stack", no_args_is_help=True)
@@ -74,7 +76,7 @@ def list_(
     from cloud_tools.aws import Aws
     from cloud_tools.provision.listing import list_devices
 
-    table(list_devices(Aws(), fleet), ("thing", "fleet"), as_json=as_json, nothing="no devices")
+    table(list_devices(Aws(), fleet), ("thing", "fleet", "retired"), as_json=as_json, nothing="no devices")
 
 
 @device.command()

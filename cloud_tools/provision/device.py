@@ -11,6 +11,7 @@ from cloud_tools.provision import identity, policy
 from cloud_tools.provision.certificate import ensure_certificate
 from cloud_tools.provision.existing import credentials_endpoint
 from cloud_tools.provision.fragment import CREDENTIALS, Mqtt, Wishes, check_root, configuration
+from cloud_tools.provision.retire import RETIRED
 from edge_agent.config import THING_PATTERN
 from edge_agent.config.fragment import AUTHORITY, CERTIFICATE, CONFIG, KEY, ROOT
 from edge_agent.errors import Code
@@ -128,10 +129,11 @@ def _make_directory(directory: Path) -> None:
 
 
 def _create_thing(aws: Aws, thing: str, fleet: str, known: str | None) -> str:
-    attributes = {"attributes": {"fleet": fleet}, "merge": True}
     if known is None:
-        aws.call("iot", "create_thing", thingName=thing, attributePayload=attributes)
+        aws.call("iot", "create_thing", thingName=thing, attributePayload={"attributes": {"fleet": fleet}})
     elif known == "":
+        # Whoever was retired comes back so.
+        attributes = {"attributes": {"fleet": fleet, RETIRED: ""}, "merge": True}
         aws.call("iot", "update_thing", thingName=thing, attributePayload=attributes)
     _unless_there(aws, "create_thing_group", thingGroupName=fleet)
     aws.call("iot", "add_thing_to_thing_group", thingGroupName=fleet, thingName=thing)

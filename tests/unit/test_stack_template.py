@@ -15,6 +15,7 @@ WITHOUT_RESOURCE = {
     "iot:AttachThingPrincipal",
     "iot:CreateCertificateFromCsr",
     "iot:DescribeEndpoint",
+    "iot:ListAttachedPolicies",
     "iot:ListJobs",
     "iot:ListPrincipalThings",
     "iot:ListThings",
@@ -99,6 +100,11 @@ def test_only_devices_and_the_publisher_write_and_never_at_the_same_place() -> N
 
 def test_only_the_operator_creates_jobs() -> None:
     assert {each.where for each in ALLOWED if "iot:CreateJob" in each.actions} == {"Operator"}
+
+
+def test_only_the_registrar_takes_devices_out_of_service() -> None:
+    ends = {"iot:CancelJobExecution", "iot:DeleteCertificate", "iot:DetachPolicy", "iot:DetachThingPrincipal"}
+    assert {each.where for each in ALLOWED if ends & set(each.actions)} == {"Registrar"}
 
 
 def test_the_bucket_is_kept_closed_versioned_encrypted_and_spoken_to_by_tls() -> None:
