@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE_S = 120.0
+# Two packages, a Debian, and copies of it with two versions of the agent.
+_ALL_BYTES = 5 << 30
 # What a test may change in place; everything else of a copy is hard links to where it came from.
 _OWN = ("etc", "var/lib/dpkg", "var/lib/edge-agent", "var/lib/systemd", "var/log", "run")
 _INSIDE = 'mount -t proc proc "$0/proc" && ip link set lo up && chroot "$0" "$@"'
@@ -104,12 +106,22 @@ class Debian:
 
 @contextmanager
 def short_directory() -> Iterator[Path]:
-    """Give a directory with a short path, and delete it."""
+    """Give a directory with a short path, in memory where there is plenty of it: each Debian is thousands of files."""
     path = Path(tempfile.mkdtemp(prefix="deb-"))
+    in_memory = _available_bytes() > 2 * _ALL_BYTES
+    if in_memory:
+        _output("mount", "-t", "tmpfs", "-o", f"size={_ALL_BYTES},mode=755", "debian", str(path))
     try:
         yield path
     finally:
+        if in_memory:
+            _output("umount", str(path))
         shutil.rmtree(path)
+
+
+def _available_bytes() -> int:
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
 
 
 def _output(*command: str) -> str:
