@@ -16,7 +16,7 @@ def create_bucket(aws: Aws, name: str) -> bool:
     Raises:
         CloudError: ALREADY_EXISTS when the name is someone else's.
     """
-    if _is_ours(aws, name):
+    if is_ours(aws, name):
         return False
     where: dict[str, Any] = {}
     if aws.region != _WITHOUT_CONSTRAINT:
@@ -33,7 +33,12 @@ def list_buckets(aws: Aws) -> list[dict[str, str]]:
     return [{"name": found["Name"], "created": found["CreationDate"].isoformat()} for found in answer["Buckets"]]
 
 
-def _is_ours(aws: Aws, name: str) -> bool:
+def is_ours(aws: Aws, name: str) -> bool:
+    """Tell whether the account has a bucket of that name.
+
+    Raises:
+        CloudError: ALREADY_EXISTS when the name is someone else's.
+    """
     try:
         aws.call("s3", "head_bucket", Bucket=name)
     except CloudError as error:

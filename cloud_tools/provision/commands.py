@@ -1,4 +1,4 @@
-"""``edge-cloud device provision|list|show`` and ``edge-cloud bucket create|list``."""
+"""``edge-cloud device provision|list|show``, ``bucket create|list`` and, in ``stack_commands``, ``stack …``."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,6 +7,7 @@ import typer
 
 from cloud_tools.errors import CloudError
 from cloud_tools.output import JsonFlag, emit, note, table
+from cloud_tools.provision.stack_commands import stack
 from edge_agent.errors import Code
 
 device = typer.Typer(help="Devices as the cloud knows them.", no_args_is_help=True)
@@ -17,6 +18,7 @@ def register(app: typer.Typer) -> None:
     """Add the verbs to ``app``."""
     app.add_typer(device, name="device")
     app.add_typer(bucket, name="bucket")
+    app.add_typer(stack, name="stack", no_args_is_help=True)
 
 
 @device.command()
@@ -26,6 +28,9 @@ def provision(
     fleet: Annotated[str, typer.Option(help="Thing group to put it in.")] = "default",
     repository: Annotated[str, typer.Option(help="URL of the releases, as s3://bucket/releases.")] = "",
     captures: Annotated[str, typer.Option(help="URL for captures, as s3://bucket/captures.")] = "",
+    from_stack: Annotated[
+        str, typer.Option("--stack", envvar="EDGE_CLOUD_STACK", help="Stack that says where both are; none: the flags.")
+    ] = "",
     mqtt: Annotated[str, typer.Option(envvar="EDGE_CLOUD_MQTT", help="HOST:PORT; empty: the account's endpoint.")] = "",
     mqtt_ca: Annotated[
         Path | None, typer.Option(envvar="EDGE_CLOUD_MQTT_CA", help="Authority of that host, PEM; none: the system's.")
@@ -43,10 +48,15 @@ def provision(
     from cloud_tools.aws import Aws
     from cloud_tools.provision.device import provision_device
     from cloud_tools.provision.fragment import Wishes
+    from cloud_tools.provision.stack import outputs
 
-    pinned = _read("--root", root)
+    pinned, aws = _read("--root", root), Aws()
+    if from_stack:
+        told = outputs(aws, from_stack)
+        # Its role lets a device write below its own name only.
+        repository, captures = repository or told["Repository"], captures or f"{told['Captures']}/{thing}"
     wishes = Wishes(_mqtt(mqtt, mqtt_ca), repository, captures, pinned, allow_demo_root, installed)
-    made = provision_device(Aws(), thing, directory, fleet=fleet, wishes=wishes)
+    made = provision_device(aws, thing, directory, fleet=fleet, wishes=wishes)
     for sentence in made.notes:
         note(sentence)
     emit(made._asdict(), as_json=as_json, text=f"{thing} of fleet {fleet} is ready: {made.config}")

@@ -9,6 +9,7 @@ from cloud_tools.aws import Aws
 from cloud_tools.errors import CloudError
 from cloud_tools.provision import identity, policy
 from cloud_tools.provision.certificate import ensure_certificate
+from cloud_tools.provision.existing import credentials_endpoint
 from cloud_tools.provision.fragment import (
     AUTHORITY,
     CERTIFICATE,
@@ -64,6 +65,7 @@ def provision_device(
     check_root(wishes)
     directory = directory.resolve()
     mqtt = wishes.mqtt or _find_mqtt(aws)
+    wishes = _with_credentials(aws, wishes)
     text = configuration(thing, fleet, mqtt, wishes, directory=wishes.installed or directory, local=aws.is_local)
     _refuse_other_content(directory / CONFIG, text)
     _refuse_other_content(directory / ROOT, wishes.root)
@@ -87,6 +89,13 @@ def _find_mqtt(aws: Aws) -> Mqtt:
             'a local AWS does not tell its MQTT port: eval "$(edge-cloud local env)", or give --mqtt and --mqtt-ca',
         )
     return Mqtt(address, _SECURE_MQTT_PORT)
+
+
+def _with_credentials(aws: Aws, wishes: Wishes) -> Wishes:
+    urls = (wishes.repository_url, wishes.capture_url)
+    if aws.is_local or not any(url.startswith("s3:") for url in urls):
+        return wishes
+    return wishes._replace(credentials_endpoint=credentials_endpoint(aws), role_alias=policy.NAME)
 
 
 def _refuse_other_content(path: Path, text: str) -> None:

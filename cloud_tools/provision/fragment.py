@@ -33,6 +33,7 @@ class Wishes(NamedTuple):
 
     ``root`` is the text of the repository's first root.json, which the device pins.
     ``installed`` is where the directory's files will lie on the device; None: where they are.
+    ``credentials_endpoint`` and ``role_alias`` are where and as what a device of AWS gets credentials for the bucket.
     """
 
     mqtt: Mqtt | None = None
@@ -41,6 +42,8 @@ class Wishes(NamedTuple):
     root: str = ""
     allow_demo_root: bool = False
     installed: Path | None = None
+    credentials_endpoint: str = ""
+    role_alias: str = ""
 
 
 def check_root(wishes: Wishes) -> None:
@@ -82,7 +85,12 @@ def configuration(thing: str, fleet: str, mqtt: Mqtt, wishes: Wishes, *, directo
                 # Who tries things at a desk has no fleet to spread.
                 "reconnect_max_s": LOCAL_RECONNECT_S if local else "",
             },
-            "repository": {"url": repository, "credentials": credentials if repository.startswith("s3:") else ""},
+            "repository": {
+                "url": repository,
+                "credentials": credentials if repository.startswith("s3:") else "",
+                "credentials_endpoint": wishes.credentials_endpoint,
+                "role_alias": wishes.role_alias,
+            },
             "trust": {
                 "root": str(directory / ROOT) if wishes.root else "",
                 "allow_demo_root": True if wishes.allow_demo_root else "",

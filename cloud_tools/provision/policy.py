@@ -1,6 +1,7 @@
 """What a device's certificate may do: be its own thing, and nothing else."""
 
 import json
+from typing import Any
 
 NAME = "edge-agent-device"
 
@@ -10,7 +11,14 @@ _THING = "${iot:Connection.Thing.ThingName}"
 
 def document(thing_arn: str) -> str:
     """Return the policy as JSON for the account and region of ``thing_arn``."""
-    root = thing_arn.rpartition(":")[0]
+    return json.dumps(policy(thing_arn.rpartition(":")[0]), indent=1)
+
+
+def policy(root: str) -> dict[str, Any]:
+    """Return the policy; ``root`` is how ARNs of the account and region begin, without the last colon.
+
+    ``template.yaml`` gets it from here too, by ``scripts/generate-docs``.
+    """
     own = [f"$aws/things/{_THING}/jobs", f"$aws/things/{_THING}/shadow"]
     statements = [
         _allow("iot:Connect", [f"{root}:client/{_THING}"]),
@@ -21,7 +29,7 @@ def document(thing_arn: str) -> str:
         # The credentials provider gives out what the role behind the alias may do.
         _allow("iot:AssumeRoleWithCertificate", [f"{root}:rolealias/{NAME}"]),
     ]
-    return json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=1)
+    return {"Version": "2012-10-17", "Statement": statements}
 
 
 def _allow(actions: str | list[str], resources: list[str]) -> dict[str, object]:

@@ -12,13 +12,14 @@ class Answer(NamedTuple):
     Attributes:
         station: which station.
         verdict: OK, NG or NO RESULT.
-        frame_name: the camera's name of the picture; empty: there was none.
+        frame_name: the camera's name of the picture that the agent was asked about; empty: it was asked about none.
         frame_id: the agent's id of the inspection; empty: it answered nothing.
         milliseconds: from the picture in hand to the answer.
         message: why there is no result.
         code: the same as a word, where the agent itself did not answer.
         inspected: what the agent answered.
-        part_at: when the picture came, damaged or not, by the loop's clock; None: there was none.
+        part_at: when the part stood before the camera, by the loop's clock: its picture came, damaged or not, or a
+            controller asked; None: there was none.
     """
 
     station: str

@@ -119,14 +119,15 @@ class Loop:
             began: when it was asked for, by the clock.
         """
         due = began + self._options.deadline_s
+        # Who asks has a part before the camera, also where no picture comes of it: it counts as one without a result.
         try:
             shot = fresh(self._camera, max(0.0, due - self._clock()), self._clock)
         except CameraError as exc:
-            self._away(State.CAMERA_AWAY, "", exc)
+            self._away(State.CAMERA_AWAY, "", exc, began)
             return self.last
         if shot is None:
             missing = f"expected a picture that was taken since within {self._options.deadline_s:g} s, came none"
-            self._away(State.CAMERA_AWAY, "", CameraError(Code.CAMERA_FAILED, missing))
+            self._away(State.CAMERA_AWAY, "", CameraError(Code.CAMERA_FAILED, missing), began)
         else:
             self._ask(shot, began)
         return self.last
@@ -150,7 +151,8 @@ class Loop:
         deadline_s = self._options.deadline_s - (0.0 if asked_at is None else began - asked_at)
         if deadline_s <= 0:
             late = f"expected a picture within {self._options.deadline_s:g} s, it came later"
-            return self._away(State.CAMERA_AWAY, shot.name, CameraError(Code.DEADLINE_EXCEEDED, late), part_at)
+            # No name: the agent was not asked about this picture, so nobody but the station can count the part.
+            return self._away(State.CAMERA_AWAY, "", CameraError(Code.DEADLINE_EXCEEDED, late), part_at)
         try:
             frame = self._inspect(shot.content, source=self.name, frame_name=shot.name, timeout_s=deadline_s)
         except AgentError as exc:

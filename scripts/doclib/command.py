@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from doclib import errors, metrics, plc, schemas, settings, states
+from doclib import errors, metrics, plc, schemas, settings, stack, states, troubleshoot
 from doclib.markdown import replace_section
 
 
@@ -28,11 +28,14 @@ def main(root: Path, arguments: list[str] | None = None) -> int:
 def documents(root: Path) -> dict[Path, str]:
     """Return what each file should hold."""
     docs = root / "docs"
+    template = root / "cloud_tools" / "provision" / "template.yaml"
     return {
         root / "README.md": _readme(root),
+        template: stack.template(_read(template)),
         docs / "settings.md": settings.document(),
         docs / "metrics.md": metrics.document(),
         docs / "plc.md": plc.document(),
+        docs / "troubleshoot.md": troubleshoot.document(),
         **{docs / "schemas" / name: content for name, content in schemas.documents().items()},
     }
 

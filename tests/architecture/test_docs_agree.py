@@ -145,6 +145,14 @@ def test_the_readmes_error_table_has_every_code_with_its_meaning(code: Code) -> 
     assert f"| `{code.value}` | {code.meaning} |" in README
 
 
+@pytest.mark.parametrize("code", Code, ids=str)
+def test_the_page_of_troubles_says_what_to_do_about_every_code(code: Code) -> None:
+    page = (ROOT / "docs" / "troubleshoot.md").read_text(encoding="utf-8")
+    found = re.search(rf"^\| `{code.value}` \| [^|]+ \| (.+) \|$", page, re.MULTILINE)
+    assert found is not None
+    assert found[1] != "-", "add it to ADVICE in scripts/doclib/troubleshoot.py, then run scripts/generate-docs"
+
+
 @pytest.mark.parametrize("state", State, ids=lambda state: state.value)
 def test_the_readme_shows_every_state(state: State) -> None:
     assert f"| `{state.value}` | {TABLE[state].does} |" in README

@@ -1,13 +1,14 @@
 """Shell blocks of a page, run as a reader would: one after the other, in an empty directory."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
+from tests.pages import ROOT, blocks
+
+__all__ = ["ROOT", "blocks", "run_blocks"]
+
 # What the reader would do at the end: the agent runs until it is told, and the local AWS too.
 _PROLOGUE = """
 set -euo pipefail
@@ -15,20 +16,6 @@ ip link set lo up
 end() { kill $(jobs -p) 2>/dev/null || true; edge-cloud local down --dir cloud >/dev/null 2>&1 || true; wait; }
 trap end EXIT
 """
-
-
-def blocks(page: Path, heading: str = "") -> list[str]:
-    """Return the shell blocks of a page, or of what stands under one heading of it.
-
-    Raises:
-        AssertionError: there is none.
-    """
-    text = page.read_text(encoding="utf-8")
-    if heading:
-        text = re.split(r"^## ", text.partition(f"\n## {heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
-    found = _BLOCK.findall(text)
-    assert found, f"{page}: expected shell blocks under {heading!r}"
-    return found
 
 
 def run_blocks(commands: list[str], directory: Path, *, timeout_s: float, **environment: str) -> str:

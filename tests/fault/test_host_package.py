@@ -14,6 +14,7 @@ import pytest
 
 from edge_agent import __version__
 from tests.fakes.debian import Debian, short_directory
+from tests.pages import blocks
 
 ROOT = Path(__file__).parents[2]
 NEWER = "99.0.0"
@@ -103,7 +104,9 @@ def test_an_upgrade_keeps_state_configuration_and_the_version_before(device: Deb
 
 def test_who_goes_back_has_the_version_before_without_a_package(device: Debian, host: Host) -> None:
     upgraded(device, host.new)
-    assert device.run("/usr/lib/edge-agent/edge-agent-version", "back").returncode == 0
+    for block in blocks(ROOT / "docs" / "host.md", "Upgrade, and back"):
+        done = device.run("sh", "-ec", block)
+        assert done.returncode == 0, done.stdout
     with device.agent() as status:
         assert status["agent"]["version"] == __version__
 

@@ -10,20 +10,9 @@ from edge_agent.errors import Code, TransferError
 from edge_agent.formats import EncodedPicture
 from edge_agent.transfer import open_objects
 from tests.fakes.captures import AT, frame, tensors
+from tests.fakes.credentials_file import write_credentials
 
 PICTURE = EncodedPicture(b"\xff\xd8" + bytes(100_000))
-
-
-def credentials(settings: dict[str, str], path: Path) -> str:
-    path.touch(mode=0o600)
-    content = {
-        "endpoint": settings["AWS_ENDPOINT_URL"],
-        "region": settings["AWS_REGION"],
-        "access_key_id": settings["AWS_ACCESS_KEY_ID"],
-        "secret_access_key": settings["AWS_SECRET_ACCESS_KEY"],
-    }
-    path.write_text(json.dumps(content))
-    return f"file:{path}"
 
 
 def test_captures_reach_a_bucket_and_their_references_lead_to_the_picture(
@@ -31,7 +20,7 @@ def test_captures_reach_a_bucket_and_their_references_lead_to_the_picture(
 ) -> None:
     aws.call("s3", "create_bucket", Bucket="capture-tests")
     url = "s3://capture-tests/captures"
-    objects = open_objects(url, credentials(aws_settings, tmp_path / "credentials.json"))
+    objects = open_objects(url, write_credentials(aws_settings, tmp_path / "credentials.json"))
     spool = CaptureSpool(tmp_path / "captures", 1 << 24, policy="ng", uploads=True, now=lambda: AT)
     uploader = Uploader(spool, objects, Destination(url, "line-4", "press-4"), rng=random.Random(0))
     spool.start()
@@ -59,7 +48,7 @@ def test_a_large_capture_goes_in_parts_and_after_an_outage_only_its_rest_is_sent
 ) -> None:
     aws.call("s3", "create_bucket", Bucket="large-capture-tests")
     url = "s3://large-capture-tests/captures"
-    objects = open_objects(url, credentials(aws_settings, tmp_path / "credentials.json"))
+    objects = open_objects(url, write_credentials(aws_settings, tmp_path / "credentials.json"))
     directory = tmp_path / "captures"
     large = EncodedPicture(b"\xff\xd8" + random.Random(0).randbytes(12 << 20))
 

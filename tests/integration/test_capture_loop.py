@@ -22,6 +22,7 @@ from edge_agent.formats import CaptureReport, EncodedPicture, Kind
 from edge_agent.vision import size_of
 from tests.fakes.cloud_operator import CloudOperator
 from tests.fakes.device import ROOT, AgentDevice, eventually
+from tests.pages import blocks
 
 pytest.importorskip("torch", reason="the extra train is not installed")
 
@@ -251,8 +252,7 @@ def test_masks_are_pulled_for_a_segmentation(line: Line, labelled: dict[str, str
 def test_the_commands_of_the_page_lead_from_captures_to_a_bundle(
     line: Line, labelled: dict[str, str], tmp_path: Path
 ) -> None:
-    page = (ROOT / "docs" / "captures.md").read_text()
-    commands = page.split("## From the line to the next model")[1].split("```sh\n")[1].split("```")[0]
+    (commands,) = blocks(ROOT / "docs" / "captures.md", "From the line to the next model")
     # A test has other names and needs no quality.
     quick = "--depth 4 --size 64 --epochs 1 --threads 1 --override-gate 'a test needs no quality'"
     commands = commands.replace("s3://line/captures", line.url).replace("--out run", f"--out run {quick}")

@@ -1,6 +1,5 @@
 """A repository in a bucket: published through boto3's ordinary configuration, read back as devices do."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from edge_agent.errors import Code
 from edge_agent.formats import ModelVersion
 from edge_agent.transfer import open_objects
 from edge_agent.trust import TrustClient
+from tests.fakes.credentials_file import write_credentials
 from tests.fakes.repository import NOW, PASSPHRASE, write_bundle
 
 pytestmark = pytest.mark.usefixtures("aws_settings")
@@ -39,16 +39,8 @@ def test_a_release_in_a_bucket_reaches_a_device(
     assert (
         verify(repository.storage, repository.keys.pinned_root.read_bytes(), NOW).blob_bytes == published.uploaded_bytes
     )
-    credentials = tmp_path / "credentials.json"
-    credentials.touch(mode=0o600)
-    content = {
-        "endpoint": aws_settings["AWS_ENDPOINT_URL"],
-        "region": aws_settings["AWS_REGION"],
-        "access_key_id": aws_settings["AWS_ACCESS_KEY_ID"],
-        "secret_access_key": aws_settings["AWS_SECRET_ACCESS_KEY"],
-    }
-    credentials.write_text(json.dumps(content))
-    objects = open_objects(repository.storage.url, f"file:{credentials}")
+    credentials = write_credentials(aws_settings, tmp_path / "credentials.json")
+    objects = open_objects(repository.storage.url, credentials)
     root = repository.keys.pinned_root
     client = TrustClient(tmp_path / "trust", root, objects, allow_demo_root=True, now=lambda: NOW)
     client.refresh()

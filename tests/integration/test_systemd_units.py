@@ -117,16 +117,6 @@ def test_only_who_operates_belongs_to_the_admin_group() -> None:
     assert admin == ["edge-agent-dashboard", "edge-agent"]
 
 
-def test_the_drop_in_for_old_sockets_fits_the_unit(tmp_path: Path) -> None:
-    shutil.copy(DIRECTORY / "edge-agent.service", tmp_path)
-    drop_in = tmp_path / "edge-agent.service.d" / "legacy-sockets.conf"
-    drop_in.parent.mkdir()
-    shutil.copy(DIRECTORY / "legacy-sockets.conf", drop_in)
-    assert complaints(tmp_path / "edge-agent.service") == []
-    drop_in.write_text(drop_in.read_text().replace("PrivateTmp", "PrivateTemp"))
-    assert any("PrivateTemp" in line for line in complaints(tmp_path / "edge-agent.service"))
-
-
 def test_the_package_tries_new_versions_by_a_drop_in_that_fits_the_unit(tmp_path: Path) -> None:
     shutil.copy(DIRECTORY / "edge-agent.service", tmp_path)
     drop_in = tmp_path / "edge-agent.service.d" / "upgrade.conf"

@@ -1,7 +1,6 @@
 """The ceremonies of docs/trust.md, run as they stand there."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +9,9 @@ import pytest
 
 from tests.fakes.repository import PASSPHRASE, write_bundle
 from tests.fakes.tree import ROOT
+from tests.pages import blocks
 
-PAGE = (ROOT / "docs/trust.md").read_text(encoding="utf-8")
-CEREMONIES = re.findall(r"^```sh\n(.+?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+CEREMONIES = blocks(ROOT / "docs/trust.md")
 OUTSIDE = ("EDGE_CLOUD_REPO", "EDGE_CLOUD_KEYS", "EDGE_CLOUD_PASSPHRASE", "EDGE_CLOUD_PASSPHRASE_FILE")
 
 

@@ -11,6 +11,7 @@ from edge_agent.station.fresh import fresh
 from edge_agent.station.loop import Loop
 from edge_agent.station.plc.outcome import outcome_of
 from edge_agent.station.plc.table import Fault
+from edge_agent.station.reporting import Figures
 from tests.fakes.plc import AWAY, DARK, inspected
 
 
@@ -58,9 +59,14 @@ class Agent:
 HELD, UNDER_WAY, NEW = Shot(b"1", "held"), Shot(b"2", "under way"), Shot(b"3", "new")
 
 
-def look(camera: Stream, agent: Agent, began: float = 100.0) -> Answer:
+def look(camera: Stream, agent: Agent, began: float = 100.0, figures: Figures | None = None) -> Answer:
+    loop = loop_of(camera, agent, figures)
+    return loop.look_now(began)
+
+
+def loop_of(camera: Stream, agent: Agent, figures: Figures | None = None) -> Loop:
     options = Station(source="directory:x", deadline_s=2.0)
-    return Loop("left", camera, agent, options, tell=lambda _: None, clock=camera.clock).look_now(began)
+    return Loop("left", camera, agent, options, tell=figures or (lambda _: None), clock=camera.clock)
 
 
 def test_a_picture_that_may_be_older_than_the_question_is_never_taken() -> None:
@@ -100,6 +106,32 @@ def test_what_goes_wrong_is_no_result_with_its_reason(
     answer = look(Stream(clock, *shots, each_s=each_s), Agent(clock, agent))
     assert answer.verdict is Verdict.NO_RESULT
     assert outcome_of(answer).fault is fault
+
+
+@pytest.mark.parametrize(
+    ("shots", "each_s", "agent", "lost", "inspected_frames"),
+    [
+        ([HELD, UNDER_WAY, DARK], 0.0, inspected(Verdict.OK), 1, 0),
+        ([HELD], 0.0, inspected(Verdict.OK), 1, 0),
+        ([HELD, UNDER_WAY, NEW], 0.7, inspected(Verdict.OK), 1, 0),
+        ([HELD, UNDER_WAY, NEW], 0.0, AWAY, 0, 0),
+        ([HELD, UNDER_WAY, NEW], 0.0, inspected(Verdict.NO_RESULT), 0, 1),
+    ],
+    ids=["camera away", "no picture", "picture too late", "agent away", "inspected"],
+)
+def test_a_part_that_a_plc_asked_about_is_counted_by_the_agent_or_told_to_it_as_lost(
+    shots: list[Shot | CameraError | None],
+    each_s: float,
+    agent: InspectedFrame | Exception,
+    lost: int,
+    inspected_frames: int,
+) -> None:
+    clock = Clock()
+    camera, figures = Stream(clock, *shots, each_s=each_s), Figures("directory", clock=clock, now=clock)
+    loop = loop_of(camera, Agent(clock, agent), figures)
+    loop.look_now(100.0)
+    status = figures.status(loop, 0)
+    assert (status.lost, status.frames) == (lost, inspected_frames)
 
 
 def test_a_plc_hears_the_score_of_the_model_that_decided() -> None:

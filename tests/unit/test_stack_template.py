@@ -1,0 +1,131 @@
+"""The CloudFormation template: sound, as narrow as AWS lets it be, and one with what provisioning makes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from cloud_tools.provision import existing, policy, stack
+from tests.fakes.stack_template import ACCOUNT, Statement, resolved, statements, template
+
+ALLOWED = [each for each in statements() if each.effect == "Allow"]
+# What AWS knows no resource for (Service Authorization Reference, AWS IoT): a wildcard is the only way to allow it.
+WITHOUT_RESOURCE = {
+    "iot:AttachThingPrincipal",
+    "iot:CreateCertificateFromCsr",
+    "iot:DescribeEndpoint",
+    "iot:ListJobs",
+    "iot:ListPrincipalThings",
+    "iot:ListThings",
+    "iot:RegisterThing",
+}
+# Nobody whom the template gives anything may ever do these.
+NEVER = (
+    "s3:DeleteObject",
+    "s3:DeleteBucket",
+    "s3:PutBucketPolicy",
+    "s3:PutLifecycleConfiguration",
+    "iam:",
+    "sts:",
+    "kms:",
+    "lambda:",
+    "iot:CreatePolicyVersion",
+    "iot:CreateKeysAndCertificate",
+    "iot:DeleteThing",
+    "iot:UpdateThingShadow",
+)
+
+
+def test_the_template_is_clean_to_cfn_lint() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", "from cfnlint.runner import main; main()", stack.TEMPLATE],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+def test_the_template_fits_into_one_request() -> None:
+    assert stack.TEMPLATE.stat().st_size < 51_200
+
+
+def test_a_device_certificate_may_in_the_template_what_provisioning_lets_it() -> None:
+    root = f"arn:aws:iot:{ACCOUNT['AWS::Region']}:{ACCOUNT['AWS::AccountId']}"
+    held = template()["Resources"]["DevicePolicy"]["Properties"]
+    assert held["PolicyName"] == policy.NAME
+    assert resolved(held["PolicyDocument"]) == json.loads(policy.document(f"{root}:thing/press-4"))
+
+
+def test_every_parameter_but_the_bucket_has_a_default_and_all_are_explained() -> None:
+    parameters = template()["Parameters"]
+    assert {name for name, each in parameters.items() if "Default" not in each} == {"BucketName"}
+    assert all(each["Description"] for each in parameters.values())
+    assert set(existing.SETTLED) < set(parameters)
+
+
+def test_no_policy_allows_a_wildcard_of_actions() -> None:
+    assert ALLOWED
+    assert [each for each in ALLOWED if any("*" in action for action in each.actions)] == []
+
+
+def test_a_wildcard_of_resources_stands_only_where_aws_knows_no_resource() -> None:
+    bare = [each for each in ALLOWED if "*" in each.resources]
+    assert {each.sid for each in bare} == {"AwsKnowsNoResource"}
+    assert {action for each in bare for action in each.actions} <= WITHOUT_RESOURCE
+
+
+@pytest.mark.parametrize("statement", ALLOWED, ids=lambda each: f"{each.where}-{each.actions[0]}")
+def test_every_resource_is_of_this_account_and_region_or_of_this_bucket(statement: Statement) -> None:
+    own = f":{ACCOUNT['AWS::Region']}:{ACCOUNT['AWS::AccountId']}:"
+    for resource in statement.resources:
+        named = resource == "*" or own in resource or resource.startswith(("arn:aws:s3:::${BucketName}", "{"))
+        assert named, resource
+
+
+@pytest.mark.parametrize("word", NEVER)
+def test_nobody_is_given_what_would_undo_the_others_limits(word: str) -> None:
+    assert [each for each in ALLOWED if any(action.startswith(word) for action in each.actions)] == []
+
+
+def test_only_devices_and_the_publisher_write_and_never_at_the_same_place() -> None:
+    writing = {each.where: each.resources for each in ALLOWED if "s3:PutObject" in each.actions}
+    assert writing == {
+        "DeviceRole": ("arn:aws:s3:::${BucketName}/captures/${credentials-iot:ThingName}/*",),
+        "Publisher": ("arn:aws:s3:::${BucketName}/releases/*",),
+    }
+
+
+def test_only_the_operator_creates_jobs() -> None:
+    assert {each.where for each in ALLOWED if "iot:CreateJob" in each.actions} == {"Operator"}
+
+
+def test_the_bucket_is_kept_closed_versioned_encrypted_and_spoken_to_by_tls() -> None:
+    held = template()["Resources"]["Bucket"]
+    settings = held["Properties"]
+    assert (held["DeletionPolicy"], held["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+    assert set(settings["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(settings["PublicAccessBlockConfiguration"]) == 4
+    assert settings["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert settings["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+    (rule,) = settings["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert rule == {"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+    assert any("AbortIncompleteMultipartUpload" in each for each in settings["LifecycleConfiguration"]["Rules"])
+    (denied,) = [each for each in statements() if each.effect == "Deny"]
+    assert (denied.where, denied.actions, len(denied.resources)) == ("BucketPolicy", ("s3:*",), 2)
+
+
+def test_a_claim_can_ask_for_a_certificate_and_enrol_and_nothing_else() -> None:
+    allowed = [each for each in ALLOWED if each.where == "ClaimPolicy"]
+    topics = {
+        resource.partition(":topic/")[2] for each in allowed for resource in each.resources if ":topic/" in resource
+    }
+    create, enrol = "$aws/certificates/create-from-csr/json", "$aws/provisioning-templates/edge-agent/provision/json"
+    assert topics == {create, enrol, f"{create}/*", f"{enrol}/*"}
+    assert {action for each in allowed for action in each.actions} == {
+        "iot:Connect",
+        "iot:Publish",
+        "iot:Receive",
+        "iot:Subscribe",
+    }
