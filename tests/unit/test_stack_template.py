@@ -21,6 +21,7 @@ WITHOUT_RESOURCE = {
     "iot:DescribeEndpoint",
     "iot:ListJobs",
     "iot:ListPrincipalThings",
+    "iot:ListThingGroups",
     "iot:ListThings",
     "iot:RegisterThing",
 }
