@@ -22,6 +22,7 @@ WITHOUT_RESOURCE = {
     "iot:ListAttachedPolicies",
     "iot:ListJobs",
     "iot:ListPrincipalThings",
+    "iot:ListThingGroups",
     "iot:ListThings",
     "iot:RegisterThing",
 }
