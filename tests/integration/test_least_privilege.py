@@ -235,12 +235,19 @@ def test_each_does_their_work_and_is_refused_the_others(
     for words in (*show, *fleet, ("cancel", job)):
         code, _, said = run_as("Operator", *words)
         assert code == 0, f"{words}: {said}"
+    state, plan = ("--state", stacked.outputs["Rollouts"]), tmp_path / "rollout.yaml"
+    plan.write_text('{name: r, models: [{name: unet, version: "1"}], to: [thing/press-4], stages: [{percent: 100}]}')
+    for words in (("start", str(plan), "--once"), ("status", "r"), ("pause", "r"), ("list",), ("abort", "r")):
+        code, _, said = run_as("Operator", "rollout", *words, *state)
+        assert code == 0, f"{words}: {said}"
+    assert run_as("Operator", "rollout", "status", "another", *state)[0] == 3
     assert run_as("Registrar", "device", "show", "press-4")[0] == 0
     code, _, said = run_as("CaptureReader", *captures)
     assert code == 0, said
     # A device takes what was put up, with its own credentials.
     assert b'"root"' in store(stacked, device, "releases").read("metadata/1.root.json", limit_bytes=1 << 20)
 
+    resume = ("rollout", "resume", "r", *state)
     others = {
         "Publisher": (provision, deploy, captures),
         "Operator": (
@@ -250,8 +257,16 @@ def test_each_does_their_work_and_is_refused_the_others(
             ("fleet", "--enable-index"),
             ("stack", "deploy", "--yes"),
         ),
-        "CaptureReader": (publish, provision, deploy, ("jobs",), ("logs", "press-4"), ("stack", "delete", "--yes")),
-        "Registrar": (publish, deploy, captures, ("stack", "deploy", "--yes")),
+        "CaptureReader": (
+            publish,
+            provision,
+            deploy,
+            ("jobs",),
+            ("logs", "press-4"),
+            ("stack", "delete", "--yes"),
+            resume,
+        ),
+        "Registrar": (publish, deploy, captures, ("stack", "deploy", "--yes"), resume),
     }
     for kind, tried in others.items():
         for words in tried:
