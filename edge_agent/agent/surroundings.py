@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from edge_agent.errors import IdentityError
 from edge_agent.storage import durable
 
 # adjtimex(2): the kernel's word for a clock that nobody sets, and for offsets in nanoseconds.
@@ -68,11 +69,9 @@ def certificate_ends(certificate: Path | None) -> float | None:
     if certificate is None or not os.access(certificate, os.R_OK):
         return None
     # Only who has a certificate pays for the import.
-    from cryptography import x509  # noqa: PLC0415
+    from edge_agent.identity import material  # noqa: PLC0415
 
     try:
-        found = x509.load_pem_x509_certificate(certificate.read_bytes())
-        ends = getattr(found, "not_valid_after_utc", None)
-        return float(ends.timestamp()) if ends is not None else None
-    except (OSError, ValueError):
+        return material.read_certificate(certificate.read_bytes(), str(certificate)).ends
+    except (OSError, IdentityError):
         return None

@@ -8,7 +8,18 @@ from typing import Annotated, NoReturn
 import typer
 
 from edge_agent import __version__
-from edge_agent.cli import capture_verbs, line_verbs, local_verbs, process_verbs, remote_verbs, similar_verb, user_verbs
+from edge_agent.cli import (
+    answers_verb,
+    capture_verbs,
+    enroll_verbs,
+    line_verbs,
+    local_verbs,
+    process_verbs,
+    remote_verbs,
+    similar_verb,
+    state_verbs,
+    user_verbs,
+)
 from edge_agent.cli.context import Places
 from edge_agent.cli.output import note
 from edge_agent.config import DEFAULT_FILE, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR
@@ -47,8 +58,9 @@ def build_app() -> typer.Typer:
         rich_markup_mode=None,
     )
     app.callback()(_common)
-    for verbs in (process_verbs, remote_verbs, capture_verbs, similar_verb, line_verbs, local_verbs, user_verbs):
-        verbs.register(app)
+    verbs = (process_verbs, remote_verbs, answers_verb, capture_verbs, similar_verb, line_verbs, local_verbs)
+    for module in (*verbs, enroll_verbs, state_verbs, user_verbs):
+        module.register(app)
     return app
 
 

@@ -243,7 +243,13 @@ def test_each_does_their_work_and_is_refused_the_others(
 
     others = {
         "Publisher": (provision, deploy, captures),
-        "Operator": (publish, captures, ("fleet", "--enable-index"), ("stack", "deploy", "--yes")),
+        "Operator": (
+            publish,
+            captures,
+            ("device", "retire", "press-4", "--yes"),
+            ("fleet", "--enable-index"),
+            ("stack", "deploy", "--yes"),
+        ),
         "CaptureReader": (publish, provision, deploy, ("jobs",), ("logs", "press-4"), ("stack", "delete", "--yes")),
         "Registrar": (publish, deploy, captures, ("stack", "deploy", "--yes")),
     }
@@ -251,6 +257,8 @@ def test_each_does_their_work_and_is_refused_the_others(
         for words in tried:
             code, _, said = run_as(kind, *words)
             assert (code, "ACCESS_DENIED" in said) == (5, True), f"{kind} {words}: {code} {said}"
+    code, _, said = run_as("Registrar", "device", "retire", "press-4", "--yes")
+    assert code == 0, said
 
 
 @pytest.mark.parametrize("kind", ["Publisher", "Operator", "CaptureReader", "Registrar"])

@@ -19,6 +19,7 @@ WITHOUT_RESOURCE = {
     "iot:AttachThingPrincipal",
     "iot:CreateCertificateFromCsr",
     "iot:DescribeEndpoint",
+    "iot:ListAttachedPolicies",
     "iot:ListJobs",
     "iot:ListPrincipalThings",
     "iot:ListThingGroups",
@@ -94,11 +95,12 @@ def test_nobody_is_given_what_would_undo_the_others_limits(word: str) -> None:
     assert [each for each in ALLOWED if any(action.startswith(word) for action in each.actions)] == []
 
 
-def test_only_devices_and_the_publisher_write_and_never_at_the_same_place() -> None:
+def test_devices_publisher_and_operator_write_and_never_at_the_same_place() -> None:
     writing = {each.where: each.resources for each in ALLOWED if "s3:PutObject" in each.actions}
     assert writing == {
         "DeviceRole": ("arn:aws:s3:::${BucketName}/captures/${credentials-iot:ThingName}/*",),
         "Publisher": ("arn:aws:s3:::${BucketName}/releases/*",),
+        "Operator": ("arn:aws:s3:::${BucketName}/rollouts/*",),
     }
 
 
@@ -154,6 +156,11 @@ def test_a_role_for_a_service_is_taken_for_these_resources_of_this_account_alone
 def _values(node: Any) -> list[Any]:
     inner = list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
     return [*inner, *(value for each in inner for value in _values(each))]
+
+
+def test_only_the_registrar_takes_devices_out_of_service() -> None:
+    ends = {"iot:CancelJobExecution", "iot:DeleteCertificate", "iot:DetachPolicy", "iot:DetachThingPrincipal"}
+    assert {each.where for each in ALLOWED if ends & set(each.actions)} == {"Registrar"}
 
 
 def test_the_bucket_is_kept_closed_versioned_encrypted_and_spoken_to_by_tls() -> None:
