@@ -234,6 +234,8 @@ def test_logs_are_read_of_one_device_followed_and_missed_clearly(aws: Aws, edge_
     assert "\x1b" not in shown
     assert "camera_away hot  [31mred camera=left (3 lines before it were not told)" in shown
     assert edge_cloud("logs", "press-4", "--since", "7d").code == 0
+    silent = edge_cloud("logs", "press-5")
+    assert (silent.code, silent.out, "the local AWS writes no lines" in silent.err) == (0, "", True)
     waits: list[int] = []
 
     def wait() -> None:
