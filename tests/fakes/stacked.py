@@ -17,8 +17,9 @@ from tests.fakes.credentials_file import write_credentials
 PATIENCE = Patience(time.sleep, time.monotonic, 120.0, 0.05)
 # AWS's credentials provider fills it in from the certificate that a device shows; so does ``device``.
 _VARIABLE = "${credentials-iot:ThingName}"
-# AWS asks these of a certificate; the local AWS of no resource or of the thing, which the template does not give.
-_WITHOUT_RESOURCE = {"Registrar": ["iot:AttachPolicy", "iot:DetachPolicy", "iot:DetachThingPrincipal"]}
+# AWS asks these of a certificate, or of the one shadow; the local AWS of what the template does not give.
+_OF_CERTIFICATES = ("iot:AttachPolicy", "iot:DetachPolicy", "iot:DetachThingPrincipal")
+_WITHOUT_RESOURCE = {"Registrar": [*_OF_CERTIFICATES, "iot:GetThingShadow", "iot:UpdateThingShadow"]}
 
 
 class StackedCloud:

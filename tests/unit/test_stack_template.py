@@ -34,7 +34,6 @@ NEVER = (
     "iot:CreatePolicyVersion",
     "iot:CreateKeysAndCertificate",
     "iot:DeleteThing",
-    "iot:UpdateThingShadow",
 )
 
 
@@ -100,6 +99,13 @@ def test_only_devices_and_the_publisher_write_and_never_at_the_same_place() -> N
 
 def test_only_the_operator_creates_jobs() -> None:
     assert {each.where for each in ALLOWED if "iot:CreateJob" in each.actions} == {"Operator"}
+
+
+def test_only_the_registrar_writes_a_shadow_and_only_that_of_certificates() -> None:
+    writing = [each for each in ALLOWED if "iot:UpdateThingShadow" in each.actions]
+    assert [(each.where, each.resources) for each in writing] == [
+        ("Registrar", (f"arn:aws:iot:{ACCOUNT['AWS::Region']}:{ACCOUNT['AWS::AccountId']}:thing/*/certificate",))
+    ]
 
 
 def test_only_the_registrar_takes_devices_out_of_service() -> None:
