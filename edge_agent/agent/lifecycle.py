@@ -126,6 +126,8 @@ class _Process:
         parts.news.start()
         if parts.fleet is not None:
             parts.fleet.start()
+        if parts.renewing is not None:
+            parts.renewing.start()
         if parts.jobs is not None:
             parts.jobs.start()
         if self._watchdog is not None:
@@ -153,6 +155,8 @@ class _Process:
         parts.news.stop()
         if parts.fleet is not None:
             parts.fleet.stop()
+        if parts.renewing is not None:
+            parts.renewing.stop()
         if parts.jobs is not None:
             parts.jobs.stop()
         self._deployer.stop(timeout_s=10.0)
