@@ -10,6 +10,7 @@ import typer
 from edge_agent import __version__
 from edge_agent.cli import (
     answers_verb,
+    backup_verbs,
     capture_verbs,
     enroll_verbs,
     line_verbs,
@@ -59,7 +60,7 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_common)
     verbs = (process_verbs, remote_verbs, answers_verb, capture_verbs, similar_verb, line_verbs, local_verbs)
-    for module in (*verbs, enroll_verbs, state_verbs, user_verbs):
+    for module in (*verbs, enroll_verbs, state_verbs, backup_verbs, user_verbs):
         module.register(app)
     return app
 

@@ -1,12 +1,13 @@
 """Verbs about the state directory's layout: what it is, and the way back from a newer agent's."""
 
-import getpass
 from pathlib import Path
 
 import typer
 
+from edge_agent.cli.backup_verbs import as_owner_of
 from edge_agent.cli.context import places
 from edge_agent.cli.output import AsJson, show_json, show_lines
+from edge_agent.cli.remote_verbs import actor
 from edge_agent.errors import Code, RefusedError
 
 
@@ -40,14 +41,14 @@ def back(context: typer.Context, as_json: AsJson = False) -> None:
     from edge_agent.store import AuditLog, exchange, kept_layouts, layout  # noqa: PLC0415 - as above
 
     root, target = places(context).state_dir, layout.LAYOUT_VERSION
-    with StateLock(root / "lock"):
+    with as_owner_of(root), StateLock(root / "lock"):
         exchange.finish(root)
         now = layout.read_version(root)
         if now > target:
             kept_layouts.check(root, now=now, target=target)
             _check_floors(root)
             # The line comes first: what is not noted is not done.
-            AuditLog(root / "audit.log").append("layout_put_back", layout=now, to=target, actor=getpass.getuser())
+            AuditLog(root / "audit.log").append("layout_put_back", layout=now, to=target, actor=actor())
             layout.put_back(root)
     if as_json:
         show_json({"before": now, "layout": min(now, target)})

@@ -32,6 +32,8 @@ def write_index(prepared: Path, *, place: Mapping[str, str], remove: Sequence[st
     Raises:
         StorageError: NO_SPACE or STORAGE_FAILED.
     """
+    # Done again, a removal would take what was placed already.
+    assert not set(place) & set(remove), f"expected names that are placed or removed, came {set(place) & set(remove)}"
     durable.write(prepared / _INDEX, Index(place=dict(place), remove=tuple(remove)).to_json())
 
 
