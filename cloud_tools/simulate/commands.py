@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,9 @@ from cloud_tools.output import JsonFlag, emit, note
 
 if TYPE_CHECKING:
     from cloud_tools.simulate.fleet import Fleet
+    from cloud_tools.simulate.front import Front
+
+_OWN_BROKER_CARRIES = 100
 
 
 def register(app: typer.Typer) -> None:
@@ -43,6 +47,13 @@ def simulate(  # noqa: PLR0917 - typer reads a flag from each
     mqtt_ca: Annotated[
         Path | None, typer.Option(envvar="EDGE_CLOUD_MQTT_CA", help="Authority of that host, PEM.")
     ] = None,
+    front: Annotated[
+        bool | None,
+        typer.Option(
+            "--front/--no-front",
+            help="Put a mosquitto before the local AWS, whose own broker is slow; none: for more than 100 devices.",
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Also in an account that is not on this machine.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -50,13 +61,26 @@ def simulate(  # noqa: PLR0917 - typer reads a flag from each
     from cloud_tools.aws import Aws
     from cloud_tools.simulate.course import Behaviour, check_failure, read_times
     from cloud_tools.simulate.fleet import Fleet
+    from cloud_tools.simulate.front import Front, find_program, standing
     from cloud_tools.simulate.things import Place, connection, names
 
     check_failure(fail_in, fail_code)
     behaviour = Behaviour(read_times(time or []), frozenset(bad or ()), fail_share, fail_in, fail_code, seed)
     place = Place(mqtt, mqtt_ca, directory or _default_directory(fleet), reconnect_max_s, anywhere=yes)
-    settings = connection(Aws(), fleet, devices, place)
-    _run(Fleet(settings, names(fleet, devices), behaviour, connects_per_s=connects_per_s), seconds, as_json=as_json)
+    aws = Aws()
+    fronted = aws.is_local and (devices > _OWN_BROKER_CARRIES if front is None else front)
+    if fronted:
+        find_program()  # said before a thousand things are made
+    settings = connection(aws, fleet, devices, place)
+    with ExitStack() as stack:
+        broker = stack.enter_context(standing(Front(place.directory, aws, settings))) if fronted else None
+        settings = broker.settings if broker else settings
+        if broker:
+            note(
+                f"mosquitto of process {broker.pid} on {settings.endpoint}:{settings.port} stands before the local AWS"
+            )
+        simulated = Fleet(settings, names(fleet, devices), behaviour, connects_per_s=connects_per_s)
+        _run(simulated, broker, seconds, as_json=as_json)
 
 
 def _default_directory(fleet: str) -> Path:
@@ -64,13 +88,15 @@ def _default_directory(fleet: str) -> Path:
     return Path(state) / "edge-cloud" / "simulate" / fleet
 
 
-def _run(fleet: "Fleet", seconds: float, *, as_json: bool) -> None:
+def _run(fleet: "Fleet", front: "Front | None", seconds: float, *, as_json: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: fleet.stop())
     last: dict[str, int] = {}
 
     def tell() -> None:
         nonlocal last
+        if front and front.revive():
+            note(f"mosquitto had been ended; it runs again as process {front.pid}")
         now = fleet.tally.standing()
         if now != last:
             last = now

@@ -20,6 +20,7 @@ from cloud_tools.local import Endpoints
 from cloud_tools.rollout.jobs import create_job, form_document, read_status
 from cloud_tools.simulate.course import TIMES_S, Behaviour
 from cloud_tools.simulate.fleet import Fleet, running
+from cloud_tools.simulate.front import Front, standing
 from cloud_tools.simulate.tally import Tally
 from cloud_tools.simulate.things import Place, connection, names
 from tests.fakes.jobs_clouds import MosquittoCloud
@@ -135,6 +136,27 @@ def test_the_local_aws_agrees_with_what_the_devices_say(local_cloud: Endpoints, 
     assert {one.code for one in status.executions if one.status == "FAILED"} == {"PROBATION_REGRESSION"}
 
 
+def test_nothing_is_lost_when_a_mosquitto_before_the_local_aws_is_killed_in_the_middle(
+    local_cloud: Endpoints, aws: Aws, tmp_path: Path
+) -> None:
+    fleet = f"sim-{uuid.uuid4().hex[:6]}"
+    place = Place(f"{local_cloud.mqtt_host}:{local_cloud.mqtt_port}", local_cloud.ca_pem, tmp_path, reconnect_max_s=1)
+    with standing(Front(tmp_path, aws, connection(aws, fleet, 20, place))) as front:
+        simulated = Fleet(front.settings, names(fleet, 20), Behaviour(QUICK | {"DOWNLOADING": 1.0}), connects_per_s=50)
+        with running(simulated) as tally:
+            assert tally.wait_for(online(20), PATIENCE_S)
+            job = create_job(aws, form_document("install", [{"name": "unet", "version": "9"}]), [f"group/{fleet}"])
+            assert tally.wait_for(lambda now: now.standing()["working"] + len(now.ends(job.job_id)) == 20, PATIENCE_S)
+            front.kill()
+            assert tally.wait_for(online(0), PATIENCE_S)
+            front.start()
+            assert tally.wait_for(ended(job.job_id, 20), PATIENCE_S)
+            status = read_status(aws, job.job_id)
+    assert {tuple(end.status for end in ends) for ends in tally.ends(job.job_id).values()} == {("SUCCEEDED",)}
+    assert [one.status for one in status.executions] == ["SUCCEEDED"] * 20
+    assert (tmp_path / "server.key").stat().st_mode & 0o777 == 0o600
+
+
 def test_asked_again_a_fleet_keeps_its_things_and_its_certificate(
     local_cloud: Endpoints, aws: Aws, tmp_path: Path
 ) -> None:
@@ -181,7 +203,7 @@ def test_a_person_watches_a_fleet_and_ends_it(
 ) -> None:
     fleet = f"sim-{uuid.uuid4().hex[:6]}"
     quick = [word for state in TIMES_S for word in ("--time", f"{state}=0.02")]
-    simulation = simulate("--devices", "5", "--fleet", fleet, "--json", *quick)
+    simulation = simulate("--devices", "5", "--fleet", fleet, "--front", "--json", *quick)
     while simulation.next()["online"] < 5:
         pass
     with pytest.raises(SystemExit) as end:
@@ -191,7 +213,8 @@ def test_a_person_watches_a_fleet_and_ends_it(
         pass
     os.kill(simulation.process.pid, signal.SIGINT)
     out, err = simulation.process.communicate(timeout=PATIENCE_S)
-    assert (simulation.process.returncode, err) == (0, "")
+    assert simulation.process.returncode == 0, err
+    assert "stands before the local AWS" in err
     summary = json.loads(out.splitlines()[-1])
     (job,) = summary["jobs"].values()
     assert (job["offered"], job["statuses"], job["more_than_once"]) == (5, {"SUCCEEDED": 5}, 0)
