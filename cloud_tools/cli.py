@@ -17,6 +17,7 @@ from cloud_tools.datasets import commands as datasets
 from cloud_tools.errors import CloudError, exit_code
 from cloud_tools.evaluation import commands as evaluation
 from cloud_tools.export import commands as export
+from cloud_tools.fleet import commands as fleet
 from cloud_tools.local import commands as local
 from cloud_tools.packaging import commands as packaging
 from cloud_tools.provision import commands as provision
@@ -69,6 +70,7 @@ ROOMS = (
     registry,
     release,
     rollout,
+    fleet,
     similar,
     simulate,
 )

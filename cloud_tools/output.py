@@ -13,6 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cloud_tools.errors import CloudError
+from edge_agent.errors import Code
 from edge_agent.formats.text import printable
 
 _UNLIMITED = 10_000
@@ -66,6 +68,19 @@ def table(
 def note(text: str) -> None:
     """Say something beside the answer, on stderr."""
     typer.echo(printable(text, keep="\n"), err=True)
+
+
+def confirm(what: str, *, yes: bool) -> None:
+    """Ask a person whether to do ``what``, unless ``yes`` says so already.
+
+    Raises:
+        CloudError: INVALID_ARGUMENT, there is nobody to ask.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise CloudError(Code.INVALID_ARGUMENT, f"to {what}: expected --yes, as there is nobody to ask")
+    typer.confirm(f"{what[0].upper()}{what[1:]}?", abort=True, err=True)
 
 
 @contextmanager

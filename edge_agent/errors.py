@@ -168,6 +168,10 @@ class JobsError(AgentError):
         self.permanent = permanent
 
 
+class IdentityError(AgentError):
+    """The device's key or certificate cannot be made, taken or changed; what it had stays."""
+
+
 class CameraError(AgentError):
     """A camera is away: NO RESULT for the line, and it is asked again with growing pauses."""
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from cloud_tools.aws import Aws
 from cloud_tools.errors import CloudError
@@ -10,8 +10,8 @@ from cloud_tools.provision import identity, policy
 from edge_agent.errors import Code
 
 
-def ensure_certificate(aws: Aws, thing: str, path: Path, key: ec.EllipticCurvePrivateKey) -> str:
-    """Return the id of the thing's active certificate for ``key``; make one when AWS has none.
+def ensure_certificate(aws: Aws, thing: str, path: Path, key: PublicKeyTypes, request: str) -> str:
+    """Return the id of the thing's active certificate for ``key``; have one made of ``request`` when AWS has none.
 
     Raises:
         CloudError: ``path`` holds another thing's certificate, or one that was taken out of service.
@@ -19,7 +19,6 @@ def ensure_certificate(aws: Aws, thing: str, path: Path, key: ec.EllipticCurvePr
     found = identity.read_certificate(path, key)
     arn = _active_arn(aws, thing, found, path) if found else None
     if arn is None:
-        request = identity.signing_request(key, thing)
         made = aws.call("iot", "create_certificate_from_csr", certificateSigningRequest=request, setAsActive=True)
         identity.write(path, made["certificatePem"], identity.PUBLIC)
         arn = made["certificateArn"]

@@ -1,4 +1,4 @@
-"""``edge-cloud device provision|list|show``, ``bucket create|list`` and, in ``stack_commands``, ``stack …``."""
+"""``edge-cloud device provision|list|show|retire``, ``bucket create|list`` and, in ``stack_commands``, ``stack …``."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,6 +7,7 @@ import typer
 
 from cloud_tools.errors import CloudError
 from cloud_tools.output import JsonFlag, emit, note, table
+from cloud_tools.provision.identity_commands import retire
 from cloud_tools.provision.stack_commands import stack
 from edge_agent.errors import Code
 
@@ -16,13 +17,14 @@ bucket = typer.Typer(help="Buckets for releases and captures.", no_args_is_help=
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to ``app``."""
+    device.command()(retire)
     app.add_typer(device, name="device")
     app.add_typer(bucket, name="bucket")
     app.add_typer(stack, name="stack", no_args_is_help=True)
 
 
 @device.command()
-def provision(
+def provision(  # noqa: PLR0917 - typer takes its options so
     thing: Annotated[str, typer.Argument(help="The thing's name.")],
     directory: Annotated[Path, typer.Option("--dir", help="Gets key, certificate and config.toml.")],
     fleet: Annotated[str, typer.Option(help="Thing group to put it in.")] = "default",
@@ -42,6 +44,9 @@ def provision(
     installed: Annotated[
         Path | None, typer.Option("--installed-at", help="Where DIR's files will lie on the device; none: DIR.")
     ] = None,
+    csr: Annotated[
+        Path | None, typer.Option(help="The device's request (edge-agent enroll request); none: the key is made here.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Create thing, group, policy, key and certificate as far as they lack."""
@@ -56,7 +61,7 @@ def provision(
         # Its role lets a device write below its own name only.
         repository, captures = repository or told["Repository"], captures or f"{told['Captures']}/{thing}"
     wishes = Wishes(_mqtt(mqtt, mqtt_ca), repository, captures, pinned, allow_demo_root, installed)
-    made = provision_device(aws, thing, directory, fleet=fleet, wishes=wishes)
+    made = provision_device(aws, thing, directory, fleet=fleet, wishes=wishes, request=_read("--csr", csr))
     for sentence in made.notes:
         note(sentence)
     emit(made._asdict(), as_json=as_json, text=f"{thing} of fleet {fleet} is ready: {made.config}")
@@ -71,7 +76,7 @@ def list_(
     from cloud_tools.aws import Aws
     from cloud_tools.provision.listing import list_devices
 
-    table(list_devices(Aws(), fleet), ("thing", "fleet"), as_json=as_json, nothing="no devices")
+    table(list_devices(Aws(), fleet), ("thing", "fleet", "retired"), as_json=as_json, nothing="no devices")
 
 
 @device.command()

@@ -10,19 +10,10 @@ from cloud_tools.errors import CloudError
 from cloud_tools.provision import identity, policy
 from cloud_tools.provision.certificate import ensure_certificate
 from cloud_tools.provision.existing import credentials_endpoint
-from cloud_tools.provision.fragment import (
-    AUTHORITY,
-    CERTIFICATE,
-    CONFIG,
-    CREDENTIALS,
-    KEY,
-    ROOT,
-    Mqtt,
-    Wishes,
-    check_root,
-    configuration,
-)
+from cloud_tools.provision.fragment import CREDENTIALS, Mqtt, Wishes, check_root, configuration
+from cloud_tools.provision.retire import RETIRED
 from edge_agent.config import THING_PATTERN
+from edge_agent.config.fragment import AUTHORITY, CERTIFICATE, CONFIG, KEY, ROOT
 from edge_agent.errors import Code
 
 _SECURE_MQTT_PORT = 8883
@@ -42,7 +33,7 @@ class Device(NamedTuple):
 
 
 def provision_device(
-    aws: Aws, thing: str, directory: Path, *, fleet: str = "default", wishes: Wishes = _NO_WISHES
+    aws: Aws, thing: str, directory: Path, *, fleet: str = "default", wishes: Wishes = _NO_WISHES, request: str = ""
 ) -> Device:
     """Create thing, group, policy and certificate as far as they lack, and write the device's files.
 
@@ -55,6 +46,7 @@ def provision_device(
             and for a local AWS credentials.json (0600).
         fleet: the thing group's name, as captures are filed under it.
         wishes: where MQTT, releases and captures are, and whom the device trusts.
+        request: the device's own signing request, PEM: its key stays there; empty: the key is made here.
 
     Raises:
         CloudError: a name is malformed, the directory or the thing is another's, or AWS refused.
@@ -63,6 +55,8 @@ def provision_device(
         if not re.fullmatch(THING_PATTERN, name):
             raise CloudError(Code.INVALID_ARGUMENT, f"{what}: expected 1 to 128 of a-z A-Z 0-9 : _ -, came {name!r}")
     check_root(wishes)
+    if request:
+        identity.read_request(request, thing)
     directory = directory.resolve()
     mqtt = wishes.mqtt or _find_mqtt(aws)
     wishes = _with_credentials(aws, wishes)
@@ -73,12 +67,20 @@ def provision_device(
     if known not in (None, "", fleet):
         raise CloudError(Code.ALREADY_EXISTS, f"thing {thing}: expected fleet {fleet}, it belongs to {known}")
     _make_directory(directory)
-    key = identity.read_or_make_key(directory / KEY)
+    key, request = _asked(directory, thing, request)
     arn = _create_thing(aws, thing, fleet, known)
     notes = _create_policy(aws, arn)
-    certificate_id = ensure_certificate(aws, thing, directory / CERTIFICATE, key)
+    certificate_id = ensure_certificate(aws, thing, directory / CERTIFICATE, key, request)
     _write_files(aws, directory, wishes._replace(mqtt=mqtt), text)
     return Device(thing, arn, fleet, certificate_id, directory, directory / CONFIG, notes)
+
+
+def _asked(directory: Path, thing: str, request: str) -> tuple[Any, str]:
+    """Return the public key and the request for it."""
+    if request:
+        return identity.read_request(request, thing), request
+    key = identity.read_or_make_key(directory / KEY)
+    return key.public_key(), identity.signing_request(key, thing)
 
 
 def _find_mqtt(aws: Aws) -> Mqtt:
@@ -127,10 +129,11 @@ def _make_directory(directory: Path) -> None:
 
 
 def _create_thing(aws: Aws, thing: str, fleet: str, known: str | None) -> str:
-    attributes = {"attributes": {"fleet": fleet}, "merge": True}
     if known is None:
-        aws.call("iot", "create_thing", thingName=thing, attributePayload=attributes)
+        aws.call("iot", "create_thing", thingName=thing, attributePayload={"attributes": {"fleet": fleet}})
     elif known == "":
+        # Whoever was retired comes back so.
+        attributes = {"attributes": {"fleet": fleet, RETIRED: ""}, "merge": True}
         aws.call("iot", "update_thing", thingName=thing, attributePayload=attributes)
     _unless_there(aws, "create_thing_group", thingGroupName=fleet)
     aws.call("iot", "add_thing_to_thing_group", thingGroupName=fleet, thingName=thing)

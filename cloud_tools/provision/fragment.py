@@ -1,19 +1,14 @@
 """The part of a device's ``config.toml`` that only provisioning knows, and the files that it names."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cloud_tools.errors import CloudError
+from edge_agent.config.fragment import AUTHORITY, CERTIFICATE, KEY, ROOT, render
 from edge_agent.errors import Code
 
-CONFIG = "config.toml"
-CERTIFICATE = "certificate.pem"
-KEY = "private.key"
-AUTHORITY = "ca.pem"
 CREDENTIALS = "credentials.json"
-ROOT = "root.json"
 
 LOCAL_RECONNECT_S = 4
 
@@ -73,7 +68,7 @@ def configuration(thing: str, fleet: str, mqtt: Mqtt, wishes: Wishes, *, directo
     # A local AWS has no credentials provider.
     credentials = f"file:{directory / CREDENTIALS}" if local else "aws-iot"
     repository, captures = wishes.repository_url, wishes.capture_url
-    return _render(
+    return render(
         {
             "device": {"thing": thing, "fleet": fleet},
             "mqtt": {
@@ -96,16 +91,6 @@ def configuration(thing: str, fleet: str, mqtt: Mqtt, wishes: Wishes, *, directo
                 "allow_demo_root": True if wishes.allow_demo_root else "",
             },
             "capture": {"url": captures, "credentials": credentials if captures.startswith("s3:") else ""},
-        }
+        },
+        HEADER,
     )
-
-
-def _render(rooms: Mapping[str, Mapping[str, Any]]) -> str:
-    # An empty value is the default, and stays out.
-    return HEADER + "".join(_table(name, keys) for name, keys in rooms.items() if any(keys.values()))
-
-
-def _table(name: str, keys: Mapping[str, Any]) -> str:
-    # JSON's strings are TOML's basic strings, as long as nothing is escaped to surrogates.
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in keys.items() if value != ""]
-    return "".join([f"\n[{name}]\n", *lines])

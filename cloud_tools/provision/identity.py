@@ -1,4 +1,4 @@
-"""A device's key and certificate as files. The key is made here and never leaves.
+"""A device's key and certificate as files. The key is made here and never leaves, or was made on the device.
 
 The cloud gets a signing request only. Key files have mode 0600 from their first byte.
 """
@@ -10,6 +10,7 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509.oid import NameOID
 
 from cloud_tools.errors import CloudError
@@ -80,7 +81,27 @@ def signing_request(key: ec.EllipticCurvePrivateKey, thing: str) -> str:
     return request.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def read_certificate(path: Path, key: ec.EllipticCurvePrivateKey) -> Certificate | None:
+def read_request(request: str, thing: str) -> PublicKeyTypes:
+    """Return the public key of a device's own signing request.
+
+    Raises:
+        CloudError: it is none, its signature is wrong, or another thing's.
+    """
+    try:
+        found = x509.load_pem_x509_csr(request.encode())
+        whole = found.is_signature_valid
+    except (ValueError, TypeError) as exc:
+        raise CloudError(Code.INVALID_ARGUMENT, f"--csr: expected a signing request in PEM, {exc}") from exc
+    if not whole:
+        raise CloudError(Code.INVALID_ARGUMENT, "--csr: expected a signing request, its signature is wrong")
+    names = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    came = str(names[0].value) if names else ""
+    if came != thing[:64]:
+        raise CloudError(Code.INVALID_ARGUMENT, f"--csr: expected {thing}'s request, it is {came or 'nobody'}'s")
+    return found.public_key()
+
+
+def read_certificate(path: Path, key: PublicKeyTypes) -> Certificate | None:
     """Return whose certificate lies in ``path``; None when there is none for this key.
 
     Raises:
@@ -92,7 +113,7 @@ def read_certificate(path: Path, key: ec.EllipticCurvePrivateKey) -> Certificate
         found = x509.load_pem_x509_certificate(path.read_bytes())
     except ValueError as exc:
         raise CloudError(Code.FAILED_PRECONDITION, f"{path}: expected a PEM certificate, {exc}") from exc
-    if found.public_key() != key.public_key():
+    if found.public_key() != key:
         return None
     names = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     # AWS IoT: a certificate's id is the SHA-256 of its DER form.

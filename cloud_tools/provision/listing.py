@@ -3,14 +3,14 @@
 from typing import Any
 
 from cloud_tools.aws import Aws
+from cloud_tools.provision.retire import RETIRED
 
 
 def list_devices(aws: Aws, fleet: str = "") -> list[dict[str, Any]]:
-    """Return things with their fleets, by name; ``fleet`` narrows it to one."""
+    """Return things with their fleets, by name, and when they were retired; ``fleet`` narrows it to one."""
     chosen = {"attributeName": "fleet", "attributeValue": fleet} if fleet else {}
     things = aws.pages("iot", "list_things", "things", **chosen)
-    rows = [{"thing": found["thingName"], "fleet": found.get("attributes", {}).get("fleet", "")} for found in things]
-    return sorted(rows, key=lambda row: row["thing"])
+    return sorted((_row(found) for found in things), key=lambda row: row["thing"])
 
 
 def show_device(aws: Aws, thing: str) -> dict[str, Any]:
@@ -31,6 +31,12 @@ def show_device(aws: Aws, thing: str) -> dict[str, Any]:
         "certificates": [_certificate_state(aws, arn) for arn in principals],
         "jobs": [{"job_id": job["jobId"], "status": job["jobExecutionSummary"]["status"]} for job in jobs],
     }
+
+
+def _row(found: dict[str, Any]) -> dict[str, Any]:
+    attributes = found.get("attributes", {})
+    since = {RETIRED: attributes[RETIRED]} if RETIRED in attributes else {}
+    return {"thing": found["thingName"], "fleet": attributes.get("fleet", "")} | since
 
 
 def _certificate_state(aws: Aws, arn: str) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """``edge-cloud stack deploy|status|delete``: what the account has for devices and releases."""
 
-import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cloud_tools.errors import CloudError
-from cloud_tools.output import JsonFlag, emit, note
+from cloud_tools.output import JsonFlag, confirm, emit, note
 from edge_agent.errors import Code
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def deploy(
         if dry_run:
             return
         if told.change_set:
-            _ask(f"change the stack {name}", yes=yes)
+            confirm(f"change the stack {name}", yes=yes)
         kept = True
     finally:
         if not kept:
@@ -90,7 +89,7 @@ def delete(name: Name = _NAME, yes: Yes = False, timeout_s: Timeout = 900.0, as_
 
     aws = Aws()
     room.get(aws, name)
-    _ask(f"remove the stack {name}; its bucket stays", yes=yes)
+    confirm(f"remove the stack {name}; its bucket stays", yes=yes)
     bucket = room.remove(aws, name, note, _patience(aws, timeout_s))
     text = f"stack {name} is gone; the bucket {bucket} stays with all that is in it"
     emit({"stack": name, "deleted": True, "bucket": bucket}, as_json=as_json, text=text)
@@ -108,14 +107,6 @@ def _patience(aws: "Aws", timeout_s: float) -> "Patience":
     from cloud_tools.provision.following import Patience
 
     return Patience(time.sleep, time.monotonic, timeout_s, _LOCAL_INTERVAL_S if aws.is_local else _INTERVAL_S)
-
-
-def _ask(what: str, *, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise CloudError(Code.INVALID_ARGUMENT, f"to {what}: expected --yes, as there is nobody to ask")
-    typer.confirm(f"{what[0].upper()}{what[1:]}?", abort=True, err=True)
 
 
 def _tell_plan(aws: "Aws", told: "Plan", *, as_json: bool) -> None:

@@ -179,7 +179,7 @@ def _learn(
     write_predictions(run / PREDICTIONS, predictions)
     _write_golden(run / GOLDEN, dataset, predictions, decision.threshold)
     leave_bank(run, device, answers.loaded, progress)
-    _write_parts(run, method.kind, dataset, rule, decision, metrics, report)
+    _write_parts(run, method, dataset, rule, decision, metrics, report)
     return metrics
 
 
@@ -224,11 +224,11 @@ def _write_golden(folder: Path, dataset: Dataset, predictions: Sequence[Predicti
 
 
 def _write_parts(
-    run: Path, kind: Kind, dataset: Dataset, rule: Preprocess, decision: Any, metrics: dict[str, Any], report: Any
+    run: Path, method: Method, dataset: Dataset, rule: Preprocess, decision: Any, metrics: dict[str, Any], report: Any
 ) -> None:
-    classes = kind is Kind.CLASSIFICATION
+    classes = method.kind is Kind.CLASSIFICATION
     parts = ManifestParts(
-        kind=kind,
+        kind=method.kind,
         labels=dataset.classes if classes else (),
         normal_labels=dataset.normal_classes if classes else (),
         preprocess=rule,
@@ -239,7 +239,8 @@ def _write_parts(
             "method": report["method"],
             "seed": report["seed"],
             "code_version": report["code_version"],
-            "depth": report["options"]["depth"],
+            "size": rule.width,
+            **{name: report["options"][name] for name in ("depth", "epochs", *method.takes)},
             "gate_override": report["gate"]["override"],
         },
     )

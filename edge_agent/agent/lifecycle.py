@@ -121,6 +121,8 @@ class _Process:
         self._upkeep.start()
         parts.golden.start()
         parts.news.start()
+        if parts.fleet is not None:
+            parts.fleet.start()
         if parts.jobs is not None:
             parts.jobs.start()
         if self._watchdog is not None:
@@ -146,6 +148,8 @@ class _Process:
         self._deployer.stopping.set()
         parts.deployer.stop()
         parts.news.stop()
+        if parts.fleet is not None:
+            parts.fleet.stop()
         if parts.jobs is not None:
             parts.jobs.stop()
         self._deployer.stop(timeout_s=10.0)

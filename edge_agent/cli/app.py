@@ -8,7 +8,16 @@ from typing import Annotated, NoReturn
 import typer
 
 from edge_agent import __version__
-from edge_agent.cli import capture_verbs, line_verbs, local_verbs, process_verbs, remote_verbs, similar_verb, user_verbs
+from edge_agent.cli import (
+    capture_verbs,
+    enroll_verbs,
+    line_verbs,
+    local_verbs,
+    process_verbs,
+    remote_verbs,
+    similar_verb,
+    user_verbs,
+)
 from edge_agent.cli.context import Places
 from edge_agent.cli.output import note
 from edge_agent.config import DEFAULT_FILE, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR
@@ -49,6 +58,7 @@ def build_app() -> typer.Typer:
     app.callback()(_common)
     for verbs in (process_verbs, remote_verbs, capture_verbs, similar_verb, line_verbs, local_verbs, user_verbs):
         verbs.register(app)
+    enroll_verbs.register(app)
     return app
 
 

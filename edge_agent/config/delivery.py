@@ -30,7 +30,7 @@ class Mqtt(Room):
     private_key: OptionalPath = None
     """The device's key, PEM."""
     ca: OptionalPath = None
-    """The authority that the endpoint's certificate must come from, PEM."""
+    """The authority that the endpoint's certificate must come from, PEM; empty: the system's."""
     keep_alive_s: int = Field(30, ge=5, le=1200)
     """Seconds between signs of life on the connection."""
     inspections: Literal["off", "ng", "all", "summary"] = "off"

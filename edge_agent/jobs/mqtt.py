@@ -142,19 +142,21 @@ class MqttConnection:
         self._stopped.set()
 
 
-def check_settings(settings: Mqtt) -> tuple[str, str, str]:
-    """Return the paths of certificate, key and authority.
+def check_settings(settings: Mqtt) -> tuple[str, str, str | None]:
+    """Return the paths of certificate, key and authority; None for the system's authorities.
 
     Raises:
-        ConfigError: the endpoint or one of them is missing.
+        ConfigError: the endpoint, or a file that is named or needed, is missing.
     """
     if not settings.endpoint:
         raise ConfigError(Code.CONFIG_INVALID, "mqtt.endpoint: expected a host name, came nothing")
-    paths = {"certificate": settings.certificate, "private_key": settings.private_key, "ca": settings.ca}
-    for key, path in paths.items():
+    paths = {"certificate": settings.certificate, "private_key": settings.private_key}
+    # AWS IoT's own endpoints have certificates that every system trusts.
+    named = {"ca": settings.ca} if settings.ca is not None else {}
+    for key, path in {**paths, **named}.items():
         if path is None or not path.is_file():
             raise ConfigError(Code.CONFIG_INVALID, f"mqtt.{key}: expected a PEM file, came {path}")
-    return str(settings.certificate), str(settings.private_key), str(settings.ca)
+    return str(settings.certificate), str(settings.private_key), str(settings.ca) if settings.ca else None
 
 
 def _fault(done: "Future[Any]") -> str:

@@ -4,12 +4,24 @@ import json
 
 from pydantic import BaseModel
 
-from edge_agent.formats import InspectionNews, JobDocument, Manifest, ModelsConfig, SummaryNews
+from edge_agent.formats import (
+    Alarm,
+    Heartbeat,
+    InspectionNews,
+    JobDocument,
+    LogNews,
+    Manifest,
+    ModelsConfig,
+    SummaryNews,
+)
 
 DOCUMENTS: dict[str, type[BaseModel]] = {
+    "alarm.json": Alarm,
+    "heartbeat.json": Heartbeat,
     "inspection.json": InspectionNews,
     "inspection-summary.json": SummaryNews,
     "job.json": JobDocument,
+    "log.json": LogNews,
     "manifest.json": Manifest,
     "models_config.json": ModelsConfig,
 }

@@ -54,6 +54,23 @@ class Authority:
         pair.private_key.chmod(0o600)
         return pair
 
+    def sign(self, request: str, *, days: float = 2) -> str:
+        """Return a certificate, PEM, for a signing request."""
+        asked = x509.load_pem_x509_csr(request.encode())
+        assert asked.is_signature_valid
+        now = dt.datetime.now(dt.timezone.utc)
+        signed = (
+            x509.CertificateBuilder()
+            .subject_name(asked.subject)
+            .issuer_name(self._name)
+            .public_key(asked.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(hours=1))
+            .not_valid_after(now + dt.timedelta(days=days))
+            .sign(self._key, hashes.SHA256())
+        )
+        return signed.public_bytes(serialization.Encoding.PEM).decode()
+
 
 def self_signed(directory: Path, name: str) -> Pair:
     """Return an RSA certificate that signed itself, as OPC UA's applications have."""

@@ -17,8 +17,12 @@ from tests.fakes.credentials_file import write_credentials
 PATIENCE = Patience(time.sleep, time.monotonic, 120.0, 0.05)
 # AWS's credentials provider fills it in from the certificate that a device shows; so does ``device``.
 _VARIABLE = "${credentials-iot:ThingName}"
-# AWS asks this of a certificate, the local AWS of no resource at all, which the template does not give.
-_WITHOUT_RESOURCE = {"Registrar": ["iot:AttachPolicy"]}
+# AWS asks these of a certificate and an index. The local AWS asks them of no resource or of the thing, which the
+# template does not give.
+_WITHOUT_RESOURCE = {
+    "Registrar": ["iot:AttachPolicy", "iot:DetachPolicy", "iot:DetachThingPrincipal"],
+    "Operator": ["iot:SearchIndex"],
+}
 
 
 class StackedCloud:

@@ -12,7 +12,7 @@ import pytest
 from edge_agent.config import Mqtt
 from edge_agent.errors import Code, ConfigError, JobsError
 from edge_agent.jobs import JobGone, JobOffered, JobReported, JobsClient, JobsQueued, Outbox
-from edge_agent.jobs.happenings import Happening
+from edge_agent.jobs.happenings import Disconnected, Happening
 from edge_agent.jobs.messages import LIMIT_PAYLOAD_BYTES
 from edge_agent.jobs.mqtt import MqttConnection
 from tests.fakes.certificates import Authority
@@ -277,12 +277,29 @@ def test_a_stranger_without_certificate_of_the_authority_stays_outside(broker: M
     assert link.stop(TIMEOUT_S)
 
 
-@pytest.mark.parametrize("missing", ["endpoint", "certificate", "private_key", "ca"])
+@pytest.mark.parametrize("missing", ["endpoint", "certificate", "private_key"])
 def test_a_missing_setting_is_named(broker: MosquittoCloud, outbox: Outbox, missing: str) -> None:
     thing, settings = broker.new_device()
     incomplete = settings.model_copy(update={missing: "" if missing == "endpoint" else None})
     with pytest.raises(ConfigError, match=f"mqtt.{missing}"):
         JobsClient(incomplete, thing, outbox, events=print)
+
+
+def test_an_authority_that_is_named_has_to_be_there(broker: MosquittoCloud, outbox: Outbox, tmp_path: Path) -> None:
+    thing, settings = broker.new_device()
+    with pytest.raises(ConfigError, match=r"mqtt\.ca"):
+        JobsClient(settings.model_copy(update={"ca": tmp_path / "none.pem"}), thing, outbox, events=print)
+
+
+def test_without_an_authority_only_who_the_system_trusts_is_believed(broker: MosquittoCloud) -> None:
+    thing, settings = broker.new_device()
+    told: queue.SimpleQueue[Happening] = queue.SimpleQueue()
+    link = MqttConnection(settings.model_copy(update={"ca": None}), thing, hand_over=told.put)
+    link.start()
+    happened = told.get(timeout=TIMEOUT_S)
+    link.stop(TIMEOUT_S)
+    assert isinstance(happened, Disconnected)
+    assert "TLS" in happened.reason
 
 
 def test_a_key_that_is_no_key_is_a_config_error(broker: MosquittoCloud, outbox: Outbox, tmp_path: Path) -> None:

@@ -3,10 +3,14 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
+from cloud_tools.fleet.log_reading import GROUP
 from cloud_tools.provision import existing, policy, stack
+from edge_agent.formats import Alarm, AlarmDetail, LogNews
+from edge_agent.formats.fleet import CLEARED, RAISED
 from tests.fakes.stack_template import ACCOUNT, Statement, resolved, statements, template
 
 ALLOWED = [each for each in statements() if each.effect == "Allow"]
@@ -15,6 +19,7 @@ WITHOUT_RESOURCE = {
     "iot:AttachThingPrincipal",
     "iot:CreateCertificateFromCsr",
     "iot:DescribeEndpoint",
+    "iot:ListAttachedPolicies",
     "iot:ListJobs",
     "iot:ListPrincipalThings",
     "iot:ListThings",
@@ -99,6 +104,61 @@ def test_only_devices_and_the_publisher_write_and_never_at_the_same_place() -> N
 
 def test_only_the_operator_creates_jobs() -> None:
     assert {each.where for each in ALLOWED if "iot:CreateJob" in each.actions} == {"Operator"}
+
+
+def test_the_pipe_makes_events_of_what_a_device_tells() -> None:
+    made = resolved(template()["Resources"]["AlarmPipe"]["Properties"])
+    (only,) = made["SourceParameters"]["FilterCriteria"]["Filters"]
+    told = {name: field.alias or name for name, field in Alarm.model_fields.items()}
+    assert json.loads(only["Pattern"]) == {"body": {"source": ["edge-agent"], told["detail_type"]: [RAISED, CLEARED]}}
+    assert made["TargetParameters"] == {
+        "EventBridgeEventBusParameters": {
+            "Source": Alarm.model_fields["source"].default,
+            "DetailType": f"$.body.{told['detail_type']}",
+            "Time": f"$.body.{told['time']}",
+        },
+        "InputTemplate": f"<$.body.{told['detail']}>",
+    }
+
+
+def test_rules_take_of_a_device_only_what_names_itself() -> None:
+    found = {
+        name: each["Properties"]["TopicRulePayload"]
+        for name, each in template()["Resources"].items()
+        if each["Type"] == "AWS::IoT::TopicRule"
+    }
+    assert {name: each["Sql"] for name, each in found.items()} == {
+        "LogRule": "SELECT * FROM 'edge-agent/+/log' WHERE thing = topic(2)",
+        "AlarmRule": "SELECT * FROM 'edge-agent/+/alarm' WHERE detail.thing = topic(2)",
+    }
+    assert "thing" in LogNews.model_fields
+    assert "thing" in AlarmDetail.model_fields
+    assert template()["Resources"]["DeviceLogs"]["Properties"]["LogGroupName"] == GROUP
+
+
+@pytest.mark.parametrize("role", ["RuleRole", "PipeRole"])
+def test_a_role_for_a_service_is_taken_for_these_resources_of_this_account_alone(role: str) -> None:
+    resources = template()["Resources"]
+    (trust,) = resolved(resources[role]["Properties"]["AssumeRolePolicyDocument"])["Statement"]
+    said = {key: value for test in trust["Condition"].values() for key, value in test.items()}
+    assert said["aws:SourceAccount"] == {"Ref": "AWS::AccountId"}
+    names = {
+        str(each["Properties"].get("RuleName") or each["Properties"].get("Name"))
+        for each in resources.values()
+        if {"Fn::GetAtt": [role, "Arn"]} in _values(each)
+    }
+    sources = said["aws:SourceArn"]
+    assert {one.rpartition("/")[2] for one in ([sources] if isinstance(sources, str) else sources)} == names
+
+
+def _values(node: Any) -> list[Any]:
+    inner = list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
+    return [*inner, *(value for each in inner for value in _values(each))]
+
+
+def test_only_the_registrar_takes_devices_out_of_service() -> None:
+    ends = {"iot:CancelJobExecution", "iot:DeleteCertificate", "iot:DetachPolicy", "iot:DetachThingPrincipal"}
+    assert {each.where for each in ALLOWED if ends & set(each.actions)} == {"Registrar"}
 
 
 def test_the_bucket_is_kept_closed_versioned_encrypted_and_spoken_to_by_tls() -> None:
