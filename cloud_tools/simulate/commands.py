@@ -45,7 +45,7 @@ def simulate(  # noqa: PLR0917 - typer reads a flag from each
     ] = None,
     mqtt: Annotated[str, typer.Option(envvar="EDGE_CLOUD_MQTT", help="HOST:PORT; empty: the account's endpoint.")] = "",
     mqtt_ca: Annotated[
-        Path | None, typer.Option(envvar="EDGE_CLOUD_MQTT_CA", help="Authority of that host, PEM.")
+        Path | None, typer.Option(envvar="EDGE_CLOUD_MQTT_CA", help="Authority of that host, PEM; none: the system's.")
     ] = None,
     front: Annotated[
         bool | None,

@@ -28,7 +28,7 @@ _ATTRIBUTES: Final = {"attributes": {"simulated": "true"}, "merge": True}
 class Place(NamedTuple):
     """Where simulated devices connect, and where their key lies.
 
-    ``mqtt`` is HOST:PORT, empty: the account's endpoint; ``ca`` its authority, PEM. ``anywhere`` allows
+    ``mqtt`` is HOST:PORT, empty: the account's endpoint; ``ca`` its authority, None: the system's. ``anywhere`` allows
     an account that is not on this machine.
     """
 
@@ -121,7 +121,8 @@ def provide_things(aws: Aws, fleet: str, devices: int, directory: Path) -> Ident
     arn = str(aws.call("iot", "describe_thing", thingName=wanted[0])["thingArn"])
     _unless_there(aws, "create_policy", policyName=policy.NAME, policyDocument=policy.document(arn))
     key = identity.read_or_make_key(files.private_key)
-    principal = _certificate_arn(arn, ensure_certificate(aws, wanted[0], files.certificate, key))
+    request = identity.signing_request(key, wanted[0])
+    principal = _certificate_arn(arn, ensure_certificate(aws, wanted[0], files.certificate, key.public_key(), request))
     known = set(aws.pages("iot", "list_things_in_thing_group", "things", thingGroupName=fleet))
     attached = set(aws.pages("iot", "list_principal_things", "things", principal=principal))
     with progress("things", devices) as done:

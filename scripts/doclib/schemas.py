@@ -1,9 +1,10 @@
-"""docs/schemas: JSON Schemas of the documents that devices and cloud exchange."""
+"""docs/schemas: JSON Schemas of the documents that devices and cloud exchange, and that people write."""
 
 import json
 
 from pydantic import BaseModel
 
+from cloud_tools.rollout.plan import RolloutPlan
 from edge_agent.formats import (
     Alarm,
     Heartbeat,
@@ -24,6 +25,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "log.json": LogNews,
     "manifest.json": Manifest,
     "models_config.json": ModelsConfig,
+    "rollout.json": RolloutPlan,
 }
 
 

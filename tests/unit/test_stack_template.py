@@ -94,11 +94,12 @@ def test_nobody_is_given_what_would_undo_the_others_limits(word: str) -> None:
     assert [each for each in ALLOWED if any(action.startswith(word) for action in each.actions)] == []
 
 
-def test_only_devices_and_the_publisher_write_and_never_at_the_same_place() -> None:
+def test_devices_publisher_and_operator_write_and_never_at_the_same_place() -> None:
     writing = {each.where: each.resources for each in ALLOWED if "s3:PutObject" in each.actions}
     assert writing == {
         "DeviceRole": ("arn:aws:s3:::${BucketName}/captures/${credentials-iot:ThingName}/*",),
         "Publisher": ("arn:aws:s3:::${BucketName}/releases/*",),
+        "Operator": ("arn:aws:s3:::${BucketName}/rollouts/*",),
     }
 
 
