@@ -25,6 +25,7 @@ from cloud_tools.registry import commands as registry
 from cloud_tools.release import commands as release
 from cloud_tools.rollout import commands as rollout
 from cloud_tools.similar import commands as similar
+from cloud_tools.simulate import commands as simulate
 from cloud_tools.training import commands as training
 from edge_agent import __version__
 from edge_agent.errors import AgentError, Code
@@ -71,6 +72,7 @@ ROOMS = (
     rollout,
     fleet,
     similar,
+    simulate,
 )
 
 
