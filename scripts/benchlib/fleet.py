@@ -86,6 +86,7 @@ def measure(devices: int, directory: Path, times_s: Mapping[str, float] = TIMES_
     with standing_world(devices, directory, times_s) as (world, begun):
         figures |= begun
         for scenario in (staged, bad, killed):
+            sys.stderr.write(f"bench fleet: {scenario.__doc__.splitlines()[0]}\n")
             figures |= scenario(world)
         figures |= compared(world)
     return figures
