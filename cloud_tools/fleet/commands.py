@@ -108,7 +108,8 @@ def logs(
     for line in lines:
         emit(line._asdict(), as_json=as_json, text=line.sentence())
     if not lines:
-        note(f"{thing} told nothing since {since} ago; [telemetry] cloud_level says what it tells")
+        why = "the local AWS writes no lines" if aws.is_local else "[telemetry] cloud_level says what it tells"
+        note(f"{thing} told nothing since {since} ago: {why}")
 
 
 def _released(wanted: _Wanted) -> dict[str, str]:

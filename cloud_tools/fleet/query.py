@@ -12,7 +12,8 @@ from edge_agent.errors import Code
 
 _TERM = re.compile(r'\s*([\w.-]+)\s*:\s*("[^"]*"|[^\s"():\[\]<>]+)(?:\s+|$)')
 _AND = re.compile(r"AND\s+(?=\S)")
-_PREFIXES = ("attributes.", "shadow.reported.")
+_REGISTERED = ("thingName", "thingGroupNames", "attributes.fleet")
+_REPORTED = "shadow.reported."
 
 
 class Term(NamedTuple):
@@ -20,6 +21,11 @@ class Term(NamedTuple):
 
     field: str
     value: str
+
+    @property
+    def is_of_shadow(self) -> bool:
+        """Tell whether only the device's shadow can answer it."""
+        return self.field.startswith(_REPORTED)
 
 
 def read_query(query: str) -> list[Term]:
@@ -39,7 +45,7 @@ def read_query(query: str) -> list[Term]:
         joined = _AND.match(query, at)
         at = joined.end() if joined else at
     for term in terms:
-        if term.field not in ("thingName", "thingGroupNames") and not term.field.startswith(_PREFIXES):
+        if term.field not in _REGISTERED and not term.is_of_shadow:
             raise _beyond(query)
     return terms
 
@@ -54,9 +60,7 @@ def _values(field: str, device: Device) -> tuple[str, ...]:
         return (device.thing,)
     if field == "thingGroupNames":
         return device.groups
-    if field.startswith("attributes."):
-        return (device.fleet,) if field == "attributes.fleet" and device.fleet else ()
-    found = device.value(field.removeprefix("shadow.reported."))
+    found = device.fleet if field == "attributes.fleet" else device.value(field.removeprefix(_REPORTED))
     return (found,) if found else ()
 
 

@@ -1,7 +1,7 @@
 """Asks the cloud about all devices: one search in the fleet index, or where there is none each thing's shadow."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,6 +14,8 @@ from edge_agent.errors import Code
 
 # AWS IoT: a page of SearchIndex has at most so many things.
 _PAGE = 100
+# Things and members of groups: so many.
+_MEMBERS = 250
 _PARALLEL = 8
 _IOT = "iot"
 _ALL = "thingName:*"
@@ -124,26 +126,45 @@ def _reported(shadow: str | bytes) -> dict[str, Any]:
 
 def _read_things(aws: Aws, where: str, why: CloudError) -> Fleet:
     terms = read_query(where)
-    things = list(aws.pages(_IOT, "list_things", "things"))
-    needs_groups = any(term.field == "thingGroupNames" for term in terms)
-    asked = _each(lambda thing: _ask(aws, thing, groups=needs_groups), things)
-    failed = tuple(f"{thing['thingName']}: {answer.message}" for thing, answer in zip(things, asked, strict=True)
+    groups = _groups(aws) if any(term.field == "thingGroupNames" for term in terms) else {}
+    things = aws.pages(_IOT, "list_things", "things", PaginationConfig={"PageSize": _MEMBERS})
+    registered = (_registered(thing, groups) for thing in things)
+    # What the registry answers nobody's shadow is asked for.
+    wanted = [one for one in registered if all(holds(term, one) for term in terms if not term.is_of_shadow)]
+    asked = _each(lambda device: _ask(aws, device), wanted)
+    failed = tuple(f"{device.thing}: {answer.message}" for device, answer in zip(wanted, asked, strict=True)
                    if isinstance(answer, CloudError))  # fmt: skip
     devices = [answer for answer in asked if isinstance(answer, Device)]
     chosen = [device for device in devices if all(holds(term, device) for term in terms)]
-    note = _NOTE.format(why=why.message, count=len(things))
+    note = _NOTE.format(why=why.message, count=len(wanted))
     return Fleet(tuple(sorted(chosen, key=lambda device: device.thing)), "things", (note,), failed)
 
 
-def _ask(aws: Aws, thing: dict[str, Any], *, groups: bool) -> Device | CloudError:
+def _groups(aws: Aws) -> dict[str, tuple[str, ...]]:
+    """Return the groups of each thing that is in any, by what is in each group: there are fewer groups than things."""
+    names = sorted(group["groupName"] for group in aws.pages(_IOT, "list_thing_groups", "thingGroups"))
+    found: dict[str, tuple[str, ...]] = {}
+    for name, members in zip(names, _each(lambda name: _members(aws, name), names), strict=True):
+        for thing in members:
+            found[thing] = (*found.get(thing, ()), name)
+    return found
+
+
+def _members(aws: Aws, group: str) -> list[str]:
+    pages = {"PageSize": _MEMBERS}
+    return list(aws.pages(_IOT, "list_things_in_thing_group", "things", thingGroupName=group, PaginationConfig=pages))
+
+
+def _registered(thing: dict[str, Any], groups: Mapping[str, tuple[str, ...]]) -> Device:
     name = str(thing["thingName"])
+    return Device(name, text(thing.get("attributes", {}).get("fleet")), groups.get(name, ()))
+
+
+def _ask(aws: Aws, device: Device) -> Device | CloudError:
     try:
-        reported = _shadow(aws, name)
-        found = aws.pages(_IOT, "list_thing_groups_for_thing", "thingGroups", thingName=name) if groups else ()
-        names = tuple(sorted(group["groupName"] for group in found))
+        return device._replace(reported=_shadow(aws, device.thing))
     except CloudError as exc:
         return exc
-    return Device(name, text(thing.get("attributes", {}).get("fleet")), names, reported=reported)
 
 
 def _shadow(aws: Aws, thing: str) -> dict[str, Any]:

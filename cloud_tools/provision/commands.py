@@ -1,4 +1,4 @@
-"""``edge-cloud device provision|list|show|retire``, ``bucket create|list`` and, in ``stack_commands``, ``stack …``."""
+"""``edge-cloud device provision|list|show`` and ``bucket create|list``; others are in modules of their own."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,7 +7,7 @@ import typer
 
 from cloud_tools.errors import CloudError
 from cloud_tools.output import JsonFlag, emit, note, table
-from cloud_tools.provision.identity_commands import retire
+from cloud_tools.provision.identity_commands import retire, rotate
 from cloud_tools.provision.stack_commands import stack
 from edge_agent.errors import Code
 
@@ -17,7 +17,8 @@ bucket = typer.Typer(help="Buckets for releases and captures.", no_args_is_help=
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to ``app``."""
-    device.command()(retire)
+    for verb in (rotate, retire):
+        device.command()(verb)
     app.add_typer(device, name="device")
     app.add_typer(bucket, name="bucket")
     app.add_typer(stack, name="stack", no_args_is_help=True)

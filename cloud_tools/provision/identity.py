@@ -81,7 +81,7 @@ def signing_request(key: ec.EllipticCurvePrivateKey, thing: str) -> str:
     return request.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def read_request(request: str, thing: str) -> PublicKeyTypes:
+def read_request(request: str, thing: str, what: str = "--csr") -> PublicKeyTypes:
     """Return the public key of a device's own signing request.
 
     Raises:
@@ -91,14 +91,26 @@ def read_request(request: str, thing: str) -> PublicKeyTypes:
         found = x509.load_pem_x509_csr(request.encode())
         whole = found.is_signature_valid
     except (ValueError, TypeError) as exc:
-        raise CloudError(Code.INVALID_ARGUMENT, f"--csr: expected a signing request in PEM, {exc}") from exc
+        raise CloudError(Code.INVALID_ARGUMENT, f"{what}: expected a signing request in PEM, {exc}") from exc
     if not whole:
-        raise CloudError(Code.INVALID_ARGUMENT, "--csr: expected a signing request, its signature is wrong")
+        raise CloudError(Code.INVALID_ARGUMENT, f"{what}: expected a signing request, its signature is wrong")
     names = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     came = str(names[0].value) if names else ""
     if came != thing[:64]:
-        raise CloudError(Code.INVALID_ARGUMENT, f"--csr: expected {thing}'s request, it is {came or 'nobody'}'s")
+        raise CloudError(Code.INVALID_ARGUMENT, f"{what}: expected {thing}'s request, it is {came or 'nobody'}'s")
     return found.public_key()
+
+
+def key_of(certificate: str, what: str) -> PublicKeyTypes:
+    """Return the public key of a certificate in PEM.
+
+    Raises:
+        CloudError: it is none.
+    """
+    try:
+        return x509.load_pem_x509_certificate(certificate.encode()).public_key()
+    except ValueError as exc:
+        raise CloudError(Code.FAILED_PRECONDITION, f"{what}: expected a PEM certificate, {exc}") from exc
 
 
 def read_certificate(path: Path, key: PublicKeyTypes) -> Certificate | None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from cloud_tools.aws import Aws
 from cloud_tools.errors import CloudError
+from cloud_tools.provision.renewal_shadow import clear
 from edge_agent.errors import Code
 
 RETIRED = "retired"
@@ -62,6 +63,7 @@ def retire(aws: Aws, found: Retirement, now: datetime) -> None:
         _delete(aws, found.thing, arn)
     for arn in found.shared:
         aws.call("iot", "detach_thing_principal", thingName=found.thing, principal=arn)
+    clear(aws, found.thing)
     # AWS IoT: an empty value takes an attribute out.
     attributes = {"fleet": "", RETIRED: f"{now:%Y-%m-%d}"}
     aws.call("iot", "update_thing", thingName=found.thing, attributePayload={"attributes": attributes, "merge": True})

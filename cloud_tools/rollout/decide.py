@@ -23,9 +23,9 @@ class Change(NamedTuple):
 
 
 class Create(NamedTuple):
-    """Make this job, unless it is there."""
+    """Make these jobs in this order, each unless it is there."""
 
-    part: Part
+    parts: tuple[Part, ...]
 
 
 class Cancel(NamedTuple):
@@ -125,11 +125,10 @@ def _too_late(state: RolloutState, counted: Tally, now: float) -> Iterator[str]:
 
 
 def _go_on(state: RolloutState, seen: Seen, known: Mapping[str, Outcome], now: float) -> Action:
-    missing = next((part for part in state.all_parts() if part.job_id not in seen), None)
-    if missing is not None:
-        return Create(missing)
-    if not state.asking:
+    if not state.waves:
         return _next_stage(state, now)
+    if missing := _missing(state, seen):
+        return Create(missing)
     counted = tally(state, state.stage, known)
     if not _is_done(state, counted):
         return Wait(f"{counted.working} at work, {counted.waiting} not begun")
@@ -140,6 +139,11 @@ def _go_on(state: RolloutState, seen: Seen, known: Mapping[str, Outcome], now: f
         at = datetime.fromtimestamp(until, timezone.utc).isoformat(timespec="seconds")
         return Wait(f"watches stage {state.plan.stages[state.stage].title} until {at}")
     return _next_stage(state, now)
+
+
+def _missing(state: RolloutState, seen: Seen) -> tuple[Part, ...]:
+    """Return the newest wave's jobs that are not there; who was to be asked by an older one has been asked again."""
+    return tuple(part for part in state.parts(state.waves[-1]) if part.job_id not in seen)
 
 
 def _next_stage(state: RolloutState, now: float) -> Action:
@@ -171,15 +175,12 @@ def _wind_up(state: RolloutState, seen: Seen, known: Mapping[str, Outcome], now:
 def _undo(state: RolloutState, seen: Seen, known: Mapping[str, Outcome], now: float) -> Action:
     if working := sum(each.execution.status == WORKING for each in known.values()):
         return Wait(f"{working} still at work; who succeeded goes back when they have ended")
-    back = [wave for wave in state.waves if wave.undo]
-    if not back:
+    if not state.waves or not state.waves[-1].undo:
         good = [thing for thing, outcome in known.items() if outcome.succeeded and thing not in state.gone]
         return Change(state.undone(good, now)) if good else End()
-    parts = [part for wave in back for part in state.parts(wave)]
-    missing = next((part for part in parts if part.job_id not in seen), None)
-    if missing is not None:
+    if missing := _missing(state, seen):
         return Create(missing)
-    left = sum(seen[part.job_id].live for part in parts)
+    left = any(seen[part.job_id].live for part in state.parts(state.waves[-1]))
     return Wait("devices go back") if left else End()
 
 

@@ -69,8 +69,9 @@ class Driver:
         match action:
             case Change(changed):
                 self._ledger.swap(changed, tag)
-            case Create(part):
-                gone = self._jobs.create(state, part)
+            case Create(parts):
+                # A device that is gone moves whoever comes after it, so nothing after it is made before that is known.
+                gone = next(filter(None, (self._jobs.create(state, part) for part in parts)), ())
                 if gone:
                     self._ledger.swap(state.without(gone, self._now()), tag)
             case Cancel(job_ids, force):

@@ -81,18 +81,19 @@ def outcomes(state: RolloutState, seen: Seen) -> dict[str, Outcome]:
     """Return what is known of every device that was asked, by name."""
     found: dict[str, Outcome] = {}
     for wave in state.asking:
+        comes = wave == state.waves[-1] and state.phase in {"RUNNING", "PAUSED"}
         for part in state.parts(wave):
             job = seen.get(part.job_id)
             for thing in part.things:
-                found[thing] = Outcome(part.job_id, _execution(job, thing))
+                found[thing] = Outcome(part.job_id, _execution(job, thing, comes=comes))
     return found
 
 
-def _execution(job: SeenJob | None, thing: str) -> Execution:
+def _execution(job: SeenJob | None, thing: str, *, comes: bool) -> Execution:
     if job is not None and thing in job.executions:
         return job.executions[thing]
-    # A job that ended before its rate came to a device will never tell it.
-    return Execution(thing, WAITING if job is None or job.live else "CANCELED")
+    # A job that was never made, or that ended before its rate came to a device, will never tell it.
+    return Execution(thing, WAITING if (comes if job is None else job.live) else "CANCELED")
 
 
 def tally(state: RolloutState, stage: int, known: Mapping[str, Outcome]) -> Tally:

@@ -32,8 +32,8 @@ def say(action: Action) -> str:
     match action:
         case Change(state):
             return state.history[-1].what
-        case Create(part):
-            return f"job {part.job_id} is to be made"
+        case Create(parts):
+            return f"to be made: {', '.join(part.job_id for part in parts)}"
         case Cancel(job_ids, _):
             return f"to be taken back: {', '.join(job_ids)}"
         case Wait(why):

@@ -8,8 +8,7 @@ from typing import NamedTuple
 from edge_agent.config import Mqtt, fragment
 from edge_agent.errors import Code, IdentityError, JobsError
 from edge_agent.identity import Folder, Pack, Progress, Stage, Step, Wanted, enrolment, material
-from edge_agent.jobs.asking import Answer, Asking
-from edge_agent.jobs.topics import Topics
+from edge_agent.jobs.asking import Answer, Asking, prove
 from edge_agent.storage import durable
 
 _RECONNECT_S = 2.0
@@ -117,8 +116,7 @@ class _Conversation(ExitStack):
         thing = progress.thing or progress.asked
         settings = self._settings(self._folder.certificate, self._folder.private_key)
         try:
-            with Asking(settings, thing, self._timeout_s) as device:
-                device.subscribe(*Topics(thing).subscriptions())
+            prove(settings, thing, self._timeout_s)
         except JobsError as error:
             if progress.stage is Stage.REGISTERED:
                 message = f"the new certificate: {error.message}; run it again, or look at the policy edge-agent-device"

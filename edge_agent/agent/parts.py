@@ -72,6 +72,7 @@ from edge_agent.transfer import (
 )
 
 if TYPE_CHECKING:
+    from edge_agent.agent.renewing import Renewing
     from edge_agent.trust import TrustClient
 
 _log = logging.getLogger(__name__)
@@ -123,9 +124,23 @@ class Parts:
         models_config = state_dir / "models_config.json"
         if not models_config.exists():
             durable.write(models_config, default_models_config().read_bytes())
+        self.renewing = self._renewing(state_dir)
         self.mappings = Mappings(models_config, self._is_known)
         self.commits = Commits(self.store, self.audit, models_config, asked_by=self.mappings.applications)
         self.reload_mappings()
+
+    def _renewing(self, state_dir: Path) -> "Renewing | None":
+        mqtt = self.settings.mqtt
+        if not mqtt.endpoint or mqtt.certificate is None or mqtt.private_key is None or not mqtt.certificate.is_file():
+            # Where there is a cloud, the jobs room says what is missing.
+            return None
+        # Only who has a cloud pays for cryptography.
+        from edge_agent.agent.renewing import Renewing  # noqa: PLC0415
+        from edge_agent.identity.lineage import RENEWED, Files, Lineage  # noqa: PLC0415
+
+        lineage = Lineage(state_dir / RENEWED, Files(mqtt.certificate, mqtt.private_key))
+        thing, note = self.settings.device.thing, self._note
+        return Renewing(thing, mqtt, lineage, lambda: self.jobs, audit=self.audit, note=note)
 
     def _build_inference(self, state_dir: Path) -> None:
         self.registry = Registry()
@@ -176,10 +191,12 @@ class Parts:
             mqtt.ca,
         )
         words = credentials or repository.credentials
+        renewing = self.renewing
+        renewed = (lambda: renewing.files) if renewing is not None else None
         return open_objects(
             url,
             words,
-            aws_iot=device_credentials(identity) if words == "aws-iot" else None,
+            aws_iot=device_credentials(identity, renewed) if words == "aws-iot" else None,
             ca=repository.ca,
             proxy=repository.proxy,
         )
@@ -251,7 +268,11 @@ class Parts:
         if settings.mqtt.endpoint:
             outbox = rebuilt(Outbox, state_dir / "outbox.db")
             self.jobs = JobsClient(
-                settings.mqtt, settings.device.thing, outbox, events=hand_over(self.deployer, self._connected)
+                self.renewing.settings() if self.renewing is not None else settings.mqtt,
+                settings.device.thing,
+                outbox,
+                events=hand_over(self.deployer, self._connected),
+                others=self.renewing.receivers() if self.renewing is not None else {},
             )
             catch_up(self.journal, self.jobs, self.deployer)
 
@@ -366,6 +387,8 @@ class Parts:
         self.events.publish(self.health.status())
         if connected:
             self.device_shadow.publish()
+            if self.renewing is not None:
+                self.renewing.connected()
 
     def _observe(self, record: Deployment) -> None:
         if self._observer is not None:

@@ -127,7 +127,7 @@ def forget(
     directory: Directory = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete this device's key and certificate; settings, root of trust and models stay."""
+    """Delete this device's keys and certificates; settings, root of trust and models stay."""
     folder = _folder(context, directory, None)
     doomed = folder.forget()
     if doomed and not dry_run:
@@ -150,10 +150,12 @@ def forget(
 
 def _folder(context: typer.Context, directory: Path | None, owner: str | None) -> "Folder":
     from edge_agent.identity import Folder  # noqa: PLC0415 - only these verbs pay for it
+    from edge_agent.identity.lineage import RENEWED  # noqa: PLC0415
 
-    config = places(context).config
-    where = directory or (config.parent if config else DEFAULT_FILE.parent)
-    return Folder(where, _default_owner() if owner is None else _known(owner), config)
+    found = places(context)
+    where = directory or (found.config.parent if found.config else DEFAULT_FILE.parent)
+    renewed = found.state_dir / RENEWED
+    return Folder(where, _default_owner() if owner is None else _known(owner), found.config, renewed)
 
 
 def _default_owner() -> str:

@@ -37,6 +37,8 @@ class Mqtt(Room):
     """What the cloud is told of inspections: NG and NO RESULT, all, or only counts each minute, as both bring too."""
     reconnect_max_s: float = Field(120.0, ge=1, le=3600)
     """Longest wait before the next try to connect; the first is drawn from 0 to half of it (full jitter)."""
+    renew_before_days: int = Field(30, ge=0, le=3650)
+    """A certificate that ends within so many days is asked anew for; 0: only when the cloud wants another."""
 
 
 class Repository(Room):

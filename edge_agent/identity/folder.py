@@ -11,6 +11,7 @@ from edge_agent.errors import Code, IdentityError
 from edge_agent.formats import parse
 from edge_agent.identity import material
 from edge_agent.identity.enrolment import Pack, Progress, check_root
+from edge_agent.identity.lineage import keys_in
 from edge_agent.storage import durable
 
 PRIVATE: Final = 0o600
@@ -26,15 +27,18 @@ class Folder:
         directory: where everything lies; made when absent.
         owner: the user who gets the files; empty: whoever writes them.
         config: the settings' file; None: ``config.toml`` in ``directory``.
+        renewed: where the agent keeps the certificates that followed.
     """
 
-    def __init__(self, directory: Path, owner: str = "", config: Path | None = None) -> None:
+    def __init__(
+        self, directory: Path, owner: str = "", config: Path | None = None, renewed: Path | None = None
+    ) -> None:
         self.directory = directory.absolute()
         self.config = config or self.directory / fragment.CONFIG
         self.certificate = self.directory / fragment.CERTIFICATE
         self.private_key = self.directory / fragment.KEY
         self.authority = self.directory / fragment.AUTHORITY
-        self._owner = owner
+        self._owner, self._renewed = owner, renewed
         self._progress = self.directory / _PROGRESS
 
     def key(self) -> material.PrivateKey:
@@ -146,18 +150,19 @@ class Folder:
 
     def forget(self) -> list[Path]:
         """Return what ``wipe`` would delete: the identity's files; the settings and the root of trust stay."""
-        files = (self._progress, self.private_key, self.certificate)
+        followed = keys_in(self._renewed) if self._renewed else []
+        files = (self._progress, self.private_key, self.certificate, *followed)
         return [path for path in files if path.exists()]
 
     def wipe(self) -> list[Path]:
-        """Delete key, certificate and what an enrolment left, the key first; return what was deleted.
+        """Delete keys, certificates and what an enrolment left, the keys first; return what was deleted.
 
         A disk may keep old blocks: what ends the key for good is the cloud's ``edge-cloud device retire``.
 
         Raises:
             StorageError: STORAGE_FAILED.
         """
-        doomed = sorted(self.forget(), key=lambda path: path != self.private_key)
+        doomed = sorted(self.forget(), key=lambda path: path.name != self.private_key.name)
         for path in doomed:
             durable.remove(path)
         return doomed

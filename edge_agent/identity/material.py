@@ -21,6 +21,7 @@ class Certificate(NamedTuple):
     """Its common name; AWS IoT's own certificates bear none of the thing."""
     id: str
     """AWS IoT's id of it: the SHA-256 of its DER form."""
+    starts: float
     ends: float
     """Epoch seconds."""
     public_key: bytes
@@ -76,6 +77,7 @@ def read_certificate(pem: bytes, what: str) -> Certificate:
         return Certificate(
             str(names[0].value) if names else "",
             found.fingerprint(hashes.SHA256()).hex(),
+            found.not_valid_before_utc.timestamp(),
             found.not_valid_after_utc.timestamp(),
             public,
         )

@@ -11,10 +11,21 @@ from typing_extensions import Self
 from edge_agent.config import Mqtt
 from edge_agent.errors import Code, JobsError
 from edge_agent.jobs.happenings import Connected, Disconnected, Happening, Received, Subscribed
+from edge_agent.jobs.topics import Topics
 
 _STOP_S: Final = 10.0
 _Kind = TypeVar("_Kind", Received, Subscribed)
 _ACCEPTED, _REJECTED = "/accepted", "/rejected"
+
+
+def prove(settings: Mqtt, thing: str, timeout_s: float) -> None:
+    """Connect as ``thing`` and listen on its job topics: whoever may do that works.
+
+    Raises:
+        ConfigError, JobsError: as ``Asking``; UPDATE_REJECTED, it may not listen.
+    """
+    with Asking(settings, thing, timeout_s) as device:
+        device.subscribe(*Topics(thing).subscriptions())
 
 
 class Answer(NamedTuple):

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Final, NamedTuple, Protocol
 
 from edge_agent.config import Mqtt
@@ -38,6 +39,8 @@ _log = logging.getLogger(__name__)
 RESUBSCRIBE_S: Final = 30.0
 # The thread shows so often that it lives; a disk or a receiver of events that holds it up for long is reported.
 BEAT_S: Final = 10.0
+_LEAVE_S: Final = 10.0
+_NO_OTHERS: Final[Mapping[str, Callable[[bytes], None]]] = {}
 SILENT_S: Final = 120.0
 
 
@@ -68,11 +71,19 @@ class _Say(NamedTuple):
     event: Event
 
 
+class _Hold(NamedTuple):
+    left: "Future[bool]"
+
+
+class _Use(NamedTuple):
+    link: Link
+
+
 class _Stop(NamedTuple):
     pass
 
 
-_Input = Happening | Report | _Prefer | _Say | _Stop
+_Input = Happening | Report | _Prefer | _Say | _Hold | _Use | _Stop
 
 
 class JobsClient:
@@ -86,6 +97,7 @@ class JobsClient:
         outbox: keeps reports until they are settled.
         events: told of everything that happens, on this client's own thread: it only hands over.
         connect: makes the connection, which is told where to hand over what happens.
+        others: told of messages on other topics (at most two, as AWS IoT takes 8 filters at once), on this thread.
         uptime: how long ago this machine was started, seconds; a whole site may have been started with it.
 
     Raises:
@@ -100,6 +112,7 @@ class JobsClient:
         *,
         events: Callable[[Event], None],
         connect: Callable[[Callable[[Happening], None]], Link] | None = None,
+        others: Mapping[str, Callable[[bytes], None]] = _NO_OTHERS,
         uptime: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
     ) -> None:
         self._outbox = outbox
@@ -107,8 +120,14 @@ class JobsClient:
         self._topics = Topics(thing)
         self._inputs: queue.SimpleQueue[_Input] = queue.SimpleQueue()
         self._rng = random.SystemRandom()
-        make = connect or (lambda hand_over: _connection(settings, thing, hand_over))
-        self._link = make(self._inputs.put)
+        self._others = others
+        self._make: Callable[[Mqtt, Callable[[Happening], None]], Link] = (
+            (lambda _, hand_over: connect(hand_over))
+            if connect
+            else (lambda settings, hand_over: _connection(settings, thing, hand_over))
+        )
+        self._links = 0
+        self._link = self._new_link(settings)
         self._session, self._loaded = self._load()
         self._thread = Watched("jobs", self._run, silent_s=SILENT_S)
         self._connected = threading.Event()
@@ -116,7 +135,7 @@ class JobsClient:
         self._subscribe_at: float | None = None
         self._first_wait_s = first_wait_s(settings.reconnect_max_s, uptime(), self._rng.random())
         self._start_at: float | None = None
-        self._linked = False
+        self._linked, self._stopped = False, False
         self._link_lock = threading.Lock()
         self._queued: tuple[QueuedJob, ...] = ()
 
@@ -130,7 +149,7 @@ class JobsClient:
         if not self._thread.is_alive():
             return
         with self._link_lock:
-            self._start_at = None
+            self._start_at, self._stopped = None, True
         if self._linked and not self._link.stop(timeout_s):
             _log.warning("the connection did not end in time", extra={"action": "jobs_stop"})
         self._inputs.put(_Stop())
@@ -208,6 +227,37 @@ class JobsClient:
             raise JobsError(Code.NOT_CONNECTED, f"expected a connection to publish on {topic}, there is none")
         return self._link.deliver(topic, payload)
 
+    def hold(self) -> bool:
+        """Disconnect until ``use``, so that another connection may have our name; return whether it is free.
+
+        Jobs and reports go on and wait, as they do on any lost connection.
+        """
+        left: Future[bool] = Future()
+        self._inputs.put(_Hold(left))
+        try:
+            return left.result(2 * _LEAVE_S)
+        except FutureTimeoutError:
+            return False
+
+    def use(self, settings: Mqtt) -> None:
+        """Connect with these settings from now on, after ``hold``.
+
+        Raises:
+            ConfigError: a setting is missing or its file cannot be used; still not connected.
+        """
+        self._inputs.put(_Use(self._new_link(settings)))
+
+    def _new_link(self, settings: Mqtt) -> Link:
+        self._links += 1
+        number = self._links
+
+        def hand_over(happened: Happening) -> None:
+            # What the one before still has to tell would be taken for this one's.
+            if number == self._links:
+                self._inputs.put(happened)
+
+        return self._make(settings, hand_over)
+
     def _load(self) -> tuple[Session, int]:
         reports, seen = self._outbox.pending(), self._outbox.all_seen()
         session = Session(
@@ -264,11 +314,13 @@ class JobsClient:
         self._start_link(now)
         if self._subscribe_at is not None and now >= self._subscribe_at:
             self._subscribe_at = None
-            self._link.subscribe(self._topics.subscriptions())
+            self._link.subscribe((*self._topics.subscriptions(), *self._others))
         return self._session.due(now)
 
     def _take(self, happened: _Input, now: float) -> list[Effect]:
         match happened:
+            case Received(topic, payload) if topic in self._others:
+                self._others[topic](payload)
             case Received(topic, payload):
                 return self._session.received(topic, payload, now)
             case Report():
@@ -280,13 +332,37 @@ class JobsClient:
                 return self._subscribed(number, fault, now)
             case Disconnected(reason):
                 self._disconnected(reason)
+            case _:
+                return self._asked(happened, now)
+        return []
+
+    def _asked(self, asked: _Input, now: float) -> list[Effect]:
+        match asked:
             case _Prefer(job_id):
                 return self._session.prefer(job_id, now)
             case _Say(event):
                 return [Tell(event)]
+            case _Hold(left):
+                left.set_result(self._leave())
+            case _Use(link):
+                self._take_up(link)
             case _:
                 pass
         return []
+
+    def _leave(self) -> bool:
+        with self._link_lock:
+            linked = self._linked
+            self._start_at, self._linked = None, False
+        free = not linked or self._link.stop(_LEAVE_S)
+        self._disconnected("another certificate is tried")
+        return free
+
+    def _take_up(self, link: Link) -> None:
+        with self._link_lock:
+            if not self._stopped:
+                self._link, self._linked = link, True
+                link.start()
 
     def _subscribed(self, number: int, fault: str, now: float) -> list[Effect]:
         if number != self._connection:

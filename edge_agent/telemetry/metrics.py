@@ -202,6 +202,7 @@ _DAMAGED = _gauge("damaged_versions", "Stored versions of which the disk lost bi
 _MENDED = _counter("mended_versions", "Stored versions that were mended out of the repository")
 _CAPTURES = _gauge("captures", "Captures in the spool by state", ("state",))
 _CAPTURE_BYTES = _gauge("capture_bytes", "Disk space that the spool takes")
+_CERTIFICATE = _gauge("certificate_end_seconds", "When the device's certificate ends, seconds since 1970")
 _DROPPED = _counter("captures_dropped", "Captures that were not kept: no room, no encoding, or no time at the stop")
 _UNSENT = _gauge("labels_unsent", "Labels of captures that the cloud does not have yet")
 _NEWS = _counter("inspection_news_dropped", "Inspections that the cloud was not told, as too many waited")
@@ -214,6 +215,11 @@ _CAMERA_FAILURES = _Labelled(
     _counter("camera_failures", "Times that a camera, or the agent for it, was away", ("camera",))
 )
 _RECENT = _Recent()
+
+
+def show_certificate(ends: float) -> None:
+    """Tell when the device's certificate ends, epoch seconds."""
+    _CERTIFICATE.set(ends)
 
 
 def refresh_with(refresh: Callable[[], None]) -> None:

@@ -37,8 +37,14 @@ class DeviceIdentity(NamedTuple):
     ca: Path | None = None  # trusted beside the system's authorities
 
 
-def device_credentials(identity: DeviceIdentity) -> CredentialProvider | None:
+def device_credentials(
+    identity: DeviceIdentity, renewed: Callable[[], tuple[Path, Path]] | None = None
+) -> CredentialProvider | None:
     """Return what fetches fresh credentials at each call; None where no endpoint is set.
+
+    Args:
+        identity: who asks, and where.
+        renewed: the certificate and key in use at each call; None: those of ``identity`` for good.
 
     Raises:
         ConfigError: the role alias, the certificate or the key is missing or cannot be used.
@@ -50,9 +56,30 @@ def device_credentials(identity: DeviceIdentity) -> CredentialProvider | None:
         raise _bad(f"credentials_endpoint: expected HOST or HOST:PORT, came {identity.endpoint[:200]!r}")
     if not identity.role_alias:
         raise _bad("role_alias: expected the name of a role alias, came nothing")
-    context = _context(identity)
+    contexts = _Contexts(identity, renewed)
     host, port = address["host"], int(address["port"] or _HTTPS_PORT)
-    return lambda: _fetch(lambda: _ask(host, port, identity, context), _region_of(host))
+    return lambda: _fetch(lambda: _ask(host, port, identity, contexts.current()), _region_of(host))
+
+
+class _Contexts:
+    """The TLS context of the certificate in use; made anew when that is another."""
+
+    def __init__(self, identity: DeviceIdentity, renewed: Callable[[], tuple[Path, Path]] | None) -> None:
+        self._renewed = renewed
+        self._identity = self._now(identity)
+        self._context = _context(self._identity)
+
+    def current(self) -> ssl.SSLContext:
+        now = self._now(self._identity)
+        if now != self._identity:
+            self._context, self._identity = _context(now), now
+        return self._context
+
+    def _now(self, identity: DeviceIdentity) -> DeviceIdentity:
+        if self._renewed is None:
+            return identity
+        certificate, private_key = self._renewed()
+        return identity._replace(certificate=certificate, private_key=private_key)
 
 
 def _context(identity: DeviceIdentity) -> ssl.SSLContext:

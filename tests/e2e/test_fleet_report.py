@@ -67,6 +67,20 @@ def test_a_cloud_operator_sees_who_is_behind_and_no_name_becomes_a_page(
         assert shown.get_by_test_id("device").count() == 11
         assert shown.get_by_test_id("lag").count() == 1
         assert "job <img" in shown.get_by_test_id("lag").inner_text()
+        assert dict(one.split("\n") for one in shown.get_by_test_id("fact").all_inner_texts()) == {
+            "Devices": "11",
+            "Offline": "4",
+            "With alarms": "10",
+            "Behind": "1",
+            "Never told anything": "1",
+        }
+        assert shown.locator(".share .count").all_inner_texts() == ["10 (100 %)", "9 (90 %)", "1 (10 %)"]
+        bad = shown.evaluate("getComputedStyle(document.querySelector('dd.bad')).color")
+        failed = shown.get_by_test_id("device").filter(has_text="NO_SPACE").locator("td", has_text="FAILED")
+        assert failed.evaluate("cell => getComputedStyle(cell).color") == bad
+        if viewport == DESKTOP:
+            fits = "table => table.scrollWidth <= table.parentElement.clientWidth"
+            assert shown.locator("table").first.evaluate(fits), "reasons are read without scrolling"
         assert findings(shown) == []
         wider = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
         assert shown.evaluate(wider) is False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import shutil
 import socket
 import subprocess
@@ -20,15 +21,24 @@ _ALL_BYTES = 5 << 30
 # What a test may change in place; everything else of a copy is hard links to where it came from.
 _OWN = ("etc", "var/lib/dpkg", "var/lib/edge-agent", "var/lib/systemd", "var/log", "run")
 _INSIDE = 'mount -t proc proc "$0/proc" && ip link set lo up && chroot "$0" "$@"'
+_VERSION = "/usr/lib/edge-agent/edge-agent-version"
 _USER = ("setpriv", "--reuid", "edge-agent", "--regid", "edge-agent", "--init-groups")
 
 
 def mirror() -> str:
     """Return where this machine takes its own Debian packages from."""
-    form = "$(ORIGIN)|$(COMPONENT)|$(RELEASE)|$(REPO_URI)"
+    form = "$(ORIGIN)|$(COMPONENT)|$(CODENAME)|$(REPO_URI)"
     told = _output("apt-get", "indextargets", "--format", form, "Created-By: Packages")
     rows = [line.split("|") for line in told.splitlines()]
-    return next(uri for origin, part, release, uri in rows if (origin, part, release) == ("Debian", "main", codename()))
+    found = [uri for origin, part, name, uri in rows if (origin, part, name) == ("Debian", "main", codename())]
+    assert found, f"expected apt to know main of Debian {codename()} (after apt-get update), it knows {rows}"
+    return found[0]
+
+
+def proxies() -> dict[str, str]:
+    """Return what apt goes through, as debootstrap's downloads take it."""
+    told = _output("apt-config", "shell", "http_proxy", "Acquire::http::Proxy", "https_proxy", "Acquire::https::Proxy")
+    return dict(word.split("=", 1) for word in shlex.split(told))
 
 
 def codename() -> str:
@@ -50,8 +60,19 @@ class Debian:
     def bootstrapped(cls, root: Path) -> Debian:
         """Return the least that the package asks for."""
         packages = "python3,systemd-standalone-sysusers,systemd-standalone-tmpfiles"
-        _output("debootstrap", "--variant=minbase", f"--include={packages}", codename(), str(root), mirror())
-        return cls(root)
+        order = ("debootstrap", "--variant=minbase", f"--include={packages}", codename(), str(root), mirror())
+        try:
+            _output(*order, **proxies())
+        except (AssertionError, subprocess.TimeoutExpired) as exc:
+            log = root / "debootstrap/debootstrap.log"
+            end = log.read_text(errors="replace")[-2000:] if log.exists() else ""
+            raise AssertionError(
+                f"expected to make a Debian in a directory, which takes root and a mirror: {exc}\n{end}"
+            ) from exc
+        debian = cls(root)
+        entered = debian.run("true")
+        assert entered.returncode == 0, f"expected to enter a Debian in namespaces of its own: {entered.stdout}"
+        return debian
 
     def copy(self, root: Path) -> Debian:
         """Return a copy that may be broken."""
@@ -74,18 +95,25 @@ class Debian:
             told, _ = process.communicate(timeout=PATIENCE_S)
         return subprocess.CompletedProcess(command, process.returncode, told)
 
-    def install(self, package: Path) -> subprocess.Popen[str]:
-        """Start dpkg with a package of this machine. Syncs say nothing about kills, and cost minutes."""
+    def unpack(self, package: Path) -> subprocess.Popen[str]:
+        """Start to unpack a package of this machine, the first half of what apt does."""
         (self.root / "var/tmp" / package.name).unlink(missing_ok=True)
         os.link(package, self.root / "var/tmp" / package.name)
-        return self.start("dpkg", "--force-unsafe-io", "--force-confold", "-i", f"/var/tmp/{package.name}")
+        # Syncs say nothing about kills, and cost minutes.
+        return self.start("dpkg", "--force-unsafe-io", "--unpack", f"/var/tmp/{package.name}")
+
+    def configure(self) -> subprocess.Popen[str]:
+        """Start to configure what is unpacked, the second half: the package's scripts run in it."""
+        return self.start("dpkg", "--force-unsafe-io", "--force-confold", "--configure", "-a")
 
     @contextmanager
-    def agent(self) -> Iterator[dict[str, Any]]:
-        """Run the agent as systemd would, from READY on; give what its status answers."""
+    def starting(self) -> Iterator[tuple[subprocess.Popen[str], socket.socket]]:
+        """Start the agent as the unit and its drop-in do; give it, and where it says READY. It is killed in the end."""
         for name in ("var/lib/edge-agent", "run/edge-agent"):
             (self.root / name).mkdir(exist_ok=True)
             _output("chroot", str(self.root), "chown", "edge-agent:edge-agent", f"/{name}")
+        self.inside(_VERSION, "attempt")
+        self.inside(*_USER, _VERSION, "settle")
         notify = self.root / "run/edge-agent/notify"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ears:
             ears.bind(str(notify))
@@ -94,14 +122,25 @@ class Debian:
             told = ("env", "NOTIFY_SOCKET=/run/edge-agent/notify", "/usr/bin/edge-agent", "run")
             process = self.start(*_USER, *told, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             try:
-                while b"READY=1" not in ears.recv(4096):
-                    pass
-                answer = _output("chroot", str(self.root), *_USER, "edge-agent", "status", "--json")
-                yield json.loads(answer)
+                yield process, ears
             finally:
                 process.kill()
                 process.wait()
                 notify.unlink()
+
+    @contextmanager
+    def agent(self) -> Iterator[dict[str, Any]]:
+        """Run the agent from READY on, confirmed as the drop-in does it; give what its status answers."""
+        with self.starting() as (_, ears):
+            while b"READY=1" not in ears.recv(4096):
+                pass
+            self.inside(*_USER, _VERSION, "answers")
+            self.inside(_VERSION, "confirm")
+            yield json.loads(self.inside(*_USER, "edge-agent", "status", "--json"))
+
+    def inside(self, *command: str) -> str:
+        """Run a command beside the agent that runs, to its good end; return what it says."""
+        return _output("chroot", str(self.root), *command)
 
 
 @contextmanager
@@ -124,7 +163,8 @@ def _available_bytes() -> int:
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
 
 
-def _output(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+def _output(*command: str, **environment: str) -> str:
+    told = os.environ | environment
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, env=told)
     assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
     return done.stdout

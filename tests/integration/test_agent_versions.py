@@ -134,6 +134,31 @@ def test_two_versions_are_kept_and_back_goes_between_them(trying: Home) -> None:
     assert trying.runs() == "3-c"
 
 
+def test_who_goes_back_or_is_taken_back_has_its_state_directory_put_back_first(trying: Home) -> None:
+    said = trying.path / "said"
+    launcher = trying.path / "versions/1-a/bin/edge-agent"
+    launcher.parent.mkdir()
+    launcher.write_text(f'#!/bin/sh\necho "$@" >>{said}\n')
+    launcher.chmod(0o755)
+    trying.do("settle")
+    trying.do("attempt")
+    trying.do("failed", SERVICE_RESULT="exit-code")
+    assert not said.exists()
+    assert trying.do("settle").returncode == 0
+    assert said.read_text() == "state back\n"
+    trying.do("confirm")
+    trying.do("settle")
+    assert said.read_text() == "state back\n"
+
+
+def test_an_older_version_that_cannot_put_anything_back_is_started_all_the_same(trying: Home) -> None:
+    trying.do("attempt")
+    trying.do("confirm")
+    trying.do("back")
+    told = trying.do("settle")
+    assert (told.returncode, "the state directory was left as it is" in told.stdout) == (0, True)
+
+
 def test_without_a_version_before_there_is_no_way_back(home: Home) -> None:
     told = home.do("back")
     assert (told.returncode, told.stderr) == (4, "edge-agent-version: there is no version to go back to\n")

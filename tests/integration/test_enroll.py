@@ -21,6 +21,7 @@ from edge_agent.cli.app import build_app
 from edge_agent.config import Mqtt, read_settings
 from edge_agent.errors import AgentError, Code, ConfigError, IdentityError
 from edge_agent.identity import Folder, Stage
+from edge_agent.identity.lineage import RENEWED, Files, Lineage, keys_in
 from edge_agent.jobs.asking import Asking
 from tests.fakes.jobs_clouds import TIMEOUT_S, MosquittoCloud
 from tests.fakes.provisioning_responder import CREATE, REGISTER, ProvisioningResponder
@@ -241,6 +242,20 @@ def test_a_demos_root_needs_permission(device: Device) -> None:
     assert "--allow-demo-root" in refused(device.enroll()).message
     assert device.enroll("--allow-demo-root").exit_code == 0
     assert read_settings(device.directory / "config.toml").trust.allow_demo_root
+
+
+def test_forgetting_deletes_what_followed_too(device: Device, broker: MosquittoCloud, tmp_path: Path) -> None:
+    assert device.enroll().exit_code == 0
+    state = tmp_path / "state"
+    lineage = Lineage(state / RENEWED, Files(device.directory / "certificate.pem", device.directory / "private.key"))
+    lineage.ask(device.thing)
+    lineage.put(broker.authority.sign(lineage.request))
+    lineage.switch()
+    lineage.ask(device.thing)
+    where = ("--state-dir", str(state), "enroll", "forget", "--dir", str(device.directory), "--json", "--yes")
+    told = [Path(name) for name in json.loads(run(*where).stdout)["deleted"]]
+    assert [path.name for path in told] == ["private.key"] * 3 + ["certificate.pem"] * 2
+    assert keys_in(state / RENEWED) == []
 
 
 def test_forgetting_deletes_key_and_certificate_and_nothing_else(device: Device) -> None:

@@ -5,16 +5,19 @@ import io
 import json
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from botocore.client import BaseClient
 
 from cloud_tools.aws import Aws
 from cloud_tools.cli import main
 from cloud_tools.fleet.log_reading import GROUP, follow
 from cloud_tools.fleet.reading import read_fleet
+from cloud_tools.local import Endpoints, aws_environment
 from cloud_tools.rollout.jobs import create_job, form_document
 from edge_agent.config import read_settings
 from edge_agent.formats import LogNews
@@ -53,14 +56,29 @@ def indexed(aws: Aws, edge_cloud: Callable[..., Ran]) -> Iterator[None]:
     aws.call("iot", "update_indexing_configuration", thingIndexingConfiguration={"thingIndexingMode": "OFF"})
 
 
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each operation of AWS is asked for."""
+    counts: Counter[str] = Counter()
+    ask = BaseClient._make_api_call
+
+    def counted(self: BaseClient, operation: str, arguments: Any) -> Any:
+        counts[operation] += 1
+        return ask(self, operation, arguments)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", counted)
+    return counts
+
+
 @pytest.fixture(scope="module")
 def fleet() -> str:
     return f"fleet-{uuid.uuid4().hex[:8]}"
 
 
-@pytest.fixture
-def hundreds(aws: Aws, fleet: str) -> list[str]:
+@pytest.fixture(scope="module")
+def hundreds(local_cloud: Endpoints, fleet: str) -> list[str]:
     """More things than a page holds; each seventh runs an older version, one never told anything."""
+    aws = Aws(aws_environment(local_cloud))
     names = [f"{fleet}-{number:03}" for number in range(120)]
     for number, name in enumerate(names):
         aws.call("iot", "create_thing", thingName=name, attributePayload={"attributes": {"fleet": fleet}})
@@ -98,6 +116,33 @@ def test_a_hundred_and_more_things_are_paged_and_both_ways_answer_the_same(
         table = edge_cloud("fleet", "--where", f"thingName:{fleet}-001", "--csv").out
         (row,) = csv.DictReader(io.StringIO(table))
         assert (row["thing"], row["models"], row["state"], row["connected"]) == (hundreds[1], "unet 3", "READY", "no")
+    finally:
+        aws.call("iot", "update_indexing_configuration", thingIndexingConfiguration={"thingIndexingMode": "OFF"})
+
+
+def test_nothing_is_asked_of_each_thing_that_a_list_or_the_index_answers(
+    aws: Aws, edge_cloud: Callable[..., Ran], hundreds: list[str], fleet: str, asked: Counter[str]
+) -> None:
+    group = f"{fleet}-group"
+    aws.call("iot", "create_thing_group", thingGroupName=group)
+    for thing in hundreds[1:3]:
+        aws.call("iot", "add_thing_to_thing_group", thingGroupName=group, thingName=thing)
+    asked.clear()
+    for where, shadows in (
+        (f"thingGroupNames:{group}", 2),
+        (f"attributes.fleet:{fleet} AND thingName:{fleet}-00*", 10),
+        (f"attributes.fleet:{fleet} AND shadow.reported.models.unet.version:2", 120),
+        (f"thingName:{fleet}-nobody", 0),
+    ):
+        asked.clear()
+        assert edge_cloud("fleet", "--where", where).code == 0
+        assert asked.pop("GetThingShadow", 0) == shadows, where
+        assert sum(asked.values()) < 10, asked
+    assert edge_cloud("fleet", "--enable-index").code == 0
+    try:
+        asked.clear()
+        assert edge_cloud("fleet", "--where", f"attributes.fleet:{fleet}", "--group-by", "model.unet").code == 0
+        assert asked == {"SearchIndex": 2}
     finally:
         aws.call("iot", "update_indexing_configuration", thingIndexingConfiguration={"thingIndexingMode": "OFF"})
 
@@ -189,6 +234,8 @@ def test_logs_are_read_of_one_device_followed_and_missed_clearly(aws: Aws, edge_
     assert "\x1b" not in shown
     assert "camera_away hot  [31mred camera=left (3 lines before it were not told)" in shown
     assert edge_cloud("logs", "press-4", "--since", "7d").code == 0
+    silent = edge_cloud("logs", "press-5")
+    assert (silent.code, silent.out, "the local AWS writes no lines" in silent.err) == (0, "", True)
     waits: list[int] = []
 
     def wait() -> None:

@@ -1,8 +1,6 @@
 """What a device tells of itself through a real broker: signs of life, alarms and lines, also after an outage."""
 
-import json
 import logging
-import queue
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -12,20 +10,14 @@ from typing import Any
 
 import pytest
 
-from edge_agent.agent.alarms import Situation
-from edge_agent.agent.fleet_news import FleetNews
-from edge_agent.agent.surroundings import Disk, Synchronisation, certificate_ends, synchronisation
-from edge_agent.agent.wellbeing import Wellbeing
+from edge_agent.agent.surroundings import certificate_ends, synchronisation
 from edge_agent.config import Telemetry
-from edge_agent.formats import AgentStatus, Alarm, CaptureStatus, Counts, Heartbeat, LogNews, Shift, parse
-from edge_agent.jobs.happenings import Connected, Happening, Received, Subscribed
-from edge_agent.jobs.mqtt import MqttConnection
-from edge_agent.telemetry.message_spool import MessageSpool
+from edge_agent.formats import Alarm, Counts, Heartbeat, LogNews, parse
+from edge_agent.jobs.happenings import Subscribed
 from tests.fakes.device import AgentDevice
-from tests.fakes.jobs_agent import Agent
 from tests.fakes.jobs_clouds import MosquittoCloud
+from tests.fakes.telling_device import PATIENCE_S, Gate, Listener, TellingDevice
 
-PATIENCE_S = 60.0
 QUICK = Telemetry(heartbeat_s=0.05, cloud_actions=("tried",))
 LOG = logging.getLogger("edge_agent.tried")
 
@@ -37,86 +29,9 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MosquittoCloud]
     cloud.stop()
 
 
-class Listener:
-    """Whoever reads in the cloud."""
-
-    def __init__(self, broker: MosquittoCloud, thing: str) -> None:
-        self._happened: queue.SimpleQueue[Happening] = queue.SimpleQueue()
-        self._connection = MqttConnection(broker.new_device()[1], f"reader-{thing}", hand_over=self._happened.put)
-        self._connection.start()
-        self._topics = f"edge-agent/{thing}/"
-        self.wait(Subscribed)
-
-    def wait(self, kind: type[Any]) -> Any:
-        while True:
-            happening = self._happened.get(timeout=PATIENCE_S)
-            if isinstance(happening, Connected):
-                self._connection.subscribe((f"{self._topics}+",))
-            if isinstance(happening, kind):
-                return happening
-
-    def until(self, word: str, wanted: Callable[[dict[str, Any]], bool] = lambda _: True) -> dict[str, Any]:
-        """Return the first message on a topic that is wanted; each may have come twice."""
-        while True:
-            received = self.wait(Received)
-            found: dict[str, Any] = json.loads(received.payload)
-            if received.topic == self._topics + word and wanted(found):
-                return found
-
-    def close(self) -> None:
-        self._connection.stop(PATIENCE_S)
-
-
-class Device:
-    """A device with its connection, and how it is as the test sets it."""
-
-    def __init__(self, broker: MosquittoCloud, directory: Path, settings: Telemetry = QUICK) -> None:
-        self.agent = Agent(directory, *broker.new_device())
-        self.agent.wait_connected()
-        self.thing, self.directory, self.settings = self.agent.thing, directory, settings
-        self.listener = Listener(broker, self.thing)
-        self.troubles: dict[str, str] = {}
-        self.shadows = 0
-        self.cloud: Any = self.agent.client
-        self.begin()
-
-    def begin(self) -> None:
-        spool = MessageSpool(self.directory / "telling.db", self.settings.spool_bytes)
-        self.news = FleetNews(
-            self.thing,
-            "east",
-            self.settings,
-            self.cloud,
-            spool,
-            self.look,
-            self.tell,
-            turn_s=0.02,
-            look_s=0.0,
-            hold_s=0.0,
-        )
-        self.news.start()
-
-    def tell(self) -> None:
-        self.shadows += 1
-
-    def look(self) -> Wellbeing:
-        status = AgentStatus(version="9", thing=self.thing, uptime_s=3.0, state="READY")
-        shift = Shift(name="early", counts=Counts(ok=3, ng=1), running=True)
-        situation = Situation(now=time.time(), troubles=dict(self.troubles))
-        room = Disk(10, 100)
-        return Wellbeing(
-            time.time(), status, shift, Counts(), CaptureStatus(), room, 5, "", 7, Synchronisation(), situation
-        )
-
-    def close(self) -> None:
-        self.news.stop()
-        self.listener.close()
-        self.agent.close()
-
-
 @pytest.fixture
-def device(broker: MosquittoCloud, tmp_path: Path) -> Iterator[Device]:
-    made = Device(broker, tmp_path)
+def device(broker: MosquittoCloud, tmp_path: Path) -> Iterator[TellingDevice]:
+    made = TellingDevice(broker, tmp_path, QUICK)
     yield made
     made.close()
 
@@ -125,7 +40,7 @@ def is_of(kind: str, state: str) -> Callable[[dict[str, Any]], bool]:
     return lambda found: (found["detail"]["kind"], found["detail"]["state"]) == (kind, state)
 
 
-def test_signs_of_life_come_as_documented(device: Device) -> None:
+def test_signs_of_life_come_as_documented(device: TellingDevice) -> None:
     found = device.listener.until("heartbeat")
     told = parse(Heartbeat, found, what="heartbeat")
     assert (told.thing, told.state, told.generation, told.shift) == (device.thing, "READY", 7, "early")
@@ -134,7 +49,7 @@ def test_signs_of_life_come_as_documented(device: Device) -> None:
     assert device.shadows == 1, "nothing changed"
 
 
-def test_an_alarm_is_raised_once_and_cleared_once_over_a_restart(device: Device) -> None:
+def test_an_alarm_is_raised_once_and_cleared_once_over_a_restart(device: TellingDevice) -> None:
     device.troubles = {"unet": "not served"}
     raised = device.listener.until("alarm", is_of("agent-degraded", "raised"))
     told = parse(Alarm, raised, what="alarm")
@@ -151,7 +66,7 @@ def test_an_alarm_is_raised_once_and_cleared_once_over_a_restart(device: Device)
 
 
 def test_what_happens_while_the_broker_is_away_is_told_when_it_is_back_also_after_a_restart(
-    broker: MosquittoCloud, device: Device
+    broker: MosquittoCloud, device: TellingDevice
 ) -> None:
     device.listener.until("heartbeat")
     broker.broker.kill()
@@ -171,20 +86,8 @@ def test_what_happens_while_the_broker_is_away_is_told_when_it_is_back_also_afte
     assert device.listener.until("log", lambda found: found["message"] != "while away")["message"] == "again"
 
 
-class Gate:
-    """The connection, once the reader is back: a broker that was started again keeps nothing for it."""
-
-    def __init__(self, client: Any) -> None:
-        self.connected = False
-        self._client = client
-
-    def deliver(self, topic: str, payload: bytes) -> "Future[Any]":
-        answer: Future[Any] = self._client.deliver(topic, payload)
-        return answer
-
-
 def test_a_flood_of_lines_is_limited_on_the_wire(broker: MosquittoCloud, tmp_path: Path) -> None:
-    device = Device(broker, tmp_path, QUICK.model_copy(update={"cloud_lines_per_minute": 5}))
+    device = TellingDevice(broker, tmp_path, QUICK.model_copy(update={"cloud_lines_per_minute": 5}))
     try:
         for number in range(500):
             LOG.warning("flood %d", number)
@@ -206,7 +109,7 @@ def test_a_topic_that_the_policy_refuses_is_left_alone_and_the_others_go_on(
             asked.append(topic)
             return done if topic.endswith("/log") else super().deliver(topic, payload)
 
-    device = Device(broker, tmp_path)
+    device = TellingDevice(broker, tmp_path, QUICK)
     try:
         device.news.stop()
         device.cloud = Refusing(device.agent.client)

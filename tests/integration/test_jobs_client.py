@@ -11,7 +11,8 @@ import pytest
 
 from edge_agent.config import Mqtt
 from edge_agent.errors import Code, ConfigError, JobsError
-from edge_agent.jobs import JobGone, JobOffered, JobReported, JobsClient, JobsQueued, Outbox
+from edge_agent.jobs import Connection, JobGone, JobOffered, JobReported, JobsClient, JobsQueued, Outbox
+from edge_agent.jobs.asking import prove
 from edge_agent.jobs.happenings import Disconnected, Happening
 from edge_agent.jobs.messages import LIMIT_PAYLOAD_BYTES
 from edge_agent.jobs.mqtt import MqttConnection
@@ -158,6 +159,56 @@ def test_the_service_goes_and_comes_back_and_jobs_go_on(cloud: JobsCloud, agent:
         assert offered.job_id == job_id
         assert agent.wait(JobReported) == JobReported(job_id, "SUCCEEDED", accepted=True, code="")
     assert len(agent.of(JobOffered)) == 2
+
+
+def test_a_job_goes_on_while_another_connection_has_the_things_name(cloud: JobsCloud, agent: Agent) -> None:
+    job_id = a_job(cloud, agent)
+    agent.wait(JobOffered)
+    assert agent.client.hold()
+    agent.wait_disconnected()
+    later = a_job(cloud, agent)
+    agent.client.report(job_id, "SUCCEEDED", {"step": "REPORTED"})
+    prove(agent.settings, agent.thing, TIMEOUT_S)
+    agent.client.use(agent.settings)
+    assert agent.wait(JobReported) == JobReported(job_id, "SUCCEEDED", accepted=True, code="")
+    assert agent.finish(later).accepted
+    assert [event.job_id for event in agent.of(JobOffered)] == [job_id, later]
+
+
+def test_who_was_stopped_meanwhile_does_not_connect_again(broker: MosquittoCloud, on_mosquitto: Agent) -> None:
+    agent = on_mosquitto
+    assert broker
+    assert agent.client.hold()
+    agent.client.stop()
+    agent.client.use(agent.settings)
+    assert not agent.client.connected
+
+
+def test_a_connection_that_never_was_is_free_at_once(broker: MosquittoCloud, tmp_path: Path) -> None:
+    thing, settings = broker.new_device()
+    broker.broker.kill()
+    agent = Agent(tmp_path, thing, settings)
+    try:
+        assert agent.client.hold()
+        broker.broker.start()
+        agent.client.use(settings)
+        agent.wait_connected()
+    finally:
+        agent.close()
+
+
+def test_messages_on_other_topics_go_to_who_asked_for_them(broker: MosquittoCloud, outbox: Outbox) -> None:
+    thing, settings = broker.new_device()
+    came: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    topic, events = f"$aws/things/{thing}/shadow/name/x/get/accepted", queue.SimpleQueue[object]()
+    client = JobsClient(settings, thing, outbox, events=events.put, others={topic: came.put})
+    client.start()
+    try:
+        assert events.get(timeout=TIMEOUT_S) == Connection(connected=True, reason="")
+        client.publish(topic, b"hello")
+        assert came.get(timeout=TIMEOUT_S) == b"hello"
+    finally:
+        client.stop()
 
 
 def test_a_frozen_broker_is_noticed_and_jobs_go_on_when_it_thaws(broker: MosquittoCloud, on_mosquitto: Agent) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from cloud_tools import cli
 from cloud_tools.aws import Aws
@@ -22,6 +23,7 @@ from cloud_tools.local import LocalCloud
 from cloud_tools.provision.device import provision_device
 from cloud_tools.provision.fragment import Mqtt as Broker
 from cloud_tools.provision.fragment import Wishes
+from cloud_tools.provision.identity import signing_request
 from cloud_tools.storage import BucketStorage
 from edge_agent.capture import CaptureSpool, Destination, Uploader
 from edge_agent.config import Mqtt, read_settings
@@ -211,7 +213,11 @@ def run_as(
 
 
 def test_each_does_their_work_and_is_refused_the_others(
-    stacked: StackedCloud, run_as: Callable[..., tuple[int, str, str]], device: dict[str, str], tmp_path: Path
+    stacked: StackedCloud,
+    people: dict[str, dict[str, str]],
+    run_as: Callable[..., tuple[int, str, str]],
+    device: dict[str, str],
+    tmp_path: Path,
 ) -> None:
     url, keys = stacked.outputs["Repository"], str(tmp_path / "keys")
     init, publish = (
@@ -227,6 +233,15 @@ def test_each_does_their_work_and_is_refused_the_others(
     assert code == 0, said
     code, _, said = run_as("Registrar", *provision)
     assert code == 0, said
+    # The device asks for another certificate; who signs it and who does not.
+    made = json.loads(run_as("Registrar", "device", "show", "press-4", "--json")[1])["certificates"][0]["id"]
+    request = signing_request(ec.generate_private_key(ec.SECP256R1()), "press-4")
+    report = {"state": {"reported": {"id": made, "ends": int(time.time()) + 86_400, "request": request}}}
+    shadow = {"thingName": "press-4", "shadowName": "certificate", "payload": json.dumps(report)}
+    stacked.owner.call("iot-data", "update_thing_shadow", **shadow)
+    code, out, said = run_as("Registrar", "device", "rotate", "press-4", "--json")
+    assert (code, json.loads(out)[0]["state"]) == (0, "signed"), (out, said)
+    refused(lambda: Aws(people["Operator"]).call("iot-data", "update_thing_shadow", **shadow))
     code, out, said = run_as("Operator", *deploy, "--json")
     assert code == 0, said
     job = json.loads(out.splitlines()[-1])["job_id"]
@@ -235,12 +250,19 @@ def test_each_does_their_work_and_is_refused_the_others(
     for words in (*show, *fleet, ("cancel", job)):
         code, _, said = run_as("Operator", *words)
         assert code == 0, f"{words}: {said}"
+    state, plan = ("--state", stacked.outputs["Rollouts"]), tmp_path / "rollout.yaml"
+    plan.write_text('{name: r, models: [{name: unet, version: "1"}], to: [thing/press-4], stages: [{percent: 100}]}')
+    for words in (("start", str(plan), "--once"), ("status", "r"), ("pause", "r"), ("list",), ("abort", "r")):
+        code, _, said = run_as("Operator", "rollout", *words, *state)
+        assert code == 0, f"{words}: {said}"
+    assert run_as("Operator", "rollout", "status", "another", *state)[0] == 3
     assert run_as("Registrar", "device", "show", "press-4")[0] == 0
     code, _, said = run_as("CaptureReader", *captures)
     assert code == 0, said
     # A device takes what was put up, with its own credentials.
     assert b'"root"' in store(stacked, device, "releases").read("metadata/1.root.json", limit_bytes=1 << 20)
 
+    resume = ("rollout", "resume", "r", *state)
     others = {
         "Publisher": (provision, deploy, captures),
         "Operator": (
@@ -250,8 +272,16 @@ def test_each_does_their_work_and_is_refused_the_others(
             ("fleet", "--enable-index"),
             ("stack", "deploy", "--yes"),
         ),
-        "CaptureReader": (publish, provision, deploy, ("jobs",), ("logs", "press-4"), ("stack", "delete", "--yes")),
-        "Registrar": (publish, deploy, captures, ("stack", "deploy", "--yes")),
+        "CaptureReader": (
+            publish,
+            provision,
+            deploy,
+            ("jobs",),
+            ("logs", "press-4"),
+            ("stack", "delete", "--yes"),
+            resume,
+        ),
+        "Registrar": (publish, deploy, captures, ("stack", "deploy", "--yes"), resume),
     }
     for kind, tried in others.items():
         for words in tried:

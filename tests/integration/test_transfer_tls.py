@@ -232,6 +232,18 @@ def test_credentials_tell_their_token_their_end_and_the_region_of_the_provider(a
     assert "hush" not in repr(keys)
 
 
+def test_credentials_come_by_the_certificate_that_is_in_use_when_they_are_asked_for(authority: Authority) -> None:
+    in_use = [authority.issue("press-7")]
+    with _provider(authority) as server:
+        provider = device_credentials(_identity(server, authority, in_use[0]), lambda: in_use[0])
+        assert provider is not None
+        provider()
+        in_use[0] = authority.issue("press-7-next")
+        provider()
+        provider()
+    assert [name for _, _, name in server.asked] == ["press-7", "press-7-next", "press-7-next"]
+
+
 def test_a_device_that_nobody_vouches_for_gets_no_credentials(authority: Authority, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     stranger = Authority(tmp_path / "other").issue("stranger")

@@ -112,7 +112,16 @@ def test_a_query_without_an_index_takes_terms_joined_by_and() -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["press", "a:b", "NOT thingName:a", "thingName:a OR thingName:b", "thingName:a AND", "thingName:(a b)", "x>1"],
+    [
+        "press",
+        "a:b",
+        "attributes.hall:north",
+        "NOT thingName:a",
+        "thingName:a OR thingName:b",
+        "thingName:a AND",
+        "thingName:(a b)",
+        "x>1",
+    ],
 )
 def test_more_of_the_language_is_refused_and_not_guessed(query: str) -> None:
     with pytest.raises(CloudError, match="expected FIELD:VALUE") as caught:

@@ -241,6 +241,26 @@ def test_a_large_stage_is_several_jobs_of_a_hundred_that_share_its_rate(tmp_path
     assert rates == {20}
 
 
+def test_who_is_gone_from_a_large_stage_moves_nobody_into_a_second_job(tmp_path: Path) -> None:
+    things = [f"line-{number}" for number in range(250)]
+    world = World(tmp_path, plan(REST), things)
+    world.cloud.deleted = set(world.state.shares[0][120:140:5])
+    assert world.drive().phase == "COMPLETED"
+    asked = [thing for job in world.cloud.created for thing in world.cloud.things(job)]
+    assert sorted(asked) == sorted(set(things) - world.cloud.deleted)
+
+
+def test_who_was_never_asked_before_a_stop_is_asked_once_after_it(tmp_path: Path) -> None:
+    world = World(tmp_path, plan({"percent": 100, "within_minutes": 10}), THINGS)
+    world.driver.step("unet-3")
+    world.now += 3600.0
+    assert world.drive().phase == "STOPPED"
+    assert world.cloud.created == []
+    world.driver.ask_again("unet-3", accept=True)
+    assert world.drive().phase == "COMPLETED"
+    assert world.cloud.created == ["unet-3-s0-r1"]
+
+
 def test_limits_of_the_file_become_limits_of_aws(tmp_path: Path) -> None:
     asked = plan({"percent": 50, "failed_percent": 0.001}, REST, per_minute=50, timeout_minutes=90)
     world = World(tmp_path, asked, THINGS)

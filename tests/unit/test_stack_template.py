@@ -22,6 +22,7 @@ WITHOUT_RESOURCE = {
     "iot:ListAttachedPolicies",
     "iot:ListJobs",
     "iot:ListPrincipalThings",
+    "iot:ListThingGroups",
     "iot:ListThings",
     "iot:RegisterThing",
 }
@@ -38,7 +39,6 @@ NEVER = (
     "iot:CreatePolicyVersion",
     "iot:CreateKeysAndCertificate",
     "iot:DeleteThing",
-    "iot:UpdateThingShadow",
 )
 
 
@@ -155,6 +155,13 @@ def test_a_role_for_a_service_is_taken_for_these_resources_of_this_account_alone
 def _values(node: Any) -> list[Any]:
     inner = list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
     return [*inner, *(value for each in inner for value in _values(each))]
+
+
+def test_only_the_registrar_writes_a_shadow_and_only_that_of_certificates() -> None:
+    writing = [each for each in ALLOWED if "iot:UpdateThingShadow" in each.actions]
+    assert [(each.where, each.resources) for each in writing] == [
+        ("Registrar", (f"arn:aws:iot:{ACCOUNT['AWS::Region']}:{ACCOUNT['AWS::AccountId']}:thing/*/certificate",))
+    ]
 
 
 def test_only_the_registrar_takes_devices_out_of_service() -> None:

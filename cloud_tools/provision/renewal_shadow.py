@@ -1,0 +1,64 @@
+"""The shadow by which a device and the cloud exchange the next certificate; ``formats.renewal`` says what is in it.
+
+Who may write it may have a certificate made for a device: the stack gives that to the registrar alone.
+"""
+
+import json
+from typing import Any, NamedTuple
+
+from cloud_tools.aws import Aws
+from cloud_tools.errors import CloudError
+from edge_agent.errors import Code
+from edge_agent.formats import parse
+from edge_agent.formats.renewal import CERTIFICATE_SHADOW, CertificateReport
+
+
+class Exchange(NamedTuple):
+    """Both halves: what the device reports, and what it is to do."""
+
+    reported: CertificateReport | None = None
+    renew: str = ""
+    certificate: str = ""
+
+
+def read(aws: Aws, thing: str) -> Exchange:
+    """Return how far it is; empty where the device never spoke of its certificate.
+
+    Raises:
+        CloudError: as ``Aws.call``.
+        DocumentError: the device's report is not understood.
+    """
+    try:
+        answer = aws.call("iot-data", "get_thing_shadow", thingName=thing, shadowName=CERTIFICATE_SHADOW)
+    except CloudError as error:
+        if error.code is Code.NOT_FOUND:
+            return Exchange()
+        raise
+    state: dict[str, Any] = json.loads(answer["payload"].read())["state"]
+    reported, desired = state.get("reported"), state.get("desired") or {}
+    told = parse(CertificateReport, reported, what=f"{thing}'s report of its certificate") if reported else None
+    return Exchange(told, str(desired.get("renew") or ""), str(desired.get("certificate") or ""))
+
+
+def desire(aws: Aws, thing: str, *, renew: str = "", certificate: str = "") -> None:
+    """Have the device replace the certificate ``renew``, or try ``certificate`` (PEM); neither: nothing any more.
+
+    Raises:
+        CloudError: as ``Aws.call``.
+    """
+    _write(aws, thing, {"desired": {"renew": renew or None, "certificate": certificate or None}})
+
+
+def clear(aws: Aws, thing: str) -> None:
+    """Forget both halves, where there are any.
+
+    Raises:
+        CloudError: as ``Aws.call``.
+    """
+    if read(aws, thing) != Exchange():
+        _write(aws, thing, {"desired": None, "reported": None})
+
+
+def _write(aws: Aws, thing: str, state: dict[str, Any]) -> None:
+    payload = json.dumps({"state": state}).encode()
+    aws.call("iot-data", "update_thing_shadow", thingName=thing, shadowName=CERTIFICATE_SHADOW, payload=payload)

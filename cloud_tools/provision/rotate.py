@@ -1,0 +1,148 @@
+"""Exchanges a device's certificate together with the device, one step at each call.
+
+The device asks with a signing request; it is signed; the device tries the new certificate, uses it and reports it;
+only then is the old one deactivated. It is not deleted: a device that comes back from an old copy of its disk is let
+in again by one call. Each step may be the last: the next call finds out where it stands.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import NamedTuple
+
+from cloud_tools.aws import Aws
+from cloud_tools.provision import identity, policy, renewal_shadow
+from cloud_tools.provision.renewal_shadow import Exchange
+from edge_agent.formats.renewal import CertificateReport
+
+_ACTIVE = "ACTIVE"
+
+
+class Step(Enum):
+    """What comes next, in the words of the answer."""
+
+    SILENT = "silent"
+    STRANGE = "strange"
+    CURRENT = "current"
+    ASK = "asked"
+    AWAIT_REQUEST = "waits for the device's request"
+    SIGN = "signed"
+    AWAIT_DEVICE = "waits for the device to use it"
+    REFUSED = "refused"
+    END_OLD = "rotated"
+
+
+MEANINGS: Mapping[Step, str] = {
+    Step.SILENT: "the device has not reported its certificate: an older agent, or it was never connected",
+    Step.STRANGE: "the device reports a certificate that this thing does not have, or that is not active",
+    Step.CURRENT: "nothing to do",
+    Step.ASK: "the device is asked for a signing request",
+    Step.AWAIT_REQUEST: "the device was asked and has not answered yet",
+    Step.SIGN: "its request is signed and the certificate is offered to it",
+    Step.AWAIT_DEVICE: "it has not reported the new certificate yet; the old one stays",
+    Step.REFUSED: "the device could not use the new certificate and goes on with the old one; it tries again each hour",
+    Step.END_OLD: "it uses the new certificate, the old one is deactivated",
+}
+# What only the device can bring on.
+WAITING = frozenset({Step.ASK, Step.AWAIT_REQUEST, Step.SIGN, Step.AWAIT_DEVICE})
+FAILED = frozenset({Step.SILENT, Step.STRANGE, Step.REFUSED})
+
+
+class Standing(NamedTuple):
+    """Where an exchange stands; ``held`` are the thing's certificates, ids and statuses."""
+
+    thing: str
+    exchange: Exchange
+    held: Mapping[str, str]
+
+    @property
+    def ends(self) -> int | None:
+        """Return when the certificate in use ends, epoch seconds; None: nobody knows."""
+        return self.exchange.reported.ends if self.exchange.reported else None
+
+
+def look(aws: Aws, thing: str) -> Standing:
+    """Return where the exchange stands.
+
+    Raises:
+        CloudError: NOT_FOUND, or as ``Aws.call``.
+        DocumentError: the device's report is not understood.
+    """
+    aws.call("iot", "describe_thing", thingName=thing)
+    arns = aws.pages("iot", "list_thing_principals", "principals", thingName=thing)
+    held = {_id(arn): _describe(aws, _id(arn))["status"] for arn in arns}
+    return Standing(thing, renewal_shadow.read(aws, thing), held)
+
+
+def next_step(standing: Standing, *, wanted: bool) -> Step:
+    """Return what comes next; ``wanted``: a new exchange is to begin where none is under way.
+
+    Raises:
+        CloudError: the device's request, or what was offered to it, is not understood.
+    """
+    thing, exchange, held = standing
+    told = exchange.reported
+    if told is None:
+        return Step.SILENT
+    if held.get(told.id) != _ACTIVE:
+        return Step.STRANGE
+    if told.request:
+        return _answer(thing, told, exchange.certificate)
+    if held.get(told.before) == _ACTIVE:
+        return Step.END_OLD
+    if exchange.renew == told.id:
+        return Step.AWAIT_REQUEST
+    return Step.ASK if wanted else Step.CURRENT
+
+
+def _answer(thing: str, told: CertificateReport, offered: str) -> Step:
+    key = identity.read_request(told.request, thing, "the device's request")
+    if not offered or identity.key_of(offered, "what was offered") != key:
+        return Step.SIGN
+    return Step.REFUSED if told.fault else Step.AWAIT_DEVICE
+
+
+def carry_out(aws: Aws, standing: Standing, step: Step) -> None:
+    """Do what comes next.
+
+    Raises:
+        CloudError: as ``Aws.call``; what was done stays done.
+    """
+    told = standing.exchange.reported
+    if told is None:
+        return
+    if step is Step.ASK:
+        renewal_shadow.desire(aws, standing.thing, renew=told.id)
+    elif step is Step.SIGN:
+        pem = _certificate(aws, standing, told.request, told.id)
+        renewal_shadow.desire(aws, standing.thing, certificate=pem)
+    elif step is Step.END_OLD:
+        aws.call("iot", "update_certificate", certificateId=told.before, newStatus="INACTIVE")
+        renewal_shadow.desire(aws, standing.thing)
+
+
+def _certificate(aws: Aws, standing: Standing, request: str, old: str) -> str:
+    """Return the certificate for a request, with the rights of the old one; what a cut left is used."""
+    key = identity.read_request(request, standing.thing, "the device's request")
+    found = None
+    for one in (_describe(aws, held) for held in standing.held):
+        if one["status"] == _ACTIVE and identity.key_of(one["certificatePem"], one["certificateId"]) == key:
+            found = one
+    made = found or aws.call("iot", "create_certificate_from_csr", certificateSigningRequest=request, setAsActive=True)
+    arn = str(made["certificateArn"])
+    rights = aws.pages("iot", "list_attached_policies", "policies", target=str(_describe(aws, old)["certificateArn"]))
+    # The thing first: by it the next call finds a certificate that was cut off here.
+    aws.call("iot", "attach_thing_principal", thingName=standing.thing, principal=arn)
+    for name in [str(right["policyName"]) for right in rights] or [policy.NAME]:
+        aws.call("iot", "attach_policy", policyName=name, target=arn)
+    return str(made["certificatePem"])
+
+
+def _describe(aws: Aws, certificate_id: str) -> Mapping[str, str]:
+    found: Mapping[str, str] = aws.call("iot", "describe_certificate", certificateId=certificate_id)[
+        "certificateDescription"
+    ]
+    return found
+
+
+def _id(arn: str) -> str:
+    return arn.rpartition("/")[2]
