@@ -9,7 +9,18 @@ from datetime import datetime, timezone
 from typing import NamedTuple
 
 from cloud_tools.errors import CloudError
-from cloud_tools.rollout.seen import WORKING, Outcome, Seen, Tally, failures, outcomes, tally
+from cloud_tools.rollout.seen import (
+    WORKING,
+    Outcome,
+    Seen,
+    Shadows,
+    Tally,
+    failures,
+    outcomes,
+    tally,
+    to_check,
+    went_back,
+)
 from cloud_tools.rollout.state import Part, RolloutState
 from edge_agent.errors import Code
 
@@ -35,6 +46,12 @@ class Cancel(NamedTuple):
     force: bool
 
 
+class Check(NamedTuple):
+    """Read what these devices run, and decide again with that."""
+
+    things: tuple[str, ...]
+
+
 class Wait(NamedTuple):
     """Nothing is to be done yet; ``why`` says it to a person."""
 
@@ -45,23 +62,24 @@ class End(NamedTuple):
     """Nothing is to be done any more, unless somebody says so."""
 
 
-Action = Change | Create | Cancel | Wait | End
+Action = Change | Create | Cancel | Check | Wait | End
 
 
-def decide(state: RolloutState, seen: Seen, now: float) -> Action:
+def decide(state: RolloutState, seen: Seen, now: float, shadows: Shadows | None = None) -> Action:
     """Return the next action.
 
     Args:
         state: what is written down.
         seen: its jobs.
         now: seconds since 1970.
+        shadows: what devices run, if that was read after a ``Check``.
     """
     known = outcomes(state, seen)
     if state.phase in {"RUNNING", "PAUSED"}:
         reason = complaint(state, seen, known, now)
         if reason:
             return Change(state.stopped(reason, now))
-        return _go_on(state, seen, known, now) if state.phase == "RUNNING" else End()
+        return _go_on(state, seen, known, now, shadows) if state.phase == "RUNNING" else End()
     if state.phase == "COMPLETED":
         return End()
     return _wind_up(state, seen, known, now)
@@ -124,7 +142,9 @@ def _too_late(state: RolloutState, counted: Tally, now: float) -> Iterator[str]:
         yield f"stage {stage.title}: {waiting} devices have not ended within {stage.within_minutes:g} min"
 
 
-def _go_on(state: RolloutState, seen: Seen, known: Mapping[str, Outcome], now: float) -> Action:
+def _go_on(
+    state: RolloutState, seen: Seen, known: Mapping[str, Outcome], now: float, shadows: Shadows | None
+) -> Action:
     if not state.waves:
         return _next_stage(state, now)
     if missing := _missing(state, seen):
@@ -134,10 +154,20 @@ def _go_on(state: RolloutState, seen: Seen, known: Mapping[str, Outcome], now: f
         return Wait(f"{counted.working} at work, {counted.waiting} not begun")
     if state.settled_at is None:
         return Change(state.settled(now))
-    until = state.settled_at + state.plan.stages[state.stage].soak_minutes * _MINUTE_S
+    return _leave_stage(state, state.settled_at, known, now, shadows)
+
+
+def _leave_stage(
+    state: RolloutState, settled_at: float, known: Mapping[str, Outcome], now: float, shadows: Shadows | None
+) -> Action:
+    until = settled_at + state.plan.stages[state.stage].soak_minutes * _MINUTE_S
     if now < until:
         at = datetime.fromtimestamp(until, timezone.utc).isoformat(timespec="seconds")
         return Wait(f"watches stage {state.plan.stages[state.stage].title} until {at}")
+    if shadows is None and (things := to_check(state, known)):
+        return Check(things)
+    if found := went_back(state, known, shadows or {}):
+        return Change(state.regressed(found, now))
     return _next_stage(state, now)
 
 

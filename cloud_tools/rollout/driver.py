@@ -7,7 +7,7 @@ a rollout goes no further than its newest stage, whose job AWS ends by its own l
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from cloud_tools.rollout.decide import Action, Cancel, Change, Create, End, Wait, ask_again, decide
+from cloud_tools.rollout.decide import Action, Cancel, Change, Check, Create, End, Wait, ask_again, decide
 from cloud_tools.rollout.iot import Jobs
 from cloud_tools.rollout.ledger import Ledger
 from cloud_tools.rollout.seen import Seen
@@ -66,6 +66,8 @@ class Driver:
         state, tag = self._ledger.read(name)
         seen = self._jobs.look(state, known)
         action = decide(state, seen, self._now())
+        if isinstance(action, Check):
+            action = decide(state, seen, self._now(), self._jobs.shadows(action.things))
         match action:
             case Change(changed):
                 self._ledger.swap(changed, tag)

@@ -1,13 +1,14 @@
 """The calls to AWS IoT that a rollout is made of. Each may be made twice without harm."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from cloud_tools.aws import Aws
 from cloud_tools.errors import CloudError
 from cloud_tools.rollout.asked import is_ours, request
-from cloud_tools.rollout.jobs import JOB_ENDED, Execution, read_execution, read_executions
-from cloud_tools.rollout.seen import FAILURES, Seen, SeenJob
+from cloud_tools.rollout.jobs import JOB_ENDED, Execution, Summary, read_execution, read_executions
+from cloud_tools.rollout.seen import FAILURES, Running, Seen, SeenJob, Shadows
+from cloud_tools.rollout.shadows import read_shadow
 from cloud_tools.rollout.state import Part, RolloutState
 from edge_agent.errors import Code
 
@@ -23,6 +24,9 @@ class Jobs(Protocol):
 
     def cancel(self, job_id: str, comment: str, *, force: bool) -> None:
         """Take a job back, if it has not ended by itself."""
+
+    def shadows(self, things: Sequence[str]) -> Shadows:
+        """Return what these devices run, as their shadows say."""
 
 
 class IotJobs:
@@ -76,6 +80,23 @@ class IotJobs:
             if self._job(job_id)["status"] not in JOB_ENDED:
                 raise
 
+    def shadows(self, things: Sequence[str]) -> Shadows:
+        """Return what these devices run, as their shadows say: one call for each.
+
+        Raises:
+            CloudError: as ``Aws`` says.
+        """
+        return {thing: found for thing in things if (found := self._shadow(thing)) is not None}
+
+    def _shadow(self, thing: str) -> Mapping[str, Running] | None:
+        try:
+            answer = self._aws.call("iot-data", "get_thing_shadow", thingName=thing)
+        except CloudError as exc:
+            if exc.code is Code.NOT_FOUND:
+                return None
+            raise
+        return read_shadow(answer["payload"].read())
+
     def _look(self, state: RolloutState, part: Part, known: SeenJob | None) -> SeenJob | None:
         if known and known.is_over:
             return known
@@ -90,11 +111,12 @@ class IotJobs:
         before = known.executions if known else {}
         summaries = read_executions(self._aws, part.job_id)
         executions = {one.thing: self._execution(part.job_id, one, before) for one in summaries}
-        return SeenJob(str(job["status"]), str(job.get("comment", "")), executions)
+        changed = {one.thing: one.at for one in summaries}
+        return SeenJob(str(job["status"]), str(job.get("comment", "")), executions, changed)
 
-    def _execution(self, job_id: str, now: Execution, before: Mapping[str, Execution]) -> Execution:
+    def _execution(self, job_id: str, now: Summary, before: Mapping[str, Execution]) -> Execution:
         if now.status not in FAILURES:
-            return now
+            return Execution(now.thing, now.status)
         known = before.get(now.thing)
         return known if known and known.status == now.status else read_execution(self._aws, job_id, now.thing)
 

@@ -38,6 +38,14 @@ class Execution(NamedTuple):
     message: str = ""
 
 
+class Summary(NamedTuple):
+    """An execution without the device's words, and when it changed last, seconds since 1970."""
+
+    thing: str
+    status: str
+    at: float
+
+
 class JobStatus(NamedTuple):
     """A job and all its executions, by thing."""
 
@@ -152,17 +160,19 @@ def read_status(aws: Aws, job_id: str, *, known: JobStatus | None = None) -> Job
     return JobStatus(job_id, status, tuple(executions))
 
 
-def read_executions(aws: Aws, job_id: str) -> list[Execution]:
+def read_executions(aws: Aws, job_id: str) -> list[Summary]:
     """Return all executions of a job by thing, without the devices' own words: one call for each 250.
 
     Raises:
         CloudError: NOT_FOUND.
     """
-    summaries = aws.pages(_SERVICE, "list_job_executions_for_job", "executionSummaries", jobId=job_id, maxResults=250)
+    found = aws.pages(_SERVICE, "list_job_executions_for_job", "executionSummaries", jobId=job_id, maxResults=250)
     # Of a device that was asked again by AWS the newest number holds.
-    numbered = sorted(summaries, key=lambda one: int(one["jobExecutionSummary"].get("executionNumber", 1)))
-    newest = {str(one["thingArn"]).rpartition("/")[2]: one["jobExecutionSummary"]["status"] for one in numbered}
-    return [Execution(thing, str(status)) for thing, status in sorted(newest.items())]
+    numbered = sorted(found, key=lambda one: int(one["jobExecutionSummary"].get("executionNumber", 1)))
+    newest = {str(one["thingArn"]).rpartition("/")[2]: one["jobExecutionSummary"] for one in numbered}
+    return [
+        Summary(thing, str(one["status"]), one["lastUpdatedAt"].timestamp()) for thing, one in sorted(newest.items())
+    ]
 
 
 def list_jobs(aws: Aws, limit: int) -> list[dict[str, str]]:
@@ -174,9 +184,9 @@ def list_jobs(aws: Aws, limit: int) -> list[dict[str, str]]:
     ]
 
 
-def _in_words(aws: Aws, job_id: str, execution: Execution) -> Execution:
+def _in_words(aws: Aws, job_id: str, one: Summary) -> Execution:
     """Return an execution with the device's words; one that waits has said none yet."""
-    return execution if execution.status == "QUEUED" else read_execution(aws, job_id, execution.thing)
+    return Execution(one.thing, one.status) if one.status == "QUEUED" else read_execution(aws, job_id, one.thing)
 
 
 def read_execution(aws: Aws, job_id: str, thing: str) -> Execution:

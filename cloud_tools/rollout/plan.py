@@ -69,6 +69,11 @@ class StopRule(Document):
         10, ge=1, description="look at the share when so many of a stage have ended, or all of a smaller stage"
     )
     codes: tuple[Code, ...] = Field(STOP_CODES, description="one device that ends with one of these stops it")
+    other_version: bool = Field(
+        default=True,
+        description="before each stage and at the end look at the shadows of devices that succeeded: one that runs "
+        "another version by then has failed with ROLLED_BACK",
+    )
 
 
 class RolloutPlan(Document):

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from cloud_tools.rollout.jobs import ENDED, JOB_ENDED, SUCCEEDED, Execution
 from cloud_tools.rollout.state import RolloutState
+from edge_agent.errors import Code
 
 FAILURES = frozenset({"FAILED", "REJECTED", "TIMED_OUT"})
 WORKING = "IN_PROGRESS"
@@ -17,6 +18,8 @@ class SeenJob(NamedTuple):
     status: str
     comment: str
     executions: Mapping[str, Execution]
+    changed: Mapping[str, float] = {}
+    """When each execution changed last, seconds since 1970."""
 
     @property
     def live(self) -> bool:
@@ -33,11 +36,23 @@ Seen = Mapping[str, SeenJob]
 """By job id; a job that is not there yet is not in it."""
 
 
+class Running(NamedTuple):
+    """A version that a device's shadow reports, and since when, seconds since 1970."""
+
+    version: str
+    at: float
+
+
+Shadows = Mapping[str, Mapping[str, Running]]
+"""What devices run, by thing and model; a device without a shadow is not in it."""
+
+
 class Outcome(NamedTuple):
     """What the newest job that asks a device has made of it."""
 
     job_id: str
     execution: Execution
+    at: float = 0.0
 
     @property
     def failed(self) -> bool:
@@ -85,8 +100,16 @@ def outcomes(state: RolloutState, seen: Seen) -> dict[str, Outcome]:
         for part in state.parts(wave):
             job = seen.get(part.job_id)
             for thing in part.things:
-                found[thing] = Outcome(part.job_id, _execution(job, thing, comes=comes))
+                found[thing] = _outcome(state, part.job_id, job, _execution(job, thing, comes=comes))
     return found
+
+
+def _outcome(state: RolloutState, job_id: str, job: SeenJob | None, execution: Execution) -> Outcome:
+    """Return what a device has made of it; one that went back after it had succeeded has failed."""
+    if execution.status == SUCCEEDED and execution.thing in state.went_back:
+        said = state.went_back[execution.thing]
+        execution = Execution(execution.thing, "FAILED", code=Code.ROLLED_BACK.value, message=said)
+    return Outcome(job_id, execution, job.changed.get(execution.thing, 0.0) if job else 0.0)
 
 
 def _execution(job: SeenJob | None, thing: str, *, comes: bool) -> Execution:
@@ -111,3 +134,25 @@ def tally(state: RolloutState, stage: int, known: Mapping[str, Outcome]) -> Tall
 def failures(known: Iterable[Outcome]) -> list[Outcome]:
     """Return those that failed, by device."""
     return sorted((each for each in known if each.failed), key=lambda each: each.execution.thing)
+
+
+def to_check(state: RolloutState, known: Mapping[str, Outcome]) -> tuple[str, ...]:
+    """Return the devices of which it matters that they still run what they were asked for."""
+    if not state.plan.stop.other_version or state.plan.operation != "install":
+        return ()
+    left = {*state.gone, *state.accepted}
+    return tuple(sorted(thing for thing, outcome in known.items() if outcome.succeeded and thing not in left))
+
+
+def went_back(state: RolloutState, known: Mapping[str, Outcome], shadows: Shadows) -> dict[str, str]:
+    """Return the devices that run something else since they succeeded, with what a person is told.
+
+    What a shadow said before the success only tells that it came late.
+    """
+    wanted = {model.name: str(model.version) for model in state.plan.models}
+    found = {}
+    for thing in to_check(state, known):
+        for name, running in shadows.get(thing, {}).items():
+            if wanted.get(name, running.version) != running.version and running.at > known[thing].at:
+                found[thing] = f"it had succeeded with {name} {wanted[name]}, its shadow says {running.version}"
+    return found

@@ -5,7 +5,7 @@ the same job. Only one of two writers wins; the other reads again and decides an
 """
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from pydantic import Field
@@ -64,6 +64,7 @@ class RolloutState(Document):
     waves: tuple[Wave, ...] = ()
     settled_at: float | None = Field(None, description="since when the newest stage has done what was needed")
     accepted: tuple[str, ...] = Field((), description="things whose failure somebody has accepted")
+    went_back: dict[str, str] = Field({}, description="things that run something else since they succeeded")
     gone: tuple[str, ...] = Field((), description="things that were no longer there when their stage began")
     history: tuple[Happening, ...] = ()
 
@@ -122,6 +123,10 @@ class RolloutState(Document):
         undo = self.plan.on_stop == "rollback"
         return self._with(now, f"stopped: {reason}", phase="STOPPED", reason=reason, undo=undo)
 
+    def regressed(self, things: Mapping[str, str], now: float) -> "RolloutState":
+        """Return it with devices that run something else since they had succeeded."""
+        return self._with(now, f"went back: {', '.join(sorted(things))}", went_back={**self.went_back, **things})
+
     def completed(self, now: float) -> "RolloutState":
         """Return it at its end."""
         return self._with(now, "completed", phase="COMPLETED")
@@ -179,6 +184,7 @@ class RolloutState(Document):
             reason="",
             waves=(*self.waves, *again),
             settled_at=None,
+            went_back={thing: said for thing, said in self.went_back.items() if thing not in set(things)},
             accepted=tuple(sorted({*self.accepted, *accepted})),
         )
 

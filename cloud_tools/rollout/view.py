@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cloud_tools.rollout.decide import Action, Cancel, Change, Create, Wait
+from cloud_tools.rollout.decide import Action, Cancel, Change, Check, Create, Wait
 from cloud_tools.rollout.driver import Standing
 from cloud_tools.rollout.seen import Outcome, failures, outcomes, tally
 from cloud_tools.rollout.state import RolloutState
@@ -36,6 +36,8 @@ def say(action: Action) -> str:
             return f"to be made: {', '.join(part.job_id for part in parts)}"
         case Cancel(job_ids, _):
             return f"to be taken back: {', '.join(job_ids)}"
+        case Check(things):
+            return f"to be checked: what {len(things)} devices run"
         case Wait(why):
             return why
         case _:
@@ -44,7 +46,7 @@ def say(action: Action) -> str:
 
 def is_due(standing: Standing) -> bool:
     """Tell whether something waits for somebody who drives."""
-    return isinstance(standing.next, Change | Create | Cancel)
+    return isinstance(standing.next, Change | Check | Create | Cancel)
 
 
 def headline(standing: Standing) -> str:

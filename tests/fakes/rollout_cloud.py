@@ -12,7 +12,7 @@ from cloud_tools.rollout.driver import Driver
 from cloud_tools.rollout.jobs import ENDED, Execution
 from cloud_tools.rollout.ledger import Ledger
 from cloud_tools.rollout.plan import RolloutPlan
-from cloud_tools.rollout.seen import FAILURES, Seen, SeenJob
+from cloud_tools.rollout.seen import FAILURES, Running, Seen, SeenJob, Shadows
 from cloud_tools.rollout.shares import divide
 from cloud_tools.rollout.state import Part, RolloutState
 from cloud_tools.storage import DirectoryStorage
@@ -33,6 +33,7 @@ class RolloutCloud:
 
     def __init__(self, ends: Mapping[str, tuple[str, str]] | None = None) -> None:
         self.ends = dict(ends or {})
+        self.runs: dict[str, Running] = {}
         self.asleep: set[str] = set()
         self.deleted: set[str] = set()
         self.asked: dict[str, dict[str, Any]] = {}
@@ -66,6 +67,9 @@ class RolloutCloud:
                     for thing, each in job.executions.items()
                 },
             )
+
+    def shadows(self, things: Sequence[str]) -> Shadows:
+        return {thing: {"unet": self.runs[thing]} for thing in things if thing in self.runs}
 
     def turn(self) -> bool:
         """Let every device that is awake take one step; tell whether one did."""

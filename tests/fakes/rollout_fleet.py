@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 from collections import Counter
@@ -51,6 +52,13 @@ class FleetDevice:
 
     def wait_connected(self) -> None:
         assert self._connected.wait(PATIENCE_S)
+
+    def tell(self, model: str, version: str) -> None:
+        """Tell the device shadow what runs here, in the agent's form."""
+        reported = {"models": {model: {"version": version}}}
+        self._client.publish(
+            f"$aws/things/{self.thing}/shadow/update", json.dumps({"state": {"reported": reported}}).encode()
+        )
 
     def close(self) -> None:
         self._client.stop()

@@ -256,6 +256,8 @@ def test_each_does_their_work_and_is_refused_the_others(
         code, _, said = run_as("Operator", "rollout", *words, *state)
         assert code == 0, f"{words}: {said}"
     assert run_as("Operator", "rollout", "status", "another", *state)[0] == 3
+    with pytest.raises(CloudError, match="NOT_FOUND"):
+        Aws(people["Operator"]).call("iot-data", "get_thing_shadow", thingName="press-4")
     assert run_as("Registrar", "device", "show", "press-4")[0] == 0
     code, _, said = run_as("CaptureReader", *captures)
     assert code == 0, said

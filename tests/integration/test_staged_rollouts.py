@@ -15,9 +15,11 @@ import pytest
 
 from cloud_tools.aws import Aws
 from cloud_tools.cli import main
+from cloud_tools.errors import CloudError
 from cloud_tools.local import Endpoints, aws_environment
 from cloud_tools.provision.bucket import create_bucket
 from cloud_tools.provision.fragment import Mqtt as Broker
+from cloud_tools.rollout.shadows import read_shadow
 from tests.fakes.rollout_fleet import PATIENCE_S, FleetDevice
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +56,7 @@ def devices(
     def fresh() -> dict[str, FleetDevice]:
         for device in made.values():
             device.answers, device.offered = {}, type(device.offered)()
+            device.may_answer.set()
         return made
 
     yield fresh
@@ -162,8 +165,10 @@ def test_a_device_that_failed_for_itself_is_asked_again_alone(
 def test_a_paused_rollout_begins_no_further_stage(
     edge_cloud: Callable[..., Ran], fleet: dict[str, FleetDevice], written: Callable[..., str], name: str
 ) -> None:
+    fleet["stage-0"].may_answer.clear()
     assert edge_cloud("start", written(), "--once").code == 0
     assert edge_cloud("pause", name, "--reason", "shift change").lines[0]["phase"] == "PAUSED"
+    fleet["stage-0"].may_answer.set()
     # The job that was asked goes on: it cannot be paused.
     until(lambda: edge_cloud("status", name).lines[0]["stages"][0]["succeeded"] == 1)
     assert edge_cloud("status", name).lines[0]["stages"][1]["state"] == "not begun"
@@ -171,6 +176,33 @@ def test_a_paused_rollout_begins_no_further_stage(
     assert (ran.code, ran.lines[-1]["phase"]) == (0, "COMPLETED")
     told = [each["what"] for each in edge_cloud("status", name).lines[0]["history"]]
     assert told[:3] == ["started for 5 devices", "stage canary: 1 devices", "paused: shift change"]
+
+
+def test_a_device_whose_shadow_tells_of_another_version_after_its_success_stops_it(
+    edge_cloud: Callable[..., Ran], fleet: dict[str, FleetDevice], aws: Aws, written: Callable[..., str], name: str
+) -> None:
+    fleet["stage-0"].may_answer.clear()
+    edge_cloud("start", written(), "--once")
+    edge_cloud("pause", name)
+    fleet["stage-0"].may_answer.set()
+    until(lambda: edge_cloud("status", name).lines[0]["stages"][0]["succeeded"] == 1)
+    said = aws.call("iot", "describe_job_execution", jobId=f"{name}-s0", thingName="stage-0")["execution"]
+    succeeded_at = said["lastUpdatedAt"].timestamp()
+
+    def told_later() -> bool:
+        fleet["stage-0"].tell("unet", "2")
+        try:
+            found = read_shadow(aws.call("iot-data", "get_thing_shadow", thingName="stage-0")["payload"].read())
+        except CloudError:
+            return False
+        return found["unet"].at > succeeded_at
+
+    until(told_later)
+    ran = edge_cloud("resume", name, *DRIVE)
+    assert (ran.code, ran.lines[-1]["stages"][1]["jobs"]) == (1, [])
+    assert ran.lines[-1]["reason"] == "stage-0: ROLLED_BACK, it had succeeded with unet 3, its shadow says 2"
+    assert [each["code"] for each in ran.lines[-1]["failures"]] == ["ROLLED_BACK"]
+    aws.call("iot-data", "delete_thing_shadow", thingName="stage-0")
 
 
 def test_an_aborted_rollout_is_taken_back_and_stays_so(

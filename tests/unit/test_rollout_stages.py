@@ -8,7 +8,8 @@ import pytest
 from cloud_tools.errors import CloudError
 from cloud_tools.rollout.decide import Create, Wait
 from cloud_tools.rollout.plan import STOP_CODES
-from cloud_tools.rollout.seen import outcomes
+from cloud_tools.rollout.seen import Running, outcomes
+from cloud_tools.rollout.shadows import read_shadow
 from cloud_tools.rollout.shares import divide
 from edge_agent.errors import Code
 from tests.fakes.rollout_cloud import KilledError, World, plan
@@ -259,6 +260,48 @@ def test_who_was_never_asked_before_a_stop_is_asked_once_after_it(tmp_path: Path
     world.driver.ask_again("unet-3", accept=True)
     assert world.drive().phase == "COMPLETED"
     assert world.cloud.created == ["unet-3-s0-r1"]
+
+
+def test_a_device_that_goes_back_after_its_success_stops_the_rollout_before_the_next_stage(tmp_path: Path) -> None:
+    world = World(tmp_path, plan({**CANARY, "soak_minutes": 30}, REST, on_stop="rollback"), THINGS, TWO)
+    world.cloud.runs = {"press-3": Running("3", 5.0), "press-7": Running("2", 5.0)}
+    state = world.drive()
+    assert (state.phase, state.stage) == ("STOPPED", 0)
+    assert state.reason == "press-7: ROLLED_BACK, it had succeeded with unet 3, its shadow says 2"
+    assert world.cloud.things("unet-3-rollback") == ["press-3"]
+
+
+def test_a_device_that_went_back_is_asked_again_or_accepted(tmp_path: Path) -> None:
+    for accept, jobs in ((True, ["s0", "s1"]), (False, ["s0", "s0-r1", "s1"])):
+        world = World(tmp_path / str(accept), plan(CANARY, REST), THINGS, TWO)
+        world.cloud.runs = {"press-7": Running("2", 5.0)}
+        assert world.drive().phase == "STOPPED"
+        world.driver.ask_again("unet-3", accept=accept)
+        world.cloud.runs = {"press-7": Running("2" if accept else "3", 6.0)}
+        assert world.drive().phase == "COMPLETED"
+        assert world.cloud.created == [f"unet-3-{job}" for job in jobs]
+
+
+@pytest.mark.parametrize("runs", [{}, {"press-7": Running("3", 9.0)}, {"press-7": Running("2", 0.0)}])
+def test_a_shadow_that_lacks_agrees_or_is_older_than_the_success_stops_nothing(
+    tmp_path: Path, runs: dict[str, Running]
+) -> None:
+    world = World(tmp_path, plan(CANARY, REST), THINGS, TWO)
+    world.cloud.runs = runs
+    assert world.drive().phase == "COMPLETED"
+
+
+def test_shadows_are_not_looked_at_where_the_file_says_so(tmp_path: Path) -> None:
+    world = World(tmp_path, plan(CANARY, REST, stop={"other_version": False}), THINGS, TWO)
+    world.cloud.runs = {"press-7": Running("2", 5.0)}
+    assert world.drive().phase == "COMPLETED"
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"[]", b"{}", b'{"state": {"reported": {"models": 3}}}', b'{"state": {"reported": {}}}']
+)
+def test_a_shadow_of_another_form_tells_nothing(payload: bytes) -> None:
+    assert read_shadow(payload) == {}
 
 
 def test_limits_of_the_file_become_limits_of_aws(tmp_path: Path) -> None:
