@@ -39,7 +39,7 @@ class Models:
         return {"deployment": job_id[:26], "step": state, "models": ", ".join(words) or "none", "bytes": "0/0"}
 
     def shadow(self, job_id: str, code: str) -> bytes:
-        """Return an update of the device shadow, as edge_agent.agent.device_shadow forms it."""
+        """Return an update of the device shadow as an agent forms it, without what it tells of its machine."""
         models = {
             name: {"version": current, "previous": previous, "release_seq": self._generation, "threshold": None}
             for name, (current, previous) in self._versions.items()

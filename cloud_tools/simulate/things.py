@@ -21,8 +21,6 @@ _SECURE_PORT: Final = 8883
 _LAST_PORT: Final = 65_535
 # AWS IoT: a thing's name has at most 128 characters; the number needs six.
 _FLEET: Final = re.compile(r"[a-zA-Z0-9:_-]{1,122}")
-# Who looks at the account sees which things are not there.
-_ATTRIBUTES: Final = {"attributes": {"simulated": "true"}, "merge": True}
 
 
 class Place(NamedTuple):
@@ -117,7 +115,7 @@ def provide_things(aws: Aws, fleet: str, devices: int, directory: Path) -> Ident
     files = Identity(directory / "certificate.pem", directory / "private.key")
     _unless_there(aws, "create_thing_group", thingGroupName=fleet)
     wanted = names(fleet, devices)
-    _unless_there(aws, "create_thing", thingName=wanted[0], attributePayload=_ATTRIBUTES)
+    _create_thing(aws, wanted[0], fleet)
     arn = str(aws.call("iot", "describe_thing", thingName=wanted[0])["thingArn"])
     _unless_there(aws, "create_policy", policyName=policy.NAME, policyDocument=policy.document(arn))
     key = identity.read_or_make_key(files.private_key)
@@ -134,9 +132,15 @@ def provide_things(aws: Aws, fleet: str, devices: int, directory: Path) -> Ident
 
 
 def _provide(aws: Aws, thing: str, fleet: str, principal: str) -> None:
-    _unless_there(aws, "create_thing", thingName=thing, attributePayload=_ATTRIBUTES)
+    _create_thing(aws, thing, fleet)
     aws.call("iot", "attach_thing_principal", thingName=thing, principal=principal)
     aws.call("iot", "add_thing_to_thing_group", thingGroupName=fleet, thingName=thing)
+
+
+def _create_thing(aws: Aws, thing: str, fleet: str) -> None:
+    # Who looks at the account sees which things are not there.
+    attributes = {"attributes": {"fleet": fleet, "simulated": "true"}}
+    _unless_there(aws, "create_thing", thingName=thing, attributePayload=attributes)
 
 
 def _certificate_arn(thing_arn: str, certificate_id: str) -> str:
