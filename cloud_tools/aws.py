@@ -5,6 +5,7 @@ profile, instance), so the same verbs run against the real service and the local
 Not done here: knowing what the calls mean.
 """
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -70,6 +71,8 @@ class Aws:
             )
         self._endpoint = given.get("AWS_ENDPOINT_URL")
         self._clients: dict[str, Any] = {}
+        # Clients are for any number of threads; making one is not.
+        self._making = threading.Lock()
 
     def call(self, service: str, operation: str, **arguments: Any) -> dict[str, Any]:
         """Return what ``operation`` (as ``create_thing``) of ``service`` (as ``iot``) answers.
@@ -129,6 +132,10 @@ class Aws:
         return frozen.access_key, frozen.secret_key, frozen.token
 
     def _client(self, service: str) -> Any:
+        with self._making:
+            return self._made(service)
+
+    def _made(self, service: str) -> Any:
         if service not in self._clients:
             with _translated("AWS configuration"):
                 self._clients[service] = self._session.client(service, endpoint_url=self._endpoint, config=_CONFIG)

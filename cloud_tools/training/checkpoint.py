@@ -37,7 +37,7 @@ Steps: TypeAlias = Callable[..., Iterator[int]]
 
 
 class Best:
-    """The best state of a network so far, and for how long none was better: what early stopping goes by.
+    """The best state of a network so far: what a training keeps of all its epochs.
 
     Args:
         network: whose state it is.
@@ -46,23 +46,22 @@ class Best:
 
     def __init__(self, network: nn.Module, figures: tuple[float, ...]) -> None:
         self._network = network
-        self.figures, self.waited = figures, 0
+        self.figures = figures
         self.kept = copy.deepcopy(network.state_dict())
 
     def offer(self, figures: tuple[float, ...]) -> None:
         """Keep the network's present state if it is better."""
-        self.waited += 1
         if figures > self.figures:
-            self.figures, self.waited = tuple(figures), 0
+            self.figures = tuple(figures)
             self.kept = copy.deepcopy(self._network.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         """Return all of it."""
-        return {"figures": tuple(self.figures), "waited": self.waited, "kept": self.kept}
+        return {"figures": tuple(self.figures), "kept": self.kept}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take what was returned before."""
-        self.figures, self.waited, self.kept = (state_dict[name] for name in ("figures", "waited", "kept"))
+        self.figures, self.kept = state_dict["figures"], state_dict["kept"]
 
 
 class Checkpoint:

@@ -26,8 +26,6 @@ DEFAULT_DEPTH = 10
 _BATCH = 16
 _HEAD_EPOCHS = 300
 _HEAD_JUDGED = 5
-_PATIENCE = 4
-_PATIENCE_WHEN_PERFECT = 2
 _RATES = [1.5e-4, 3e-4]
 
 
@@ -44,6 +42,7 @@ class Classifier(nn.Module):
         super().__init__()
         taps = tuple(sorted({end for end in STRIDE_ENDS[2:] if end < depth} | {depth}))
         self.trunk = Trunk(depth, taps, pretrained=pretrained)
+        self.trunk.prepare_to_learn()
         self.normal = normal
         self.head = nn.Linear(2 * sum(self.trunk.channels), len(normal))
 
@@ -205,7 +204,7 @@ def _fine_tune(
 ) -> None:
     loss_of = nn.CrossEntropyLoss(_class_weights(target, len(model.normal)), label_smoothing=0.02)
     optimizer = torch.optim.AdamW(
-        [{"params": model.trunk.parameters(), "lr": _RATES[0]}, {"params": model.head.parameters(), "lr": _RATES[1]}],
+        [{"params": model.trunk.learning(), "lr": _RATES[0]}, {"params": model.head.parameters(), "lr": _RATES[1]}],
         weight_decay=1e-2,
     )
     total = epochs * max(1, len(train.images) // _BATCH) + epochs
@@ -223,9 +222,6 @@ def _fine_tune(
         judged = _judge(model, _logits(model, validation.images), validation, held, loss_of)
         progress(f"epoch {epoch + 1}: F1 {judged.f1:.3f}, loss {-judged.negative_loss:.3f} on validation")
         best.offer(judged)
-        # Most is gained while the step shrinks, in the second half: noise before it must not end the training.
-        if best.waited >= (max(_PATIENCE, epochs // 2) if best.figures[0] < 1 else _PATIENCE_WHEN_PERFECT):
-            break
     model.load_state_dict(best.kept)
 
 

@@ -13,6 +13,10 @@ from edge_agent.errors import Code
 from edge_agent.formats import Kind
 
 _ROOM = "cloud_tools.training"
+_SIGHT = 300_000_000
+"""3,000 pictures of 320 px or 8,000 of 192 px: some five minutes of one core with the trunk's default depth."""
+_FEWEST, _MOST = 4, 40
+"""Epochs: fewer do not end what the schedule begins, more repeat what was learnt."""
 
 
 class Method(NamedTuple):
@@ -26,6 +30,8 @@ class Method(NamedTuple):
     """Of learning where nobody says how many; 0: it has none."""
     epochs_wide: int = 0
     """The same at full width, where that differs."""
+    sight: int = 0
+    """How many pixels of input are learnt from where nobody says for how many epochs; what bounds the time."""
     takes: tuple[str, ...] = ()
     """Options that are this method's own."""
     on_gpu: bool = False
@@ -39,6 +45,10 @@ class Method(NamedTuple):
         second = "probabilities" if self.kind is Kind.CLASSIFICATION else "map"
         return ("score", second, "embedding") if self.embeds else ("score", second)
 
+    def epochs_for(self, pictures: int, pixels: int) -> int:
+        """Return how many epochs of so many pictures of so many pixels each make ``sight``, within reason."""
+        return min(max(round(self.sight / max(1, pictures * pixels)), _FEWEST), _MOST)
+
     def epochs_of(self, *, wide: bool) -> int:
         """Return how many epochs are learnt where nobody says."""
         return self.epochs_wide if wide and self.epochs_wide else self.epochs
@@ -48,14 +58,13 @@ def _anomaly(
     name: str, epochs: int = 0, epochs_wide: int = 0, takes: tuple[str, ...] = (), *, embeds: bool = False
 ) -> Method:
     module = f"{_ROOM}.anomaly.{name}"
-    return Method(
-        Kind.ANOMALY, module, ("image_auroc", 0.8), epochs, epochs_wide, takes, on_gpu=bool(epochs), embeds=embeds
-    )
+    least = ("image_auroc", 0.8)
+    return Method(Kind.ANOMALY, module, least, epochs, epochs_wide, takes=takes, on_gpu=bool(epochs), embeds=embeds)
 
 
 METHODS = {
-    "classification": Method(Kind.CLASSIFICATION, f"{_ROOM}.classification", ("f1", 0.8), 10),
-    "segmentation": Method(Kind.SEGMENTATION, f"{_ROOM}.segmentation", ("iou", 0.3), 18),
+    "classification": Method(Kind.CLASSIFICATION, f"{_ROOM}.classification", ("f1", 0.8), sight=_SIGHT),
+    "segmentation": Method(Kind.SEGMENTATION, f"{_ROOM}.segmentation", ("iou", 0.3), sight=_SIGHT),
     "patchcore": _anomaly("patchcore", embeds=True),
     "padim": _anomaly("padim", embeds=True),
     "dfm": _anomaly("dfm", epochs=20, takes=("scope", "tune"), embeds=True),

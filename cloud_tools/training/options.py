@@ -32,7 +32,7 @@ class TrainingOptions(NamedTuple):
     size: int = 0
     """Side of the model's input in pixels, a multiple of 32; 0: chosen from the pictures."""
     epochs: int = 0
-    """Of learning with the trunk, at most; 0: the method's own number."""
+    """Of learning with the trunk; 0: the method's own number."""
     threads: int = 0
     """For torch; 0: all cores."""
     device: str = "auto"
@@ -76,7 +76,7 @@ def check(name: str, method: Method, options: TrainingOptions) -> None:
 def effective(method: Method, options: TrainingOptions) -> TrainingOptions:
     """Return the options with every choice made that another machine could make otherwise.
 
-    The size of the input is none: it follows from the pictures.
+    Those that follow from the pictures are made after it (``sizing``).
 
     Raises:
         CloudError: RUNTIME_MISSING: cuda was asked for, and torch finds none.

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from cloud_tools.datasets import Dataset, Finding, Level, Split, inspect_dataset, read
 from cloud_tools.datasets.hygiene import UNREADABLE
 from cloud_tools.datasets.mask_check import MASKS
@@ -25,7 +23,7 @@ from cloud_tools.training.report import (
     write_report,
 )
 from cloud_tools.training.runfolder import begin, end
-from edge_agent import vision
+from cloud_tools.training.sizing import sized
 from edge_agent.errors import Code
 from edge_agent.formats import Kind, Preprocess, Verdict
 
@@ -36,8 +34,6 @@ __all__ = ["PARITY", "Trained", "TrainingOptions", "train"]
 
 PARITY = 1e-4
 """The calibrated score of the graph may differ from the training side's by this much."""
-
-_SIZES = (192, 256)
 
 
 class Trained(NamedTuple):
@@ -74,7 +70,7 @@ def train(
     method = method_of(name)
     check(name, method, options)
     dataset = read(data, method.kind, seed=options.seed, part_regex=options.part_regex, only=options.only)
-    options = effective(method, options)
+    options = sized(method, dataset, effective(method, options))
     kept = begin(run, name, data, options, dataset.digest(), resume=resume)
     findings = inspect_dataset(dataset)
     for finding in findings:
@@ -160,7 +156,7 @@ def _learn(
     from cloud_tools.training.fit import fit
     from cloud_tools.training.judge import figures
 
-    rule = _rule(dataset, options)
+    rule = Preprocess(width=options.size, height=options.size)
     fitted = fit(method, dataset, rule, run / MODEL, kept, options, progress)
     answers, decision = fitted.answers, fitted.decision
     judged = answers.of(Split.TEST if dataset.of(Split.TEST) else Split.VALIDATION)
@@ -179,7 +175,7 @@ def _learn(
     write_predictions(run / PREDICTIONS, predictions)
     _write_golden(run / GOLDEN, dataset, predictions, decision.threshold)
     leave_bank(run, device, answers.loaded, progress)
-    _write_parts(run, method.kind, dataset, rule, decision, metrics, report)
+    _write_parts(run, method, dataset, rule, decision, metrics, report)
     return metrics
 
 
@@ -188,16 +184,6 @@ def _told(control: "Control", progress: Progress) -> dict[str, Any]:
     if control.note:
         progress(f"control: {control.note}")
     return control._asdict()
-
-
-def _rule(dataset: Dataset, options: TrainingOptions) -> Preprocess:
-    """Return a square input: small pictures are enlarged, since the trunk halves them five times."""
-    side = options.size
-    if not side:
-        sides = [max(vision.size_of(sample.content())) for sample in dataset.samples[:50]]
-        # What learns from good parts alone scores patches of the trunk, and needs many: 256 as in the papers.
-        side = _SIZES[0] if np.median(sides) <= _SIZES[0] and not dataset.good_only else _SIZES[1]
-    return Preprocess(width=side, height=side)
 
 
 def _prove_parity(predictions: Sequence[Prediction], on_device: Sequence[float], threshold: float) -> dict[str, Any]:
@@ -224,11 +210,11 @@ def _write_golden(folder: Path, dataset: Dataset, predictions: Sequence[Predicti
 
 
 def _write_parts(
-    run: Path, kind: Kind, dataset: Dataset, rule: Preprocess, decision: Any, metrics: dict[str, Any], report: Any
+    run: Path, method: Method, dataset: Dataset, rule: Preprocess, decision: Any, metrics: dict[str, Any], report: Any
 ) -> None:
-    classes = kind is Kind.CLASSIFICATION
+    classes = method.kind is Kind.CLASSIFICATION
     parts = ManifestParts(
-        kind=kind,
+        kind=method.kind,
         labels=dataset.classes if classes else (),
         normal_labels=dataset.normal_classes if classes else (),
         preprocess=rule,
@@ -239,7 +225,8 @@ def _write_parts(
             "method": report["method"],
             "seed": report["seed"],
             "code_version": report["code_version"],
-            "depth": report["options"]["depth"],
+            "size": rule.width,
+            **{name: report["options"][name] for name in ("depth", "epochs", *method.takes)},
             "gate_override": report["gate"]["override"],
         },
     )

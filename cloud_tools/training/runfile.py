@@ -1,11 +1,6 @@
-"""A run as a file: YAML in, checked; the run that came of it out. The door to ruamel.yaml.
-
-It reads YAML 1.2 and refuses a key that is given twice.
-"""
+"""A run as a file: YAML in, checked; the run that came of it out."""
 
 import difflib
-import sys
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +9,7 @@ from pydantic import Field, ValidationError
 from cloud_tools.errors import CloudError
 from cloud_tools.training.methods import METHODS
 from cloud_tools.training.options import Device, Scope, TrainingOptions, Tune
+from cloud_tools.yaml_door import read_yaml, yaml_text
 from edge_agent.errors import Code
 from edge_agent.formats.document import Document, describe
 
@@ -67,7 +63,7 @@ def read_run(path: Path) -> dict[str, Any]:
 def write_run(run: Path, name: str, data: Path, options: TrainingOptions) -> None:
     """Write the effective run into its folder, whole or not at all."""
     staged = run / f".{RUN}.staged"
-    staged.write_text(_HEAD + _text(told(name, data, options)), encoding="utf-8")
+    staged.write_text(_HEAD + yaml_text(told(name, data, options)), encoding="utf-8")
     staged.replace(run / RUN)
 
 
@@ -78,29 +74,7 @@ def told(name: str, data: Path, options: TrainingOptions) -> dict[str, Any]:
 
 
 def _yaml(path: Path) -> dict[str, Any]:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    if not path.is_file():
-        raise CloudError(Code.NOT_FOUND, f"expected a run's file, there is none at {path}")
-    try:
-        said = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError, RecursionError) as exc:
-        raise CloudError(Code.DOCUMENT_INVALID, f"{path}: expected YAML, {' '.join(str(exc).split())}") from exc
-    if not isinstance(said, dict) or not all(isinstance(key, str) for key in said):
-        raise CloudError(Code.DOCUMENT_INVALID, f"{path}: expected keys and values, came {type(said).__name__}")
-    return {key.replace("-", "_"): value for key, value in said.items()}
-
-
-def _text(said: dict[str, Any]) -> str:
-    from ruamel.yaml import YAML
-
-    writer = YAML(typ="safe", pure=True)
-    writer.default_flow_style = False
-    writer.width = sys.maxsize
-    stream = StringIO()
-    writer.dump(said, stream)
-    return stream.getvalue()
+    return {key.replace("-", "_"): value for key, value in read_yaml(path, "a run's file").items()}
 
 
 def _nearest(wrong: str) -> str:

@@ -13,8 +13,7 @@ from cloud_tools.training.progress import Progress
 from cloud_tools.training.schedule import one_cycle
 
 DEFAULT_DEPTH = 10
-_BATCH = 8
-_PATIENCE = 4
+_BATCH = 4
 _PRIOR_LOGIT = -3.0
 _WINDOW = 3
 """Side of the window, in pixels of the map, that must agree before the picture counts as anomalous."""
@@ -34,6 +33,7 @@ class UNet(nn.Module):
         if len(taps) > 1 and _stride(taps[-2]) == _stride(depth):
             taps = (*taps[:-2], depth)  # two levels of one resolution: the deeper one knows more
         self.trunk = Trunk(depth, taps, pretrained=pretrained)
+        self.trunk.prepare_to_learn()
         widths = [min(64, 24 + 8 * level) for level in range(len(taps))]
         self.reduce = _block(self.trunk.channels[-1], widths[-1])
         pairs = zip(reversed(self.trunk.channels[:-1]), reversed(widths[1:]), reversed(widths[:-1]), strict=True)
@@ -82,7 +82,7 @@ def train_unet(
     model = UNet(depth)
     decoder = [p for name, p in model.named_parameters() if not name.startswith("trunk.")]
     rates = [4e-4, 3e-3]
-    groups = [{"params": model.trunk.parameters(), "lr": rates[0]}, {"params": decoder, "lr": rates[1]}]
+    groups = [{"params": model.trunk.learning(), "lr": rates[0]}, {"params": decoder, "lr": rates[1]}]
     optimizer = torch.optim.AdamW(groups, weight_decay=1e-3)
     per_epoch = len(list(batches(len(train.images), _BATCH, np.random.default_rng(0))))
     schedule = one_cycle(optimizer, rates, epochs * per_epoch)
@@ -99,8 +99,6 @@ def train_unet(
         overlap = _overlap(model.eval(), validation)
         progress(f"epoch {epoch + 1}: overlap {overlap:.3f} on validation")
         best.offer((overlap,))
-        if best.waited >= _PATIENCE:
-            break
     model.load_state_dict(best.kept)
     return model.eval()
 

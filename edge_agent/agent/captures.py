@@ -50,7 +50,15 @@ class CaptureDesk:
         return self._captures.content(capture_id, part)
 
     def label_capture(
-        self, capture_id: str, label: str, actor: str, *, other: bool = False, role: str = "", user: str = ""
+        self,
+        capture_id: str,
+        label: str,
+        actor: str,
+        *,
+        other: bool = False,
+        role: str = "",
+        user: str = "",
+        instead_of: str | None = None,
     ) -> CaptureReport:
         """Keep what a person says that the part is, empty takes it back; return when that is durable.
 
@@ -61,14 +69,15 @@ class CaptureDesk:
             role: of who says so; empty: not known.
             user: who logged in; empty: nobody had to.
             other: a class that the model does not know yet will do as well; else a slip of the pen would make one.
+            instead_of: the label that has to stand, empty: none; None: whatever stands.
 
         Raises:
-            InferenceError: NOT_FOUND; INVALID_ARGUMENT: not such a label.
+            InferenceError: NOT_FOUND; INVALID_ARGUMENT: not such a label; FAILED_PRECONDITION: another stands.
             StorageError: what was said before stands.
         """
         former = self._captures.find(capture_id)
         self._check(label, ModelVersion(former.model, former.version), other=other)
-        report = self._captures.label(capture_id, label, actor, role=role, user=user)
+        report = self._captures.label(capture_id, label, actor, role=role, user=user, instead_of=instead_of)
         if label != former.label:
             self._note("capture_labelled", capture=capture_id, label=label, former=former.label, actor=actor)
         return report

@@ -1,4 +1,4 @@
-"""The device shadow: what runs here, for whoever asks the cloud.
+"""The device shadow: what runs here and how it is, for whoever asks the cloud.
 
 A job's end tells how a deployment went; this tells what answers now, also after a job that the
 cloud gave up too late. Sent whole whenever it may have changed and on every connection, so a lost one is made up for.
@@ -19,6 +19,7 @@ _log = logging.getLogger(__name__)
 
 # AWS IoT: a device shadow document has at most 8 KB.
 LIMIT_BYTES = 8000
+_TEXT = 200
 
 
 class DeviceShadow:
@@ -29,6 +30,7 @@ class DeviceShadow:
         jobs: the connection to publish on, or None where there is no cloud.
         generations: what is committed.
         last: the newest deployment, if there was one.
+        facts: how the device is; empty where that is not known yet.
     """
 
     def __init__(
@@ -37,11 +39,13 @@ class DeviceShadow:
         jobs: Callable[[], JobsClient | None],
         generations: Generations,
         last: Callable[[], Deployment | None],
+        facts: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self._topic = f"$aws/things/{thing}/shadow/update"
         self._jobs = jobs
         self._generations = generations
         self._last = last
+        self._facts = facts
 
     def publish(self) -> None:
         """Tell it if there is a connection; the next connection tells it in any case."""
@@ -50,28 +54,39 @@ class DeviceShadow:
             return
         try:
             gone = {name for generation in self._generations.history() for name in generation.models}
-            jobs.publish(self._topic, compose(self._generations.current(), gone, self._last()))
+            jobs.publish(self._topic, compose(self._generations.current(), gone, self._last(), self._facts()))
         except AgentError as exc:
             level = logging.DEBUG if exc.code is Code.NOT_CONNECTED else logging.WARNING
             _log.log(level, "device shadow not told", extra={"action": "shadow_not_told", "reason": exc.message})
 
 
-def compose(generation: Generation, known: Iterable[str], last: Deployment | None) -> bytes:
-    """Return the update that makes the shadow's reported state tell this.
+def compose(
+    generation: Generation, known: Iterable[str], last: Deployment | None, facts: Mapping[str, Any] | None = None
+) -> bytes:
+    """Return the update that makes the shadow's reported state tell this; what does not fit is told in fewer words.
 
     Args:
         generation: what is committed.
         known: names of models that may stand in the shadow from before; null takes them out.
         last: the newest deployment.
+        facts: how the device is.
 
     Raises:
         StorageError: it is larger than a shadow may be, even without its details.
     """
-    for details in (True, False):
-        models: dict[str, Any] = {name: None for name in known if name not in generation.models}
+    gone = [name for name in known if name not in generation.models]
+    for details, others, former in (
+        (True, True, True),
+        (False, True, True),
+        (False, False, True),
+        (False, False, False),
+    ):
+        # Versions are what people ask for first: everything else gives way to them.
+        models: dict[str, Any] = dict.fromkeys(gone if former else ())
         models |= {name: _model(entry, details=details) for name, entry in generation.models.items()}
         reported = {
             "agent": {"version": __version__},
+            **(facts if facts and others else {}),
             "generation": generation.number,
             "models": models,
             "deployment": _deployment(last),
@@ -99,4 +114,4 @@ def _deployment(last: Deployment | None) -> Mapping[str, object] | None:
     if last is None:
         return None
     told = {"id": last.id, "job_id": last.job_id or None, "operation": last.operation, "state": last.outcome.value}
-    return {**told, "code": last.code or None, "ended": last.ended}
+    return {**told, "code": last.code or None, "message": last.message[:_TEXT] or None, "ended": last.ended}

@@ -16,7 +16,7 @@ from edge_agent.formats import ModelVersion
 from edge_agent.inference import raise_thresholds
 from edge_agent.storage import durable
 from edge_agent.storage.lock import StateLock
-from edge_agent.store import Committed, Generation, check_layout
+from edge_agent.store import Committed, Generation, check_layout, exchange
 from edge_agent.telemetry import logs, metrics
 from edge_agent.telemetry.log_ring import LogRing
 from edge_agent.telemetry.metrics import MetricsServer
@@ -51,6 +51,9 @@ def run(settings: Settings, state_dir: Path, runtime_dir: Path, *, observer: Obs
         _log.warning("unsigned packages are taken: nobody vouches for what such a job brings", extra=fields)
     raise_thresholds()
     durable.make_directory(state_dir)
+    if exchange.is_pending(state_dir):
+        with StateLock(state_dir / "lock"):
+            exchange.finish(state_dir)
     # Before the lock, which is a file too: a newer agent's directory is left as it is.
     check_layout(state_dir)
     with StateLock(state_dir / "lock"):
@@ -121,6 +124,8 @@ class _Process:
         self._upkeep.start()
         parts.golden.start()
         parts.news.start()
+        if parts.fleet is not None:
+            parts.fleet.start()
         if parts.renewing is not None:
             parts.renewing.start()
         if parts.jobs is not None:
@@ -148,6 +153,8 @@ class _Process:
         self._deployer.stopping.set()
         parts.deployer.stop()
         parts.news.stop()
+        if parts.fleet is not None:
+            parts.fleet.stop()
         if parts.renewing is not None:
             parts.renewing.stop()
         if parts.jobs is not None:

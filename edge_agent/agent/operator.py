@@ -57,6 +57,10 @@ class Health:
             others = {other: text for other, text in self._troubles.items() if other != what}
             self._troubles = {**others, what: trouble} if trouble else others
 
+    def troubles(self) -> dict[str, str]:
+        """Return what is wrong with what."""
+        return self._troubles
+
     def status(self) -> AgentStatus:
         """Return it as it is told."""
         troubles = self._troubles

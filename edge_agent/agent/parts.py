@@ -14,6 +14,8 @@ import edge_agent
 from edge_agent import __version__
 from edge_agent.agent.cloud import CloudReporter, catch_up, hand_over
 from edge_agent.agent.device_shadow import DeviceShadow
+from edge_agent.agent.fleet_news import FleetNews
+from edge_agent.agent.fleet_parts import fleet_news, told_facts
 from edge_agent.agent.inspection_news import NewsOfInspections
 from edge_agent.agent.line import Line, tell_golden
 from edge_agent.agent.local_models import LocalModels
@@ -258,11 +260,13 @@ class Parts:
     def _build_jobs(self, state_dir: Path) -> None:
         settings = self.settings
         self.jobs: JobsClient | None = None
+        self.fleet: FleetNews | None = None
         self.device_shadow = DeviceShadow(
             settings.device.thing,
             lambda: self.jobs,
             self.store.generations,
             lambda: next(iter(self.journal.history(limit=1)), None),
+            lambda: told_facts(self.fleet),
         )
         if settings.mqtt.endpoint:
             outbox = rebuilt(Outbox, state_dir / "outbox.db")
@@ -311,6 +315,7 @@ class Parts:
             self.counts.shifts,
         )
         self.line = Line(rule, self.counts, self.frames, self.golden, self.audit, ring)
+        self.fleet = fleet_news(self, state_dir) if self.jobs is not None else None
 
     def _note(self, what: str, trouble: str) -> None:
         before = self.health.status().message

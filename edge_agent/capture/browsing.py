@@ -55,11 +55,20 @@ def found(shelf: Shelf, labels: Labels, capture_id: str) -> CaptureReport:
     return _seen(shelf, told, labels.of([capture_id]).get(capture_id))
 
 
-def label(shelf: Shelf, labels: Labels, capture_id: str, said: str, by: Author, now: float) -> CaptureReport:
+def label(
+    shelf: Shelf,
+    labels: Labels,
+    capture_id: str,
+    said: str,
+    by: Author,
+    now: float,
+    *,
+    instead_of: str | None = None,
+) -> CaptureReport:
     """Keep what a person says that the part is; empty takes it back. Durable when this returns.
 
     Raises:
-        InferenceError: NOT_FOUND.
+        InferenceError: NOT_FOUND; FAILED_PRECONDITION: another label stands than ``instead_of``.
         StorageError: what was said before stands.
     """
     told = _told(shelf, capture_id)
@@ -70,7 +79,8 @@ def label(shelf: Shelf, labels: Labels, capture_id: str, said: str, by: Author, 
     models = tuple(event.model for event in waiting.capture.events) if waiting else shelf.history.models_of(capture_id)
     # The last word is the one that counts, also with a clock that was set back meanwhile.
     labelled = max(now, former.labelled + _LATER_S) if former else now
-    labels.set(Label(capture_id, said, by.actor, labelled, told.at, tuple(dict.fromkeys(models)), by.role, by.user))
+    given = Label(capture_id, said, by.actor, labelled, told.at, tuple(dict.fromkeys(models)), by.role, by.user)
+    labels.set(given, instead_of=instead_of)
     return found(shelf, labels, capture_id)
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from edge_agent.errors import StorageError
+from edge_agent.errors import Code, InferenceError, StorageError
 from edge_agent.storage.database import Database, Row, readable, rebuilt
 
 log = logging.getLogger(__name__)
@@ -79,15 +79,22 @@ class Labels:
         self._sends = sends
         self._database = rebuilt(lambda place: Database(place, _SCHEMA), path, _rescue)
 
-    def set(self, label: Label) -> None:
+    def set(self, label: Label, *, instead_of: str | None = None) -> None:
         """Keep a label in place of what was said before; durable when this returns.
+
+        Args:
+            label: what is said.
+            instead_of: the label that has to stand, empty: none; None: whatever stands.
 
         The oldest are forgotten once the cloud has them; where nothing is sent, once there are too many.
 
         Raises:
+            InferenceError: FAILED_PRECONDITION: another stands.
             StorageError: NO_SPACE or STORAGE_FAILED; the former one stands.
         """
         with self._database.transaction() as database:
+            if instead_of is not None:
+                _check_standing(database, label.id, instead_of)
             _put(database, label)
             if database.query("SELECT count(*) AS amount FROM labels")[0]["amount"] > _KEPT + _PRUNED:
                 database.execute(
@@ -128,6 +135,14 @@ class Labels:
     def close(self) -> None:
         """Close the database."""
         self._database.close()
+
+
+def _check_standing(database: Database, capture_id: str, expected: str) -> None:
+    rows = database.query("SELECT label FROM labels WHERE id = ?", (capture_id,))
+    standing = rows[0]["label"] if rows else ""
+    if standing != expected:
+        message = f"capture {capture_id}: expected the label {expected!r} to stand, {standing!r} does"
+        raise InferenceError(Code.FAILED_PRECONDITION, message)
 
 
 def _put(database: Database, label: Label, *, sent: bool = False) -> None:

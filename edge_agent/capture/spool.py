@@ -258,7 +258,9 @@ class CaptureSpool:
         """
         return browsing.content(self.shelf, capture_id, part)
 
-    def label(self, capture_id: str, label: str, actor: str, *, role: str = "", user: str = "") -> CaptureReport:
+    def label(
+        self, capture_id: str, label: str, actor: str, *, role: str = "", user: str = "", instead_of: str | None = None
+    ) -> CaptureReport:
         """Keep what a person says that a captured part is; empty takes it back. Durable when this returns.
 
         Args:
@@ -267,13 +269,14 @@ class CaptureSpool:
             actor: who says so, in full; it stays on this device.
             role: of who says so; empty: not known.
             user: who logged in; empty: nobody had to.
+            instead_of: the label that has to stand, empty: none; None: whatever stands.
 
         Raises:
-            InferenceError: NOT_FOUND.
+            InferenceError: NOT_FOUND; FAILED_PRECONDITION: another stands.
             StorageError: what was said before stands.
         """
         by = browsing.Author(actor, role, user)
-        return browsing.label(self.shelf, self.labels, capture_id, label, by, self._now())
+        return browsing.label(self.shelf, self.labels, capture_id, label, by, self._now(), instead_of=instead_of)
 
     def pseudonym_key(self) -> bytes:
         """Return this device's secret for pseudonyms, made when it is first needed.

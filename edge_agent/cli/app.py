@@ -9,6 +9,8 @@ import typer
 
 from edge_agent import __version__
 from edge_agent.cli import (
+    answers_verb,
+    backup_verbs,
     capture_verbs,
     enroll_verbs,
     line_verbs,
@@ -16,6 +18,7 @@ from edge_agent.cli import (
     process_verbs,
     remote_verbs,
     similar_verb,
+    state_verbs,
     user_verbs,
 )
 from edge_agent.cli.context import Places
@@ -56,9 +59,9 @@ def build_app() -> typer.Typer:
         rich_markup_mode=None,
     )
     app.callback()(_common)
-    for verbs in (process_verbs, remote_verbs, capture_verbs, similar_verb, line_verbs, local_verbs, user_verbs):
-        verbs.register(app)
-    enroll_verbs.register(app)
+    verbs = (process_verbs, remote_verbs, answers_verb, capture_verbs, similar_verb, line_verbs, local_verbs)
+    for module in (*verbs, enroll_verbs, state_verbs, backup_verbs, user_verbs):
+        module.register(app)
     return app
 
 

@@ -53,6 +53,7 @@ class CaptureCalls(Calls):
         other: bool = False,
         role: str = "",
         user: str = "",
+        instead_of: str | None = None,
         timeout_s: float = 5.0,
     ) -> CaptureReport:
         """Say what a captured part is: OK, NG or a class; empty takes the label back.
@@ -64,12 +65,15 @@ class CaptureCalls(Calls):
             role: viewer, operator or admin; empty: not known.
             user: who logged in; empty: nobody had to.
             other: also a class that the model does not know yet.
+            instead_of: the label that has to stand, empty: none; None: whatever stands.
             timeout_s: the deadline.
 
         Raises:
-            InferenceError: NOT_FOUND, or INVALID_ARGUMENT: no such label.
+            InferenceError: NOT_FOUND; INVALID_ARGUMENT: no such label; FAILED_PRECONDITION: another stands.
         """
-        request = pb.LabelCaptureRequest(id=capture_id, label=label, actor=actor, other=other, role=role, user=user)
+        request = pb.LabelCaptureRequest(
+            id=capture_id, label=label, actor=actor, other=other, role=role, user=user, instead_of=instead_of
+        )
         answer = self._call("control", self._operator.LabelCapture, request, timeout_s)
         return reports.capture_from_proto(answer.capture)
 

@@ -28,12 +28,30 @@ DEFAULT_RUNTIME_DIR = Path("/run/edge-agent")
 
 
 class Telemetry(Room):
-    """Logs and metrics."""
+    """Logs and metrics, and what the cloud is told of the device."""
 
     metrics: OptionalAddress = "127.0.0.1:8002"
     """Address of /metrics; empty: none."""
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """The lowest level that is logged."""
+    heartbeat_s: float = Field(300.0, ge=0, le=86_400)
+    """Seconds between two signs of life for the cloud, drawn anew each time from nine tenths of it to all; 0: none."""
+    shadow_s: float = Field(3600.0, ge=60, le=86_400)
+    """Seconds after which the device shadow is told again although nothing changed but counts."""
+    alarms: bool = True
+    """Tell the cloud what a person must see."""
+    cloud_level: Literal["OFF", "INFO", "WARNING", "ERROR"] = "WARNING"
+    """The lowest level of the log that the cloud is told."""
+    cloud_actions: tuple[str, ...] = ()
+    """Lines with these actions are told at any level that is logged, as "rolled_back"."""
+    cloud_lines_per_minute: int = Field(60, ge=1, le=600)
+    """Lines of the log that the cloud is told, at most; others are counted."""
+    spool_bytes: int = Field(4 << 20, ge=64 << 10, le=1 << 30)
+    """Disk space for alarms and lines that wait for a connection; the oldest lines give way, then the oldest alarms."""
+    disk_low_bytes: int = Field(0, ge=0)
+    """Less free disk space is an alarm; 0: twice deployment.reserve_bytes."""
+    certificate_days: float = Field(30.0, ge=0, le=3650)
+    """A device certificate that ends within so many days is an alarm; 0: none."""
 
 
 class Settings(BaseSettings):

@@ -87,6 +87,7 @@ class Operating(Protocol):
         other: bool = ...,
         role: str = ...,
         user: str = ...,
+        instead_of: str | None = ...,
         timeout_s: float = ...,
     ) -> CaptureReport:
         """Say what a captured part is."""

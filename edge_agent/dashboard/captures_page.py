@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, get_args
 from urllib.parse import quote
 
@@ -20,6 +21,7 @@ from edge_agent.dashboard.orders import FormError, Notice, Orders, ask
 from edge_agent.dashboard.pictures import answer_picture, painted
 from edge_agent.dashboard.presentation import NOTHING
 from edge_agent.dashboard.words import Words
+from edge_agent.errors import AgentError, Code
 from edge_agent.formats import CaptureReport, ModelStatus
 
 PAGE = 24
@@ -54,9 +56,17 @@ def blueprint(agent: Agent, hub: Hub, orders: Orders, words: Callable[[], Words]
             last=last_labels.of(orders.browser()),
         )
 
-    def labelled(capture_id: str, label: str, *, other: bool, done: str) -> AnyResponse:
+    def labelled(capture_id: str, label: str, *, other: bool, done: str, instead_of: str | None = None) -> AnyResponse:
         who = person()
-        report = agent.label_capture(capture_id, label, actor=actor(), other=other, role=who.role, user=who.name)
+        report = agent.label_capture(
+            capture_id,
+            label,
+            actor=actor(),
+            other=other,
+            role=who.role,
+            user=who.name,
+            instead_of=instead_of,
+        )
         if not _by_script():
             return _back(done, f"#c-{quote(capture_id, safe='')}")
         told = words()(f"captures.{done}", label=words().or_as_is("verdict", label) or NOTHING)
@@ -101,8 +111,12 @@ def blueprint(agent: Agent, hub: Hub, orders: Orders, words: Callable[[], Words]
             last = last_labels.of(orders.browser())
             if last is None:
                 raise FormError(words()("captures.nothing_to_undo"))
-            answer = labelled(last.capture_id, last.former, other=True, done="undone")
-            last_labels.forget(orders.browser())
+            browser = orders.browser()
+            take_back = partial(
+                labelled, last.capture_id, last.former, other=True, done="undone", instead_of=last.label
+            )
+            answer = _unless_judged_since(take_back, lambda: last_labels.forget(browser), words())
+            last_labels.forget(browser)
             return answer
 
         return orders.carry_out("operator", _told if _by_script() else page, act)
@@ -156,6 +170,17 @@ def _label(field: str, words: Words) -> str:
 def _by_script() -> bool:
     """Tell whether our own script asks, which changes the card in its place."""
     return request.accept_mimetypes.best == "application/json"
+
+
+def _unless_judged_since(take_back: Callable[[], AnyResponse], forget: Callable[[], None], words: Words) -> AnyResponse:
+    """Take a label back, or say who else was there first: then there is nothing to take back any more."""
+    try:
+        return take_back()
+    except AgentError as exc:
+        if exc.code is not Code.FAILED_PRECONDITION:
+            raise
+        forget()
+        raise FormError(words("captures.undone_too_late")) from exc
 
 
 def _told(notice: Notice) -> Response:

@@ -2,6 +2,7 @@
 
 from edge_agent.formats.document import Document, describe, parse
 from edge_agent.formats.event import KINDS, Event, ModelsChanged, Payload
+from edge_agent.formats.fleet import Alarm, AlarmDetail, Heartbeat, LogNews, Severity
 from edge_agent.formats.inspection import Counts, InspectedFrame, ModelResult, Verdict
 from edge_agent.formats.inspection_news import InspectionNews, ResultNews, SummaryNews
 from edge_agent.formats.job_document import JobDocument, JobModel, Operation
@@ -52,6 +53,8 @@ __all__ = [
     "BESIDE_THE_MODEL",
     "KINDS",
     "AgentStatus",
+    "Alarm",
+    "AlarmDetail",
     "AnomalyMap",
     "Artefact",
     "AuxiliaryData",
@@ -76,6 +79,7 @@ __all__ = [
     "GoldenCheck",
     "GoldenPart",
     "GoldenSample",
+    "Heartbeat",
     "InspectedFrame",
     "InspectionNews",
     "JobDocument",
@@ -83,6 +87,7 @@ __all__ = [
     "Kind",
     "LatencyPoint",
     "LogLine",
+    "LogNews",
     "Manifest",
     "ModelName",
     "ModelResult",
@@ -104,6 +109,7 @@ __all__ = [
     "Role",
     "RuntimeNeed",
     "ScoreHistogram",
+    "Severity",
     "ShadowPolicy",
     "Shift",
     "SimilarPart",

@@ -28,6 +28,18 @@ _SESSION_EXPIRY_S: Final = 3600
 _FIRST_FAILURE: Final = 128
 
 
+class Loops:
+    """Threads of the library that carry many connections of one process.
+
+    Args:
+        threads: how many.
+    """
+
+    def __init__(self, threads: int) -> None:
+        group = io.EventLoopGroup(threads)
+        self.bootstrap = io.ClientBootstrap(group, io.DefaultHostResolver(group))
+
+
 class MqttConnection:
     """One connection that renews itself until stopped.
 
@@ -35,16 +47,19 @@ class MqttConnection:
         settings: endpoint, certificate, key and authority.
         client_id: who we are to the broker; AWS policies ask for the thing's name.
         hand_over: told of what happens, on the library's thread; must not wait.
+        loops: threads that it shares with others; None: one of its own.
 
     Raises:
         ConfigError: a setting is missing or its file cannot be used.
     """
 
-    def __init__(self, settings: Mqtt, client_id: str, *, hand_over: Callable[[Happening], None]) -> None:
+    def __init__(
+        self, settings: Mqtt, client_id: str, *, hand_over: Callable[[Happening], None], loops: Loops | None = None
+    ) -> None:
         self._hand_over = hand_over
         self._number = 0
         self._stopped = threading.Event()
-        self._client = self._build(settings, client_id)
+        self._client = self._build(settings, client_id, loops or Loops(1))
 
     def start(self) -> None:
         """Begin to connect; returns at once."""
@@ -73,7 +88,7 @@ class MqttConnection:
         future: Future[Any] = self._client.publish(packet)
         return future
 
-    def _build(self, settings: Mqtt, client_id: str) -> Any:
+    def _build(self, settings: Mqtt, client_id: str, loops: Loops) -> Any:
         certificate, private_key, authority = check_settings(settings)
         waits = policy(settings.reconnect_max_s)
         ping_timeout_s = min(_LONGEST_PING_TIMEOUT_S, settings.keep_alive_s / 2)
@@ -85,7 +100,7 @@ class MqttConnection:
                 port=settings.port,
                 ca_filepath=authority,
                 client_id=client_id,
-                client_bootstrap=_bootstrap(),
+                client_bootstrap=loops.bootstrap,
                 keep_alive_interval_sec=settings.keep_alive_s,
                 ping_timeout_ms=int(ping_timeout_s * 1000),
                 connack_timeout_ms=_ANSWER_TIMEOUT_S * 1000,
@@ -142,11 +157,6 @@ def check_settings(settings: Mqtt) -> tuple[str, str, str | None]:
         if path is None or not path.is_file():
             raise ConfigError(Code.CONFIG_INVALID, f"mqtt.{key}: expected a PEM file, came {path}")
     return str(settings.certificate), str(settings.private_key), str(settings.ca) if settings.ca else None
-
-
-def _bootstrap() -> Any:
-    group = io.EventLoopGroup(1)
-    return io.ClientBootstrap(group, io.DefaultHostResolver(group))
 
 
 def _fault(done: "Future[Any]") -> str:

@@ -152,12 +152,21 @@ class CaptureVerbs(Protocol):
         """
 
     def label_capture(
-        self, capture_id: str, label: str, actor: str, *, other: bool = False, role: str = "", user: str = ""
+        self,
+        capture_id: str,
+        label: str,
+        actor: str,
+        *,
+        other: bool = False,
+        role: str = "",
+        user: str = "",
+        instead_of: str | None = None,
     ) -> CaptureReport:
         """Keep what a person says that the part is, empty takes it back; return when that is durable.
 
         Raises:
-            InferenceError: NOT_FOUND, or INVALID_ARGUMENT: no such label.
+            InferenceError: NOT_FOUND; INVALID_ARGUMENT: no such label; FAILED_PRECONDITION: another label stands
+                than ``instead_of``.
         """
 
     def pause_captures(self, capture: bool | None, upload: bool | None, actor: str) -> CaptureStatus:

@@ -182,6 +182,25 @@ def readable(path: Path, select: str) -> list[Row]:
     return rows
 
 
+def snapshot(path: Path, target: Path) -> None:
+    """Copy a database as it is at one moment, also while others write to it.
+
+    Raises:
+        StorageError: STORAGE_FAILED, it is damaged or cannot be read; NO_SPACE.
+    """
+    try:
+        with (
+            closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S)) as source,
+            closing(sqlite3.connect(target)) as copy,
+        ):
+            source.backup(copy)
+            # A file of its own, without a log beside it.
+            copy.execute("PRAGMA journal_mode=DELETE")
+    except sqlite3.Error as exc:
+        code = Code.NO_SPACE if "disk is full" in str(exc) else Code.STORAGE_FAILED
+        raise StorageError(code, f"{path}: expected a sound database to copy, {exc}") from exc
+
+
 def set_aside(path: Path) -> Path | None:
     """Rename a damaged database so that a new one can take its place; return its new path.
 

@@ -94,6 +94,19 @@ def publish(staged: Path, target: Path, *, mode: int | None = None) -> None:
         steps.rename(staged, target)
 
 
+def move(source: Path, target: Path) -> None:
+    """Rename what is durable already, a file over what is there or a directory to where nothing is; repeatable.
+
+    Raises:
+        StorageError: NO_SPACE or STORAGE_FAILED; both names may be looked at to see how far it came.
+    """
+    with translated(target):
+        if source.exists():
+            steps.rename(source, target)
+        # Also of an earlier try, whose sync may have failed.
+        steps.sync(target.parent)
+
+
 def append(path: Path, content: bytes | bytearray, *, mode: int = 0o600) -> int:
     """Add ``content`` at the end of ``path``, sync it and return the new length in bytes.
 
@@ -145,6 +158,18 @@ def link(source: Path, target: Path) -> None:
     """
     with translated(target):
         steps.link(source, target)
+
+
+def keep(source: Path, target: Path) -> None:
+    """Give a file, or all files of a directory, second names that outlive the first; copies where links are impossible.
+
+    For files that are only ever replaced as a whole. Durable once ``target``'s directory is published.
+
+    Raises:
+        StorageError: NO_SPACE or STORAGE_FAILED.
+    """
+    with translated(target):
+        steps.keep(source, target)
 
 
 def replace_by_link(source: Path, target: Path) -> None:

@@ -111,6 +111,21 @@ def link(source: Path, target: Path) -> None:
         _link_otherwise(source, target)
 
 
+def keep(source: Path, target: Path) -> None:
+    """Give a file, or the files of a directory, second names; a copy where hard links are impossible."""
+    if source.is_dir() and not source.is_symlink():
+        os.mkdir(target, stat.S_IMODE(source.stat().st_mode))
+        for entry in source.iterdir():
+            keep(entry, target / entry.name)
+        return
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as exc:
+        if exc.errno not in _NO_HARD_LINKS:
+            raise
+        _copy(source, target)
+
+
 def remove(path: Path) -> None:
     """Delete a file and sync its directory."""
     os.unlink(path)

@@ -2,21 +2,39 @@
 
 ``layout_version`` holds one number. Each migration takes the directory from its
 number to the next and may be repeated, since a power cut can fall anywhere in it and
-between it and the new number. There is no way down: an older agent refuses the
-directory, and says so, without touching it.
+between it and the new number. There are no migrations down: what one touches is kept
+before (``kept_layouts``), and put back when somebody asks an older agent for it. Unasked
+that refuses the directory, and says so, without touching it.
 """
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from edge_agent.errors import Code, StorageError
 from edge_agent.storage import durable
 from edge_agent.storage.device_key import device_key
+from edge_agent.store import exchange, kept_layouts
+from edge_agent.store.kept_layouts import NUMBER_FILE
 
 LAYOUT_VERSION = 2
 DIRECTORIES = ("blobs", "partial", "versions", "generations", "quarantine")
 
-Migration = Callable[[Path], None]
+# What an older agent goes on with as it is: trust never sinks, the audit log and captures are never undone.
+NEVER_PUT_BACK = frozenset({"trust", "audit.log", "blobs", "captures", "quarantine", "device.key", "lock"})
+
+
+class Migration(NamedTuple):
+    """One step from a layout to the next.
+
+    Attributes:
+        apply: takes the state directory there; may be repeated.
+        touches: what of the directory it changes, deletes or makes, which is all as it was when it is put back:
+            files that are only ever replaced as a whole, and directories of such. Databases count their own versions.
+    """
+
+    apply: Callable[[Path], None]
+    touches: tuple[str, ...] = ()
 
 
 def _make_directories(root: Path) -> None:
@@ -34,7 +52,8 @@ def _begin_sealing(root: Path) -> None:
     device_key(root)
 
 
-MIGRATIONS: Mapping[int, Migration] = {0: _make_directories, 1: _begin_sealing}
+# Agents of layout 1 cannot put anything back, and build engines again by themselves.
+MIGRATIONS: Mapping[int, Migration] = {0: Migration(_make_directories), 1: Migration(_begin_sealing)}
 
 
 def prepare(root: Path, *, migrations: Mapping[int, Migration] = MIGRATIONS, target: int = LAYOUT_VERSION) -> int:
@@ -46,11 +65,37 @@ def prepare(root: Path, *, migrations: Mapping[int, Migration] = MIGRATIONS, tar
     before = version = check_version(root, target=target)
     if version == 0:
         durable.make_directory(root)
+    elif version == target and version in kept_layouts.kept(root):
+        # A newer agent was cut off before its migration counted: nothing of it was ever used.
+        kept_layouts.put_back(root, now=version, target=target)
     while version < target:
-        migrations[version](root)
+        _migrate(root, version, migrations[version], oldest=before)
         version += 1
-        durable.write(root / "layout_version", f"{version}\n".encode())
     return before
+
+
+def _migrate(root: Path, version: int, migration: Migration, *, oldest: int) -> None:
+    if version:
+        kept_layouts.forget(root, before=oldest)
+        if migration.touches:
+            kept_layouts.keep(root, version, migration.touches)
+    migration.apply(root)
+    durable.write(root / NUMBER_FILE, f"{version + 1}\n".encode())
+
+
+def put_back(root: Path, *, target: int = LAYOUT_VERSION) -> int:
+    """Bring what a newer agent migrated back to ``target``, as it was before; return the layout that it had.
+
+    Nothing happens where the layout is one that this agent can use.
+
+    Raises:
+        StorageError: NOT_FOUND, it was not kept, and nothing was changed; NO_SPACE; STORAGE_FAILED.
+    """
+    exchange.finish(root)
+    now = read_version(root)
+    if now > target:
+        kept_layouts.put_back(root, now=now, target=target)
+    return now
 
 
 def check_version(root: Path, *, target: int = LAYOUT_VERSION) -> int:
@@ -61,9 +106,12 @@ def check_version(root: Path, *, target: int = LAYOUT_VERSION) -> int:
     """
     version = read_version(root)
     if version > target:
+        way = "begin anew in another state directory"
+        if target in kept_layouts.kept(root):
+            way = f"take back what was kept of layout {target} by `edge-agent state back`"
         message = (
             f"{root}: expected layout {target} or older, came {version} of a newer agent; nothing was changed: "
-            "install that agent again, or begin anew in another state directory"
+            f"install that agent again, or {way}"
         )
         raise StorageError(Code.STORAGE_FAILED, message)
     return version
@@ -75,7 +123,7 @@ def read_version(root: Path) -> int:
     Raises:
         StorageError: STORAGE_FAILED, the file cannot be read or is no number.
     """
-    path = root / "layout_version"
+    path = root / NUMBER_FILE
     with durable.translated(path):
         try:
             text = path.read_bytes()

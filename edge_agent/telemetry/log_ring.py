@@ -29,7 +29,7 @@ class LogRing(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a record; one that cannot be told is the caller's mistake and handled as logging does."""
         try:
-            line = _line(record)
+            line = line_of(record)
         except (TypeError, ValueError):
             self.handleError(record)
             return
@@ -47,7 +47,8 @@ class LogRing(logging.Handler):
         return self.lock
 
 
-def _line(record: logging.LogRecord) -> LogLine:
+def line_of(record: logging.LogRecord) -> LogLine:
+    """Return a record as it is kept: cut, and without the signatures of URLs."""
     fields = dict(list(extra_fields(record).items())[:LIMIT_FIELDS])
     if record.exc_info:
         fields["exception"] = logging.Formatter().formatException(record.exc_info)

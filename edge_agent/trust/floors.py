@@ -64,6 +64,20 @@ class Floors(Document):
         )
         return raised if raised == self else raised.model_copy(update={"serial": self.serial + 1})
 
+    def joined(self, other: "Floors") -> "Floors":
+        """Return the floors of this device together with those of a backup: none is lower than it was here.
+
+        Of a role that other keys sign there, what this device has seen itself counts.
+        """
+        roles = other.roles | self.roles
+        for role, floor in other.roles.items():
+            if roles[role].keys == floor.keys and floor.version > roles[role].version:
+                roles[role] = floor
+        models = {name: max(self.models.get(name, 0), other.models.get(name, 0)) for name in self.models | other.models}
+        comparable = _keys(self, "timestamp") in ("", _keys(other, "timestamp"))
+        issued = max(self.issued, other.issued) if comparable else self.issued
+        return Floors(serial=max(self.serial, other.serial) + 1, roles=roles, issued=issued, models=models)
+
 
 class FloorFiles:
     """The two copies.

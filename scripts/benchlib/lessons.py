@@ -38,10 +38,19 @@ class Row(NamedTuple):
         return f"{self.product} {self.method}"
 
 
+class Part(NamedTuple):
+    """Rows that are measured together."""
+
+    rows: tuple[Row, ...]
+    at_once: int = 1
+    """How many trainings run at the same time."""
+
+
 _PAPER = tuple(f"paper/anomaly/pa_{name}" for name in PAPER_TYPES)
 _COOKIES = ("cookies/anomaly/cookie",)
-_SHEETS = ("--part-regex", PAPER_SHEETS)
-_DESIGNS = ("--part-regex", PCB_DESIGNS, "--override-gate", PCB_OVERRIDE)
+_ONE_CORE = ("--threads", "1")
+_SHEETS = ("--part-regex", PAPER_SHEETS, *_ONE_CORE)
+_DESIGNS = ("--part-regex", PCB_DESIGNS, "--override-gate", PCB_OVERRIDE, *_ONE_CORE)
 
 
 def _area(goal: float) -> tuple[tuple[str, float], ...]:
@@ -64,3 +73,8 @@ SUPERVISED = (
     Row("paper", "segmentation", ("paper/segmentation",), (("iou", 0.60), ("image_ap", 0.98)), _SHEETS),
 )
 QUICK = (Row("cookies", "patchcore", _COOKIES, _area(0.0), ("--depth", "7", "--size", "96")),)
+PARTS = {
+    "all": (Part(ANOMALY), Part(SUPERVISED, at_once=2)),
+    "anomaly": (Part(ANOMALY),),
+    "supervised": (Part(SUPERVISED, at_once=2),),
+}

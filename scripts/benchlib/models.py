@@ -2,6 +2,8 @@
 
 Each training is one ``edge-cloud train`` in a process of its own. Seeds are the outer loop, so
 that when the time is up every row has the same number of them, give or take one, and says so.
+With ``--keep`` a bench that was ended goes on where it was: no training that has ended is done
+twice, and one that was interrupted goes on after its last epoch.
 """
 
 import argparse
@@ -11,47 +13,41 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
+from threading import Event
 from typing import Any, NamedTuple
 
 from scripts.benchlib.calls import ROOT
-from scripts.benchlib.lessons import ANOMALY, QUICK, SUPERVISED, Row
+from scripts.benchlib.lessons import PARTS, QUICK, Part, Row
+from scripts.benchlib.trainings import Seen, place_of, seen_in
 
 PARITY = 1e-4
 SEEDS = 3
 MINUTES = 90.0
-_PARTS = {"all": (ANOMALY, SUPERVISED), "anomaly": (ANOMALY,), "supervised": (SUPERVISED,)}
-
-
-class Seen(NamedTuple):
-    """One training: what ``edge-cloud train`` printed and wrote."""
-
-    row: str
-    seed: int
-    metrics: dict[str, Any]
-    parity: float
-    seconds: float
-    note: str
 
 
 def main() -> int:
     """Print one line for each figure; the last line is one JSON object."""
     parser = argparse.ArgumentParser(prog="scripts/bench models", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print nothing but the JSON object")
-    parser.add_argument("--part", choices=_PARTS, default="all", help="what is trained")
+    parser.add_argument("--part", choices=PARTS, default="all", help="what is trained")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="of each training")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="no training begins after these")
+    parser.add_argument("--keep", type=Path, help="folder of the runs; what lies there is not trained again")
     parser.add_argument("--quick", action="store_true", help="one small training: does the bench itself work?")
     given = parser.parse_args()
     data = Path(os.environ.get("EDGE_TEST_DATA", ROOT / "../shared/data")).resolve()
     if not data.is_dir():
         sys.stderr.write(f"bench: expected real images in {data} (EDGE_TEST_DATA), there are none\n")
         return 1
-    parts, seeds = ((QUICK,), 1) if given.quick else (_PARTS[given.part], given.seeds)
-    seen = measure(parts, data, seeds, time.monotonic() + 60 * given.minutes)
-    lines = [line for part in parts for row in part for line in lines_of(row, seen)]
+    parts, seeds = ((Part(QUICK),), 1) if given.quick else (PARTS[given.part], given.seeds)
+    with _folder(given.keep) as keep:
+        seen = measure(parts, data, seeds, time.monotonic() + 60 * given.minutes, keep)
+    lines = [line for part in parts for row in part.rows for line in lines_of(row, seen)]
     speed = {} if given.quick or given.part == "supervised" else _speed()
     if not given.json:
         print(table(lines, speed))
@@ -59,33 +55,38 @@ def main() -> int:
     return 0
 
 
-def measure(parts: Sequence[Sequence[Row]], data: Path, seeds: int, deadline: float) -> list[Seen]:
-    """Return every training that began before ``deadline`` (monotonic), part by part, seed by seed."""
-    seen = []
-    for part in parts:
-        for seed in range(seeds):
-            for row in part:
-                for folder in row.sets:
-                    if time.monotonic() < deadline:
-                        seen.append(_train(row, data / folder, seed))
-                        sys.stderr.write(f"{row.name} on {folder}, seed {seed}: {seen[-1].seconds:.0f} s\n")
-    return seen
-
-
-def _train(row: Row, data: Path, seed: int) -> Seen:
+@contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    if keep is not None:
+        yield keep
+        return
     with tempfile.TemporaryDirectory(prefix="bench-models-") as work:
-        run = Path(work) / "run"
-        command = [str(Path(sys.executable).with_name("edge-cloud")), "train", row.method, "--data", str(data)]
-        command += ["--out", str(run), "--seed", str(seed), *row.options, "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if not (run / "report.json").is_file():
-            raise RuntimeError(f"expected a report of {' '.join(command)}, came {done.stderr[-2000:]}")
-        report = json.loads((run / "report.json").read_text())
-    if "parity" not in report:
-        raise RuntimeError(f"expected a model of {row.name} on {data.name}, came {report['message']}")
-    note = str((report.get("random_control") or {}).get("note", ""))
-    parity = float(report["parity"]["max_difference"])
-    return Seen(row.name, seed, report["metrics"], parity, float(report["seconds"]), note)
+        yield Path(work)
+
+
+def measure(parts: Sequence[Part], data: Path, seeds: int, deadline: float, keep: Path) -> list[Seen]:
+    """Return every training that began before ``deadline`` (monotonic), part by part, seed by seed."""
+    return [one for part in parts for one in _measure(part, data, seeds, deadline, keep)]
+
+
+def _measure(part: Part, data: Path, seeds: int, deadline: float, keep: Path) -> list[Seen]:
+    failed = Event()
+
+    def see(row: Row, folder: str, seed: int) -> Seen | None:
+        if failed.is_set() or time.monotonic() >= deadline:
+            return None
+        try:
+            seen = seen_in(row, data / folder, seed, place_of(keep, row, folder, seed))
+        except RuntimeError:
+            failed.set()
+            raise
+        sys.stderr.write(f"{row.name} on {folder}, seed {seed}: {seen.seconds:.0f} s\n")
+        return seen
+
+    with ThreadPoolExecutor(part.at_once) as pool:
+        jobs = [(row, folder, seed) for seed in range(seeds) for row in part.rows for folder in row.sets]
+        futures = [pool.submit(see, *job) for job in jobs]
+    return [seen for seen in (future.result() for future in futures) if seen is not None]
 
 
 class Line(NamedTuple):

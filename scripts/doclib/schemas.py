@@ -1,17 +1,31 @@
-"""docs/schemas: JSON Schemas of the documents that devices and cloud exchange."""
+"""docs/schemas: JSON Schemas of the documents that devices and cloud exchange, and that people write."""
 
 import json
 
 from pydantic import BaseModel
 
-from edge_agent.formats import InspectionNews, JobDocument, Manifest, ModelsConfig, SummaryNews
+from cloud_tools.rollout.plan import RolloutPlan
+from edge_agent.formats import (
+    Alarm,
+    Heartbeat,
+    InspectionNews,
+    JobDocument,
+    LogNews,
+    Manifest,
+    ModelsConfig,
+    SummaryNews,
+)
 
 DOCUMENTS: dict[str, type[BaseModel]] = {
+    "alarm.json": Alarm,
+    "heartbeat.json": Heartbeat,
     "inspection.json": InspectionNews,
     "inspection-summary.json": SummaryNews,
     "job.json": JobDocument,
+    "log.json": LogNews,
     "manifest.json": Manifest,
     "models_config.json": ModelsConfig,
+    "rollout.json": RolloutPlan,
 }
 
 

@@ -297,7 +297,15 @@ class FakeCore:
         return self.frame(capture_id, "picture", "")
 
     def label_capture(
-        self, capture_id: str, label: str, actor: str, *, other: bool = False, role: str = "", user: str = ""
+        self,
+        capture_id: str,
+        label: str,
+        actor: str,
+        *,
+        other: bool = False,
+        role: str = "",
+        user: str = "",
+        instead_of: str | None = None,
     ) -> CaptureReport:
         with self._lock:
             for number, report in enumerate(self.capture_reports):

@@ -18,6 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -126,6 +127,11 @@ class PromptJobs(JobsClient):
     def publish(self, topic: str, payload: bytes) -> bool:
         return True
 
+    def deliver(self, topic: str, payload: bytes) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(None)
+        return done
+
     def report(
         self,
         job_id: str,
@@ -161,6 +167,10 @@ class NoLink:
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Send nothing."""
+
+    def deliver(self, topic: str, payload: bytes) -> Future[Any]:
+        """Send nothing; nobody answers."""
+        return Future()
 
 
 class Builder:

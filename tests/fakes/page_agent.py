@@ -216,6 +216,7 @@ class PageAgent:
         other: bool = False,
         role: str = "",
         user: str = "",
+        instead_of: str | None = None,
         timeout_s: float = 5.0,
     ) -> CaptureReport:
         self.said_by = role, user
@@ -223,6 +224,8 @@ class PageAgent:
         found = next((one for one in self.capture_list if one.id == capture_id), None)
         if found is None:
             raise InferenceError(Code.NOT_FOUND, f"expected a capture, came {capture_id}")
+        if instead_of not in (None, found.label):
+            raise InferenceError(Code.FAILED_PRECONDITION, f"expected {instead_of} to stand, {found.label} does")
         changed = found.model_copy(update={"label": label, "labelled_by": actor})
         self.capture_list[self.capture_list.index(found)] = changed
         return changed

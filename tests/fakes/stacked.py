@@ -17,9 +17,13 @@ from tests.fakes.credentials_file import write_credentials
 PATIENCE = Patience(time.sleep, time.monotonic, 120.0, 0.05)
 # AWS's credentials provider fills it in from the certificate that a device shows; so does ``device``.
 _VARIABLE = "${credentials-iot:ThingName}"
-# AWS asks these of a certificate, or of the one shadow; the local AWS of what the template does not give.
+# AWS asks these of a certificate, of the one shadow or of an index. The local AWS asks them of no resource or of what
+# the template does not give.
 _OF_CERTIFICATES = ("iot:AttachPolicy", "iot:DetachPolicy", "iot:DetachThingPrincipal")
-_WITHOUT_RESOURCE = {"Registrar": [*_OF_CERTIFICATES, "iot:GetThingShadow", "iot:UpdateThingShadow"]}
+_WITHOUT_RESOURCE = {
+    "Registrar": [*_OF_CERTIFICATES, "iot:GetThingShadow", "iot:UpdateThingShadow"],
+    "Operator": ["iot:SearchIndex"],
+}
 
 
 class StackedCloud:

@@ -284,6 +284,8 @@ def test_a_label_of_today_on_a_capture_of_before_reaches_the_cloud(line: Line, l
     with line.device.client() as client:
         assert client.label_capture(silent, "normal", actor="ben 10.0.0.7", role="operator").label == "normal"
         eventually(lambda: any(r["labelled_by"] == "operator" for r in line.cloud("list", "--label", "normal")) or None)
-        assert client.label_capture(silent, "", actor="ben").label == ""
+        with pytest.raises(InferenceError, match=r"FAILED_PRECONDITION.*'anomalous' to stand, 'normal' does"):
+            client.label_capture(silent, "", actor="anna", instead_of="anomalous")
+        assert client.label_capture(silent, "", actor="ben", instead_of="normal").label == ""
     eventually(lambda: line.cloud("list", "--label", "normal") == [] or None)
     assert labelled

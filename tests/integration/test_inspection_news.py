@@ -206,9 +206,10 @@ def test_without_a_cloud_or_a_wish_nothing_is_kept() -> None:
 def test_a_device_may_publish_there_and_listen_nowhere_else_than_to_its_own() -> None:
     statements = json.loads(policy.document("arn:aws:iot:eu-west-1:1:thing/press-1"))["Statement"]
     thing = "${iot:Connection.Thing.ThingName}"
-    topic = f"arn:aws:iot:eu-west-1:1:topic/edge-agent/{thing}/inspections"
+    words = ("inspections", "heartbeat", "log", "alarm")
+    topics = [f"arn:aws:iot:eu-west-1:1:topic/edge-agent/{thing}/{word}" for word in words]
     (mine,) = [statement for statement in statements if any("inspections" in arn for arn in statement["Resource"])]
-    assert (mine["Action"], mine["Resource"]) == ("iot:Publish", [topic])
+    assert (mine["Action"], mine["Resource"]) == ("iot:Publish", topics)
 
 
 def test_a_real_agent_tells_what_the_line_asked_and_nothing_of_a_trial(broker: MosquittoCloud, tmp_path: Path) -> None:

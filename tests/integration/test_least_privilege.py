@@ -28,7 +28,7 @@ from cloud_tools.storage import BucketStorage
 from edge_agent.capture import CaptureSpool, Destination, Uploader
 from edge_agent.config import Mqtt, read_settings
 from edge_agent.errors import Code, TransferError
-from edge_agent.formats import EncodedPicture
+from edge_agent.formats import Alarm, AlarmDetail, EncodedPicture
 from edge_agent.jobs.happenings import Connected, Disconnected, Happening, Received, Subscribed
 from edge_agent.jobs.mqtt import MqttConnection
 from edge_agent.transfer import ObjectStore, open_objects
@@ -245,20 +245,43 @@ def test_each_does_their_work_and_is_refused_the_others(
     code, out, said = run_as("Operator", *deploy, "--json")
     assert code == 0, said
     job = json.loads(out.splitlines()[-1])["job_id"]
-    for words in (("status", job), ("jobs",), ("device", "list"), ("device", "show", "press-4"), ("cancel", job)):
+    fleet = (("fleet",), ("fleet", "--where", "thingName:press-4", "--json"), ("logs", "press-4"))
+    show = (("status", job), ("jobs",), ("device", "list"), ("device", "show", "press-4"))
+    for words in (*show, *fleet, ("cancel", job)):
         code, _, said = run_as("Operator", *words)
         assert code == 0, f"{words}: {said}"
+    state, plan = ("--state", stacked.outputs["Rollouts"]), tmp_path / "rollout.yaml"
+    plan.write_text('{name: r, models: [{name: unet, version: "1"}], to: [thing/press-4], stages: [{percent: 100}]}')
+    for words in (("start", str(plan), "--once"), ("status", "r"), ("pause", "r"), ("list",), ("abort", "r")):
+        code, _, said = run_as("Operator", "rollout", *words, *state)
+        assert code == 0, f"{words}: {said}"
+    assert run_as("Operator", "rollout", "status", "another", *state)[0] == 3
     assert run_as("Registrar", "device", "show", "press-4")[0] == 0
     code, _, said = run_as("CaptureReader", *captures)
     assert code == 0, said
     # A device takes what was put up, with its own credentials.
     assert b'"root"' in store(stacked, device, "releases").read("metadata/1.root.json", limit_bytes=1 << 20)
 
+    resume = ("rollout", "resume", "r", *state)
     others = {
         "Publisher": (provision, deploy, captures),
-        "Operator": (publish, captures, ("device", "retire", "press-4", "--yes"), ("stack", "deploy", "--yes")),
-        "CaptureReader": (publish, provision, deploy, ("jobs",), ("stack", "delete", "--yes")),
-        "Registrar": (publish, deploy, captures, ("stack", "deploy", "--yes")),
+        "Operator": (
+            publish,
+            captures,
+            ("device", "retire", "press-4", "--yes"),
+            ("fleet", "--enable-index"),
+            ("stack", "deploy", "--yes"),
+        ),
+        "CaptureReader": (
+            publish,
+            provision,
+            deploy,
+            ("jobs",),
+            ("logs", "press-4"),
+            ("stack", "delete", "--yes"),
+            resume,
+        ),
+        "Registrar": (publish, deploy, captures, ("stack", "deploy", "--yes"), resume),
     }
     for kind, tried in others.items():
         for words in tried:
@@ -405,6 +428,50 @@ def test_a_device_does_not_hear_of_others(talker: Talker, topic: str) -> None:
 )
 def test_a_device_does_not_speak_for_others(talker: Talker, topic: str) -> None:
     assert not talker.publishes(topic)
+
+
+def alarm(thing: str, subject: str) -> bytes:
+    detail = AlarmDetail(
+        id=f"{thing}/{subject}",
+        thing=thing,
+        fleet="hall",
+        kind="camera-gone",
+        subject=subject,
+        state="raised",
+        severity="critical",
+        message="away",
+        raised=1.8e9,
+    )
+    return Alarm(detail_type="Edge Agent Alarm Raised", time="2027-01-15T08:00:00.000Z", detail=detail).to_json()
+
+
+def test_an_alarm_goes_where_eventbridge_gets_it_and_none_that_a_device_tells_of_another(
+    stacked: StackedCloud, talker: Talker
+) -> None:
+    topic = "edge-agent/press-1/alarm"
+    for thing, subject in (("press-2", "left"), ("press-1", "right")):
+        assert talker.publishes(topic, alarm(thing, subject))
+    queue_url = stacked.outputs["Alarms"]
+    (taken,) = stacked.owner.call("sqs", "receive_message", QueueUrl=queue_url, WaitTimeSeconds=20)["Messages"]
+    assert json.loads(taken["Body"]) == json.loads(alarm("press-1", "right"))
+    stacked.owner.call("sqs", "delete_message", QueueUrl=queue_url, ReceiptHandle=taken["ReceiptHandle"])
+    # Rules see messages one after the other: what was told before it is not on its way.
+    assert "Messages" not in stacked.owner.call("sqs", "receive_message", QueueUrl=queue_url)
+
+
+@pytest.mark.parametrize("kind", ["Publisher", "Operator", "CaptureReader", "Registrar"])
+def test_nobody_takes_alarms_away_or_reads_the_account_s_other_logs(
+    stacked: StackedCloud, people: dict[str, dict[str, str]], kind: str
+) -> None:
+    for service, operation, arguments in (
+        ("sqs", "receive_message", {"QueueUrl": stacked.outputs["Alarms"]}),
+        ("sqs", "send_message", {"QueueUrl": stacked.outputs["Alarms"], "MessageBody": "{}"}),
+        ("sqs", "purge_queue", {"QueueUrl": stacked.outputs["Alarms"]}),
+        ("logs", "filter_log_events", {"logGroupName": "AWSIotLogsV2"}),
+        ("logs", "delete_log_group", {"logGroupName": stacked.outputs["Logs"]}),
+        ("iot", "disable_topic_rule", {"ruleName": "edge_agent_alarm"}),
+    ):
+        refused(lambda: Aws(people[kind]).call(service, operation, **arguments))  # noqa: B023 - called at once
 
 
 @pytest.mark.parametrize("name", ["press-2", "press-10", "operator"])

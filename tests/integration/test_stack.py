@@ -9,6 +9,7 @@ import pytest
 
 from cloud_tools import cli
 from cloud_tools.aws import Aws
+from cloud_tools.fleet.log_reading import GROUP
 from cloud_tools.local import Endpoints, LocalCloud, aws_environment
 from cloud_tools.provision import existing, following, stack
 from cloud_tools.provision.bucket import create_bucket
@@ -18,6 +19,7 @@ from edge_agent.config import read_settings
 from tests.fakes.stacked import PATIENCE
 
 Run = Callable[..., tuple[int, list[dict[str, Any]], str]]
+RULES = ("edge_agent_log", "edge_agent_alarm")
 BUCKET = "edge-agent-000000000000-us-east-1"
 
 
@@ -106,6 +108,22 @@ def test_what_cloudformation_does_not_do_is_done_beside_it(account: Aws, run: Ru
     assert [rule["ID"] for rule in rules] == ["uploads-that-were-given-up", "old-versions", "captures"]
     assert rules[-1]["Expiration"] == {"Days": 30}
     assert account.call("s3", "get_bucket_versioning", Bucket=BUCKET)["Status"] == "Enabled"
+
+
+def test_what_devices_tell_is_handed_on_as_far_as_this_aws_can(account: Aws, run: Run) -> None:
+    code, documents, _ = run("stack", "deploy", "--yes", "--parameter", "LogDays=7")
+    outputs = documents[-1]["outputs"]
+    assert (code, outputs["Logs"]) == (0, GROUP)
+    (group,) = account.call("logs", "describe_log_groups", logGroupNamePrefix=GROUP)["logGroups"]
+    assert group["retentionInDays"] == 7
+    rules = {name: account.call("iot", "get_topic_rule", ruleName=name)["rule"] for name in RULES}
+    assert rules["edge_agent_log"]["actions"][0]["cloudwatchLogs"]["logGroupName"] == GROUP
+    assert rules["edge_agent_alarm"]["actions"][0]["sqs"]["queueUrl"] == outputs["Alarms"]
+    code, (shown,), _ = run("stack", "status")
+    assert {words.partition(":")[0] for words in shown["lacking"]} > {"device logs", "pipes to EventBridge"}
+    assert run("stack", "delete", "--yes")[0] == 0
+    assert account.call("logs", "describe_log_groups", logGroupNamePrefix=GROUP)["logGroups"] == []
+    assert account.call("iot", "list_topic_rules")["rules"] == []
 
 
 def test_a_dry_run_tells_everything_and_leaves_nothing(account: Aws, run: Run) -> None:

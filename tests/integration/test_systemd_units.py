@@ -117,6 +117,16 @@ def test_only_who_operates_belongs_to_the_admin_group() -> None:
     assert admin == ["edge-agent-dashboard", "edge-agent"]
 
 
+def test_the_package_tries_new_versions_by_a_drop_in_that_fits_the_unit(tmp_path: Path) -> None:
+    shutil.copy(DIRECTORY / "edge-agent.service", tmp_path)
+    drop_in = tmp_path / "edge-agent.service.d" / "upgrade.conf"
+    drop_in.parent.mkdir()
+    shutil.copy(ROOT / "packaging/deb/upgrade.conf", drop_in)
+    assert complaints(tmp_path / "edge-agent.service") == []
+    drop_in.write_text(drop_in.read_text().replace("ExecStopPost", "ExecStopPast"))
+    assert any("ExecStopPast" in line for line in complaints(tmp_path / "edge-agent.service"))
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="systemd-sysusers makes users for root only")
 def test_users_and_groups_of_all_units_are_made(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()

@@ -96,6 +96,11 @@ def test_a_bundle_is_complete_and_its_golden_samples_show_both_verdicts(
     low, high = manifest.decision.threshold_range
     assert low < manifest.decision.threshold < high
     assert manifest.provenance["gate_override"] == "a test needs no quality"
+    options = json.loads((runs[kind] / "report.json").read_text())["options"]
+    assert {name: manifest.provenance[name] for name in ("depth", "epochs")} == {
+        n: options[n] for n in ("depth", "epochs")
+    }
+    assert manifest.provenance["size"] == manifest.preprocess.width
 
 
 def test_a_run_keeps_a_report_and_a_prediction_for_every_picture(runs: dict[Kind, Path], kind: Kind) -> None:

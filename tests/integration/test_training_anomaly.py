@@ -171,6 +171,14 @@ def test_a_run_says_how_its_threshold_came_about_and_what_random_weights_reach(r
     assert report["parity"]["max_difference"] <= PARITY
 
 
+def test_a_bundle_tells_the_options_of_its_training(run: Path, tmp_path: Path) -> None:
+    _, manifest = _package(run, tmp_path / "bundle")
+    told = {"size": 96, "depth": 7, "epochs": 0, "seed": 0, "method": run.name}
+    own = {"scope": "both", "tune": "none"} if run.name == "dfm" else {}
+    assert manifest.provenance.items() >= (told | own).items()
+    assert bool(own) == ("scope" in manifest.provenance)
+
+
 def test_no_test_picture_has_a_say_in_the_decision(data: Path, runs: dict[str, Path], tmp_path: Path) -> None:
     """Test pictures of noise change the figures and nothing else."""
     changed = tmp_path / "data"

@@ -13,6 +13,7 @@ from cloud_tools.datasets import Sample, Split
 from cloud_tools.datasets.sample_line import write_dataset
 from cloud_tools.datasets.texture import draw, photographs
 from cloud_tools.errors import CloudError
+from cloud_tools.training.methods import METHODS
 from cloud_tools.training.run import TrainingOptions, train
 from cloud_tools.training.runfile import read_run
 from edge_agent import vision
@@ -118,6 +119,26 @@ def test_learning_that_was_interrupted_goes_on_to_the_same_model(kind: str, tmp_
     assert [line[:7] for line in lines if line.startswith("epoch")] == ["epoch 2", "epoch 3"]
     for name in ("model.onnx", "predictions.csv"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_how_long_and_how_large_it_learns_is_written_down_before_it_learns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was left open is chosen once: an interrupted training goes on with that."""
+    write_dataset(tmp_path / "data", count=40, seed=3)
+    row, data = METHODS["classification"], tmp_path / "data/classification"
+    monkeypatch.setitem(METHODS, "classification", row._replace(sight=24 * 192 * 192 * 4))
+    options = TrainingOptions(depth=2, threads=1, override="a test needs no quality")
+    with pytest.raises(KeyboardInterrupt):
+        train("classification", data, tmp_path / "run", options, _stopping)
+    said = read_run(tmp_path / "run/run.yaml")
+    assert (said["epochs"], said["size"]) == (4, 192)
+    monkeypatch.setitem(METHODS, "classification", row)
+    lines: list[str] = []
+    chosen = options._replace(epochs=said["epochs"], size=said["size"])
+    trained = train("classification", data, tmp_path / "run", chosen, lines.append, resume=True)
+    assert [line[:7] for line in lines if line.startswith("epoch")] == ["epoch 2", "epoch 3", "epoch 4"]
+    assert (trained.report["options"]["epochs"], trained.report["options"]["size"]) == (4, 192)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 """What ``bench models`` makes of what it trained, and what the control says of the data."""
 
-from typing import Any
+import json
+from pathlib import Path
 
 import pytest
 
+from cloud_tools.training.report import code_version
 from scripts.benchlib import models
-from scripts.benchlib.lessons import ANOMALY, SUPERVISED, Row
-from scripts.benchlib.models import Seen, lines_of, summary, table
+from scripts.benchlib.lessons import ANOMALY, PARTS, SUPERVISED, Part, Row
+from scripts.benchlib.models import lines_of, summary, table
+from scripts.benchlib.trainings import Seen, place_of, seen_in
 
 _ROW = Row("paper", "padim", ("one", "two"), (("image_auroc", 0.9), ("random_control_auroc", 0.0)))
 
@@ -42,15 +45,59 @@ def test_the_last_line_names_what_is_missed_and_what_reports_say_of_the_data() -
 
 
 def test_when_the_time_is_up_no_training_begins_and_seeds_are_even(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     clock = iter(range(100))
     monkeypatch.setattr(models.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(
-        models, "_train", lambda row, data, seed: Seen(row.name, seed, {"file": data.name}, 0.0, 1.0, "")
+        models, "seen_in", lambda row, data, seed, _run: Seen(row.name, seed, {"file": data.name}, 0.0, 1.0, "")
     )
-    seen = models.measure([[_ROW]], tmp_path, 3, deadline=3)
+    seen = models.measure([Part((_ROW,))], tmp_path, 3, deadline=3, keep=tmp_path)
     assert [(one.seed, one.metrics["file"]) for one in seen] == [(0, "one"), (0, "two"), (1, "one")]
+
+
+def test_after_a_training_that_failed_none_of_the_others_begins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    begun = []
+
+    def failing(_row: Row, data: Path, seed: int, _run: Path) -> Seen:
+        begun.append((data.name, seed))
+        raise RuntimeError("no model")
+
+    monkeypatch.setattr(models, "seen_in", failing)
+    with pytest.raises(RuntimeError, match="no model"):
+        models.measure([Part((_ROW,))], tmp_path, 3, deadline=float("inf"), keep=tmp_path)
+    assert begun == [("one", 0)]
+
+
+def test_two_trainings_with_labels_run_at_once_a_core_each() -> None:
+    assert [part.at_once for part in PARTS["all"]] == [1, 2]
+    assert all("--threads 1" in " ".join(row.options) for row in SUPERVISED)
+
+
+def _ended(run: Path, version: str) -> None:
+    run.mkdir(parents=True)
+    report = {"code_version": version, "metrics": {"f1": 0.5}, "parity": {"max_difference": 1e-6}, "seconds": 3.0}
+    (run / "report.json").write_text(json.dumps(report))
+
+
+def test_a_training_that_has_ended_is_read_and_not_done_again(tmp_path: Path) -> None:
+    run = place_of(tmp_path, _ROW, "paper/one", 2)
+    _ended(run, code_version())
+    assert seen_in(_ROW, tmp_path / "there is no data", 2, run) == Seen("paper padim", 2, {"f1": 0.5}, 1e-6, 3.0, "")
+
+
+def test_a_training_of_other_code_is_no_figure_of_this_one(tmp_path: Path) -> None:
+    _ended(tmp_path / "run", "0.0+other")
+    with pytest.raises(RuntimeError, match=r"expected a run of .*, came one of 0\.0\+other"):
+        seen_in(_ROW, tmp_path, 0, tmp_path / "run")
+
+
+def test_each_training_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    rows = (*ANOMALY, *SUPERVISED)
+    places = [place_of(tmp_path, row, folder, seed) for row in rows for folder in row.sets for seed in range(3)]
+    assert len(places) == len(set(places))
 
 
 def test_each_row_has_a_name_of_its_own() -> None:

@@ -41,6 +41,16 @@ def test_a_slip_of_the_pen_makes_no_class_but_a_class_that_is_meant_to_be_new_is
     assert desk.label_capture("f1", "", "anna", other=True).label == ""
 
 
+def test_a_label_is_given_in_place_of_the_one_that_was_seen_and_of_no_other(line: CaptureLine) -> None:
+    assert line.spool.label("f1", "NG", "anna", instead_of="").label == "NG"
+    for seen in ("", "OK"):
+        with pytest.raises(InferenceError, match=f"expected the label '{seen}' to stand, 'NG' does") as refused:
+            line.spool.label("f1", "dust", "ben", instead_of=seen)
+        assert refused.value.code is Code.FAILED_PRECONDITION
+    assert line.spool.find("f1").labelled_by == "anna"
+    assert line.spool.label("f1", "", "ben", instead_of="NG").label == ""
+
+
 @pytest.mark.parametrize("name", ["../up", "-rf", ".hidden", "a/c", "x" * 65, "<b>", "tab\tbed"])
 def test_a_new_class_is_a_name_that_a_folder_may_have(desk: CaptureDesk, name: str) -> None:
     with pytest.raises(InferenceError, match="at most 64, a letter or digit first, came") as caught:

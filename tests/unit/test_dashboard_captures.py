@@ -132,6 +132,15 @@ def test_a_label_that_was_tapped_twice_is_undone_to_what_stood_before_both(room:
     assert room.agent.orders[-1][:3] == ("label_capture", "c4", "scratch")
 
 
+def test_an_undo_leaves_alone_what_a_colleague_said_since(room: PageRoom) -> None:
+    room.order("/captures/c4/label", label="NG", was="")
+    room.agent.label_capture("c4", "OK", actor="a colleague")
+    answer = room.order("/captures/undo")
+    assert (answer.status_code, "somebody else has judged the part since" in answer.text) == (400, True)
+    assert next(one.label for one in room.agent.capture_list if one.id == "c4") == "OK"
+    assert "Last label" not in room.browser.get("/captures").text
+
+
 def test_an_undo_that_failed_can_be_tried_again(room: PageRoom) -> None:
     room.order("/captures/c4/label", label="NG")
     room.agent.refusal = InferenceError(Code.UNAVAILABLE, "busy")

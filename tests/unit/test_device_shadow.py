@@ -32,7 +32,8 @@ def test_it_tells_models_generation_and_the_last_deployment() -> None:
         "unet": {"version": "2", "previous": "1", "release_seq": 2, "threshold": None, "unsigned": None}
     }
     assert told["deployment"] == {
-        "id": "d1", "job_id": "job-1", "operation": "install", "state": "REFUSED", "code": "JOB_INVALID", "ended": None
+        "id": "d1", "job_id": "job-1", "operation": "install", "state": "REFUSED", "code": "JOB_INVALID",
+        "message": "no sense", "ended": None,
     }  # fmt: skip
 
 
@@ -50,6 +51,17 @@ def test_many_models_are_told_by_version_only_and_too_many_not_at_all() -> None:
     assert set(map(str, reported(payload)["models"].values())) == {"{'version': '1'}"}
     with pytest.raises(StorageError, match="at most 8000 bytes"):
         compose(Generation(number=1, models={f"{name}-{i}": m for i in range(9) for name, m in many.items()}), (), None)
+
+
+def test_how_the_device_is_gives_way_to_what_runs_there() -> None:
+    facts = {"agent": {"version": "9", "state": "DEGRADED", "message": "m" * 300}, "disk": {"free_bytes": 7}}
+    few = compose(Generation(number=1, models={"unet": committed("1")}), (), None, facts)
+    assert (reported(few)["agent"]["state"], reported(few)["disk"]) == ("DEGRADED", {"free_bytes": 7})
+    many = {f"a-model-with-a-long-name-{number}": committed("1") for number in range(165)}
+    full = compose(Generation(number=1, models=many), (), None, facts)
+    assert len(full) <= LIMIT_BYTES
+    assert reported(full)["agent"] == {"version": __version__}, "nothing but versions has room"
+    assert len(reported(full)["models"]) == 165
 
 
 class Jobs:

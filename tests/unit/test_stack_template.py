@@ -3,10 +3,14 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
+from cloud_tools.fleet.log_reading import GROUP
 from cloud_tools.provision import existing, policy, stack
+from edge_agent.formats import Alarm, AlarmDetail, LogNews
+from edge_agent.formats.fleet import CLEARED, RAISED
 from tests.fakes.stack_template import ACCOUNT, Statement, resolved, statements, template
 
 ALLOWED = [each for each in statements() if each.effect == "Allow"]
@@ -18,6 +22,7 @@ WITHOUT_RESOURCE = {
     "iot:ListAttachedPolicies",
     "iot:ListJobs",
     "iot:ListPrincipalThings",
+    "iot:ListThingGroups",
     "iot:ListThings",
     "iot:RegisterThing",
 }
@@ -89,16 +94,67 @@ def test_nobody_is_given_what_would_undo_the_others_limits(word: str) -> None:
     assert [each for each in ALLOWED if any(action.startswith(word) for action in each.actions)] == []
 
 
-def test_only_devices_and_the_publisher_write_and_never_at_the_same_place() -> None:
+def test_devices_publisher_and_operator_write_and_never_at_the_same_place() -> None:
     writing = {each.where: each.resources for each in ALLOWED if "s3:PutObject" in each.actions}
     assert writing == {
         "DeviceRole": ("arn:aws:s3:::${BucketName}/captures/${credentials-iot:ThingName}/*",),
         "Publisher": ("arn:aws:s3:::${BucketName}/releases/*",),
+        "Operator": ("arn:aws:s3:::${BucketName}/rollouts/*",),
     }
 
 
 def test_only_the_operator_creates_jobs() -> None:
     assert {each.where for each in ALLOWED if "iot:CreateJob" in each.actions} == {"Operator"}
+
+
+def test_the_pipe_makes_events_of_what_a_device_tells() -> None:
+    made = resolved(template()["Resources"]["AlarmPipe"]["Properties"])
+    (only,) = made["SourceParameters"]["FilterCriteria"]["Filters"]
+    told = {name: field.alias or name for name, field in Alarm.model_fields.items()}
+    assert json.loads(only["Pattern"]) == {"body": {"source": ["edge-agent"], told["detail_type"]: [RAISED, CLEARED]}}
+    assert made["TargetParameters"] == {
+        "EventBridgeEventBusParameters": {
+            "Source": Alarm.model_fields["source"].default,
+            "DetailType": f"$.body.{told['detail_type']}",
+            "Time": f"$.body.{told['time']}",
+        },
+        "InputTemplate": f"<$.body.{told['detail']}>",
+    }
+
+
+def test_rules_take_of_a_device_only_what_names_itself() -> None:
+    found = {
+        name: each["Properties"]["TopicRulePayload"]
+        for name, each in template()["Resources"].items()
+        if each["Type"] == "AWS::IoT::TopicRule"
+    }
+    assert {name: each["Sql"] for name, each in found.items()} == {
+        "LogRule": "SELECT * FROM 'edge-agent/+/log' WHERE thing = topic(2)",
+        "AlarmRule": "SELECT * FROM 'edge-agent/+/alarm' WHERE detail.thing = topic(2)",
+    }
+    assert "thing" in LogNews.model_fields
+    assert "thing" in AlarmDetail.model_fields
+    assert template()["Resources"]["DeviceLogs"]["Properties"]["LogGroupName"] == GROUP
+
+
+@pytest.mark.parametrize("role", ["RuleRole", "PipeRole"])
+def test_a_role_for_a_service_is_taken_for_these_resources_of_this_account_alone(role: str) -> None:
+    resources = template()["Resources"]
+    (trust,) = resolved(resources[role]["Properties"]["AssumeRolePolicyDocument"])["Statement"]
+    said = {key: value for test in trust["Condition"].values() for key, value in test.items()}
+    assert said["aws:SourceAccount"] == {"Ref": "AWS::AccountId"}
+    names = {
+        str(each["Properties"].get("RuleName") or each["Properties"].get("Name"))
+        for each in resources.values()
+        if {"Fn::GetAtt": [role, "Arn"]} in _values(each)
+    }
+    sources = said["aws:SourceArn"]
+    assert {one.rpartition("/")[2] for one in ([sources] if isinstance(sources, str) else sources)} == names
+
+
+def _values(node: Any) -> list[Any]:
+    inner = list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
+    return [*inner, *(value for each in inner for value in _values(each))]
 
 
 def test_only_the_registrar_writes_a_shadow_and_only_that_of_certificates() -> None:

@@ -9,6 +9,7 @@ from edge_agent.errors import AgentError, BundleError, Code, DocumentError, Stor
 from edge_agent.formats import CommittedModel, ModelsConfig, ModelVersion
 from edge_agent.storage import durable
 from edge_agent.store import Committed, Generation, Generations, Store, layout, read_models_config, write_models_config
+from edge_agent.store.layout import Migration
 from edge_agent.store.versions import inside
 from tests.fakes.faulty_os import faults
 from tests.fakes.releases import MODEL_FILE, download, install, make_release, sha256
@@ -324,7 +325,7 @@ def test_migrations_run_once_in_order_and_again_only_if_they_failed(tmp_path: Pa
         if ran.count(2) == 1:
             raise StorageError(Code.NO_SPACE, "full")
 
-    migrations = {1: lambda _: ran.append(1), 2: fail_once}
+    migrations = {1: Migration(lambda _: ran.append(1)), 2: Migration(fail_once)}
     with pytest.raises(StorageError):
         layout.prepare(tmp_path, migrations=migrations, target=3)
     assert layout.read_version(tmp_path) == 2

@@ -57,7 +57,13 @@ class CaptureCalls(services.OperatorServicer):
             expected = f"one of {', '.join(ROLES[1:])} or none, and a user of at most {_USER_LIMIT} characters"
             raise InferenceError(Code.INVALID_ARGUMENT, f"role: expected {expected}")
         report = self._operator.label_capture(
-            request.id, said, by, other=request.other, role=request.role, user=request.user
+            request.id,
+            said,
+            by,
+            other=request.other,
+            role=request.role,
+            user=request.user,
+            instead_of=request.instead_of if request.HasField("instead_of") else None,
         )
         return pb.LabelCaptureResponse(capture=reports.capture_to_proto(report))
 

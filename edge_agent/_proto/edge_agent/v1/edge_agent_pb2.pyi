@@ -682,20 +682,22 @@ class GetCaptureResponse(_message.Message):
     def __init__(self, content: _Optional[bytes] = ..., content_type: _Optional[str] = ...) -> None: ...
 
 class LabelCaptureRequest(_message.Message):
-    __slots__ = ("id", "label", "actor", "other", "role", "user")
+    __slots__ = ("id", "label", "actor", "other", "role", "user", "instead_of")
     ID_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     OTHER_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     USER_FIELD_NUMBER: _ClassVar[int]
+    INSTEAD_OF_FIELD_NUMBER: _ClassVar[int]
     id: str
     label: str
     actor: str
     other: bool
     role: str
     user: str
-    def __init__(self, id: _Optional[str] = ..., label: _Optional[str] = ..., actor: _Optional[str] = ..., other: bool = ..., role: _Optional[str] = ..., user: _Optional[str] = ...) -> None: ...
+    instead_of: str
+    def __init__(self, id: _Optional[str] = ..., label: _Optional[str] = ..., actor: _Optional[str] = ..., other: bool = ..., role: _Optional[str] = ..., user: _Optional[str] = ..., instead_of: _Optional[str] = ...) -> None: ...
 
 class LabelCaptureResponse(_message.Message):
     __slots__ = ("capture",)

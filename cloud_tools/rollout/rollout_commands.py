@@ -1,0 +1,214 @@
+"""``edge-cloud rollout start|pause|resume|abort|status|list``."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from cloud_tools.errors import CloudError, Exit
+from cloud_tools.output import JsonFlag, note, table
+from edge_agent.errors import Code
+
+if TYPE_CHECKING:
+    from cloud_tools.rollout.driver import Driver, Standing
+    from cloud_tools.rollout.ledger import Ledger
+    from cloud_tools.rollout.state import RolloutState
+
+rollout = typer.Typer(help="Releases to a fleet in stages, which stop themselves when devices say so.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="As its file calls it.")]
+State = Annotated[
+    str,
+    typer.Option(
+        "--state",
+        envvar="EDGE_CLOUD_ROLLOUTS",
+        help="Where rollouts are written down: s3://bucket/rollouts, the same for every operator; or a directory.",
+    ),
+]
+Once = Annotated[bool, typer.Option("--once", help="Do what is due now and end, as a timer would.")]
+Interval = Annotated[float, typer.Option("--interval", min=0.05, help="Seconds between two questions.")]
+Patience = Annotated[float, typer.Option("--timeout", min=0, help="Seconds to stay at most; 0: without end.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why, for whoever reads it later.")]
+
+
+class _Stay(NamedTuple):
+    """How long a command stays with a rollout: for one look, or to its end."""
+
+    once: bool
+    interval_s: float
+    timeout_s: float
+
+
+@rollout.command()
+def start(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML or JSON; docs/schemas/rollout.json.")],
+    state: State,
+    once: Once = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell who would be asked when, ask nobody.")] = False,
+    interval_s: Interval = 2.0,
+    timeout_s: Patience = 0.0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Begin a rollout and carry it to its end; whoever ends this command pauses it after its stage."""
+    from cloud_tools.aws import Aws
+    from cloud_tools.rollout.begin import begin
+    from cloud_tools.rollout.plan import read_plan
+
+    aws = Aws()
+    begun = begin(aws, read_plan(file), time.time())
+    if dry_run:
+        _tell_plan(begun, as_json=as_json)
+        return
+    _ledger(state).create(begun)
+    _drive(_driver(state), begun.name, _Stay(once, interval_s, timeout_s), as_json=as_json)
+
+
+@rollout.command()
+def resume(
+    name: Name,
+    state: State,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="After a stop or the end: ask again whoever did not succeed.")
+    ] = False,
+    accept_failed: Annotated[
+        bool, typer.Option("--accept-failed", help="After a stop: go on without those that failed.")
+    ] = False,
+    once: Once = False,
+    interval_s: Interval = 2.0,
+    timeout_s: Patience = 0.0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Carry a rollout on: after a pause, after a stop, or when the command that drove it has ended."""
+    if retry_failed and accept_failed:
+        raise CloudError(Code.INVALID_ARGUMENT, "expected --retry-failed or --accept-failed, came both")
+    driver = _driver(state)
+    if retry_failed or accept_failed:
+        driver.ask_again(name, accept=accept_failed)
+    else:
+        driver.change(name, lambda found, now: found.resumed(now))
+    _drive(driver, name, _Stay(once, interval_s, timeout_s), as_json=as_json)
+
+
+@rollout.command()
+def pause(name: Name, state: State, reason: Reason = "by hand", as_json: JsonFlag = False) -> None:
+    """Begin no further stage; the devices of the newest one go on, since AWS cannot pause a job."""
+    from cloud_tools.rollout.telling import show
+
+    driver = _driver(state)
+    driver.change(name, lambda found, now: found.paused(reason, now))
+    show(driver.look(name), as_json=as_json)
+
+
+@rollout.command()
+def abort(
+    name: Name,
+    state: State,
+    force: Annotated[bool, typer.Option("--force", help="Also where a device works on it already.")] = False,
+    undo: Annotated[bool, typer.Option("--rollback", help="Devices that succeeded go back.")] = False,
+    reason: Reason = "by hand",
+    once: Once = False,
+    interval_s: Interval = 2.0,
+    timeout_s: Patience = 0.0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Give it up for good: take its jobs back; devices that work on one finish, unless --force."""
+    driver = _driver(state)
+    driver.change(name, lambda found, now: found.aborted(reason, now, force=force, undo=undo))
+    _drive(driver, name, _Stay(once, interval_s, timeout_s), wanted="ABORTED", as_json=as_json)
+
+
+@rollout.command()
+def status(
+    name: Name,
+    state: State,
+    follow: Annotated[bool, typer.Option("--follow", help="Until its end, a line for each change; drives nothing.")] = (
+        False
+    ),
+    interval_s: Interval = 2.0,
+    timeout_s: Patience = 0.0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Tell where it stands; changes nothing."""
+    from cloud_tools.rollout import telling
+
+    driver = _driver(state)
+    if not follow:
+        telling.show(driver.look(name), as_json=as_json)
+        return
+    wait = _wait(name, interval_s, timeout_s)
+    _end(telling.follow(driver.watch(name, wait=wait), as_json=as_json))
+
+
+@rollout.command("list")
+def list_(state: State, as_json: JsonFlag = False) -> None:
+    """List the rollouts that are written down."""
+    ledger = _ledger(state)
+    found = [ledger.read(name).state for name in ledger.names()]
+    rows = [{"rollout": each.name, "phase": each.phase, "reason": each.reason} for each in found]
+    table(rows, ("rollout", "phase", "reason"), as_json=as_json, nothing="no rollouts")
+
+
+def _tell_plan(state: "RolloutState", *, as_json: bool) -> None:
+    rows = [
+        {"stage": stage.title, "things": len(share), "names": share}
+        for stage, share in zip(state.plan.stages, state.shares, strict=True)
+    ]
+    table(rows, ("stage", "things", "names"), as_json=as_json)
+    if state.left_out:
+        note(f"{len(state.left_out)} devices are in no stage: {', '.join(state.left_out[:10])}")
+
+
+def _driver(state: str) -> "Driver":
+    from cloud_tools.aws import Aws
+    from cloud_tools.rollout.driver import Driver
+    from cloud_tools.rollout.iot import IotJobs
+
+    return Driver(_ledger(state), IotJobs(Aws()), time.time)
+
+
+def _ledger(state: str) -> "Ledger":
+    from cloud_tools.rollout.ledger import Ledger
+    from cloud_tools.storage import open_storage
+
+    return Ledger(open_storage(state))
+
+
+def _drive(driver: "Driver", name: str, stay: _Stay, *, wanted: str = "COMPLETED", as_json: bool) -> None:
+    from cloud_tools.rollout.telling import follow
+
+    def once() -> "Iterator[Standing]":
+        yield driver.carry_on(name)
+
+    standings = once() if stay.once else driver.drive(name, wait=_wait(name, stay.interval_s, stay.timeout_s))
+    try:
+        last = follow(standings, as_json=as_json)
+    except KeyboardInterrupt:
+        note(f"left; {name} goes no further than its stage until: edge-cloud rollout resume {name}")
+        raise typer.Exit(Exit.FAILED) from None
+    _end(last, wanted)
+
+
+def _end(standing: "Standing", wanted: str = "COMPLETED") -> None:
+    from cloud_tools.rollout.telling import meaning
+
+    code = meaning(standing)
+    if code is not Exit.OK and standing.state.phase != wanted:
+        raise typer.Exit(code)
+    if code is Exit.PARTLY_FAILED:
+        raise typer.Exit(code)
+
+
+def _wait(name: str, interval_s: float, timeout_s: float) -> Callable[[], None]:
+    limit = time.monotonic() + timeout_s
+
+    def wait() -> None:
+        if timeout_s and time.monotonic() >= limit:
+            raise CloudError(
+                Code.DEADLINE_EXCEEDED,
+                f"rollout {name} has not ended within {timeout_s:g} s; edge-cloud rollout resume {name} goes on",
+            )
+        time.sleep(interval_s)
+
+    return wait

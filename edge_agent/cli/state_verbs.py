@@ -1,0 +1,73 @@
+"""Verbs about the state directory's layout: what it is, and the way back from a newer agent's."""
+
+from pathlib import Path
+
+import typer
+
+from edge_agent.cli.backup_verbs import as_owner_of
+from edge_agent.cli.context import places
+from edge_agent.cli.output import AsJson, show_json, show_lines
+from edge_agent.cli.remote_verbs import actor
+from edge_agent.errors import Code, RefusedError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    group = typer.Typer(help="The state directory's layout.", no_args_is_help=True, rich_markup_mode=None)
+    group.command("show")(show)
+    group.command("back")(back)
+    app.add_typer(group, name="state")
+
+
+def show(context: typer.Context, as_json: AsJson = False) -> None:
+    """Tell the layout of the state directory, this agent's own, and which older ones were kept."""
+    from edge_agent.store import kept_layouts, layout  # noqa: PLC0415 - only these verbs pay for it
+
+    root = places(context).state_dir
+    now, kept = layout.read_version(root), kept_layouts.kept(root)
+    if as_json:
+        show_json({"layout": now, "of_this_agent": layout.LAYOUT_VERSION, "kept": kept})
+    else:
+        told = ", ".join(map(str, kept)) or "none"
+        show_lines([f"{root}: layout {now}; this agent's is {layout.LAYOUT_VERSION}; kept: {told}"])
+
+
+def back(context: typer.Context, as_json: AsJson = False) -> None:
+    """Put back what a newer agent's migration changed, as it was before; the agent must not run.
+
+    What was committed since goes with it; trust, captures and the audit log stay as they are.
+    """
+    from edge_agent.storage.lock import StateLock  # noqa: PLC0415 - as above
+    from edge_agent.store import AuditLog, exchange, kept_layouts, layout  # noqa: PLC0415 - as above
+
+    root, target = places(context).state_dir, layout.LAYOUT_VERSION
+    with as_owner_of(root), StateLock(root / "lock"):
+        exchange.finish(root)
+        now = layout.read_version(root)
+        if now > target:
+            kept_layouts.check(root, now=now, target=target)
+            _check_floors(root)
+            # The line comes first: what is not noted is not done.
+            AuditLog(root / "audit.log").append("layout_put_back", layout=now, to=target, actor=actor())
+            layout.put_back(root)
+    if as_json:
+        show_json({"before": now, "layout": min(now, target)})
+    else:
+        told = f"layout {target}, {now} before" if now > target else f"layout {now}, nothing to put back"
+        show_lines([f"{root}: {told}"])
+
+
+def _check_floors(root: Path) -> None:
+    """Refuse what would bring a revoked version back.
+
+    Raises:
+        RefusedError: BELOW_FLOOR.
+    """
+    from edge_agent.store import kept_layouts, layout  # noqa: PLC0415 - as above
+    from edge_agent.trust.floors import FloorFiles  # noqa: PLC0415 - as above
+
+    floors = FloorFiles(root / "trust").load().models
+    for name, committed in kept_layouts.committed(root, layout.LAYOUT_VERSION).items():
+        if committed.release_seq < floors.get(name, 0):
+            message = f"{name} {committed.version}, committed then, was revoked since: nothing was changed"
+            raise RefusedError(Code.BELOW_FLOOR, message)

@@ -1,0 +1,327 @@
+"""Rollouts in stages: what is asked of whom, what stops them, and how they go on."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloud_tools.errors import CloudError
+from cloud_tools.rollout.decide import Create, Wait
+from cloud_tools.rollout.plan import STOP_CODES
+from cloud_tools.rollout.seen import outcomes
+from cloud_tools.rollout.shares import divide
+from edge_agent.errors import Code
+from tests.fakes.rollout_cloud import KilledError, World, plan
+
+THINGS = [f"press-{number}" for number in range(20)]
+CANARY = {"to": ["group/canary"]}
+TWO = (("press-3", "press-7"),)
+REST = {"percent": 100}
+
+
+def test_a_good_release_goes_through_all_stages_and_asks_each_device_once(tmp_path: Path) -> None:
+    world = World(tmp_path, plan(CANARY, {"percent": 25}, {"percent": 50}, REST), THINGS, TWO)
+    assert world.drive().phase == "COMPLETED"
+    assert world.cloud.created == ["unet-3-s0", "unet-3-s1", "unet-3-s2", "unet-3-s3"]
+    assert [len(world.cloud.things(job)) for job in world.cloud.created] == [2, 3, 5, 10]
+    assert sorted(thing for job in world.cloud.created for thing in world.cloud.things(job)) == sorted(THINGS)
+
+
+@pytest.mark.parametrize("code", STOP_CODES)
+def test_one_device_with_a_code_that_speaks_of_the_release_stops_it_at_the_canary(tmp_path: Path, code: Code) -> None:
+    world = World(tmp_path, plan(CANARY, REST), THINGS, TWO, {"press-7": ("FAILED", code.value)})
+    state = world.drive()
+    assert (state.phase, world.cloud.created) == ("STOPPED", ["unet-3-s0"])
+    assert f"press-7: {code.value}" in state.reason
+
+
+def test_a_code_stops_it_although_few_failed_and_what_waits_is_taken_back(tmp_path: Path) -> None:
+    world = World(tmp_path, plan(REST), THINGS, (), {"press-4": ("FAILED", "GOLDEN_MISMATCH")})
+    world.cloud.asleep = set(THINGS) - {"press-4"}
+    state = world.drive()
+    assert state.phase == "STOPPED"
+    job = world.cloud.jobs["unet-3-s0"]
+    assert (job.status, job.comment) == ("CANCELED", "press-4: GOLDEN_MISMATCH")
+    assert job.executions["press-5"].status == "CANCELED"
+
+
+@pytest.mark.parametrize("status", ["FAILED", "REJECTED", "TIMED_OUT"])
+def test_the_share_of_failures_stops_a_stage_and_less_does_not(tmp_path: Path, status: str) -> None:
+    two = {"press-1": (status, "NO_SPACE"), "press-2": (status, "NO_SPACE")}
+    world = World(tmp_path / "two", plan(REST), THINGS, (), two)
+    assert world.drive().phase == "STOPPED"
+    one = World(tmp_path / "one", plan(REST), THINGS, (), dict([*two.items()][:1]))
+    assert one.drive().phase == "COMPLETED"
+
+
+def test_the_share_is_looked_at_when_enough_have_ended_or_all_of_a_small_stage(tmp_path: Path) -> None:
+    ends = {"press-3": ("FAILED", "NO_SPACE")}
+    world = World(tmp_path, plan(CANARY, REST), THINGS, TWO, ends)
+    world.cloud.asleep = {"press-7"}
+    world.driver.carry_on("unet-3")
+    world.wait()
+    world.wait()
+    assert isinstance(world.driver.carry_on("unet-3").next, Wait)
+    world.cloud.asleep = set()
+    assert world.drive().reason == "stage canary: 1 of 2 failed, the limit is 10 %"
+
+
+def test_a_stage_is_watched_before_the_next_and_a_late_failure_stops_it(tmp_path: Path) -> None:
+    soaked = {**CANARY, "soak_minutes": 30, "enough_percent": 50}
+    world = World(tmp_path, plan(soaked, REST), THINGS, TWO, {"press-7": ("FAILED", "PROBATION_REGRESSION")})
+    world.cloud.asleep = {"press-7"}
+    world.driver.carry_on("unet-3")
+    for _ in range(3):
+        world.wait()
+        standing = world.driver.carry_on("unet-3")
+    assert isinstance(standing.next, Wait)
+    assert "watches stage canary until" in standing.next.why
+    world.cloud.asleep = set()
+    state = world.drive()
+    assert (state.phase, state.stage) == ("STOPPED", 0)
+
+
+def test_devices_that_are_off_hold_a_stage_up_unless_enough_percent_says_otherwise(tmp_path: Path) -> None:
+    world = World(tmp_path, plan({"percent": 50, "enough_percent": 80}, REST), THINGS)
+    world.cloud.asleep = set(world.state.shares[0][:2])
+    world.driver.carry_on("unet-3")
+    world.wait()
+    world.wait()
+    world.driver.carry_on("unet-3")
+    assert world.cloud.created == ["unet-3-s0", "unet-3-s1"]
+
+
+def test_a_stage_that_takes_too_long_stops_the_rollout(tmp_path: Path) -> None:
+    world = World(tmp_path, plan({"percent": 50, "within_minutes": 60}, REST), THINGS)
+    world.cloud.asleep = set(THINGS)
+    assert "have not ended within 60 min" in world.drive().reason
+    assert world.cloud.created == ["unet-3-s0"]
+
+
+def test_a_job_that_somebody_else_canceled_stops_the_rollout(tmp_path: Path) -> None:
+    world = World(tmp_path, plan(CANARY, REST), THINGS, TWO)
+    world.driver.carry_on("unet-3")
+    world.cloud.cancel("unet-3-s0", "wrong one", force=False)
+    assert world.drive().reason == "job unet-3-s0 was canceled: wrong one"
+
+
+def test_a_pause_begins_no_further_stage_and_resume_goes_on(tmp_path: Path) -> None:
+    world = World(tmp_path, plan(CANARY, REST), THINGS, TWO)
+    world.driver.carry_on("unet-3")
+    world.driver.change("unet-3", lambda state, now: state.paused("lunch", now))
+    for _ in range(5):
+        world.wait()
+        world.driver.carry_on("unet-3")
+    assert world.cloud.created == ["unet-3-s0"]
+    world.driver.change("unet-3", lambda state, now: state.resumed(now))
+    assert world.drive().phase == "COMPLETED"
+
+
+def test_a_paused_rollout_stops_when_a_device_of_its_stage_says_so(tmp_path: Path) -> None:
+    world = World(tmp_path, plan(CANARY, REST), THINGS, TWO, {"press-3": ("FAILED", "QUARANTINED")})
+    world.driver.carry_on("unet-3")
+    world.driver.change("unet-3", lambda state, now: state.paused("lunch", now))
+    world.wait()
+    world.wait()
+    world.driver.carry_on("unet-3")
+    assert world.state.phase == "STOPPED"
+
+
+def test_after_a_stop_only_who_did_not_succeed_is_asked_again(tmp_path: Path) -> None:
+    world = World(tmp_path, plan(CANARY, REST), THINGS, TWO, {"press-7": ("FAILED", "GOLDEN_MISMATCH")})
+    world.drive()
+    with pytest.raises(CloudError, match="expected one that runs or is paused, it is STOPPED: press-7"):
+        world.driver.change("unet-3", lambda state, now: state.resumed(now))
+    world.cloud.ends = {}
+    world.driver.ask_again("unet-3", accept=False)
+    assert world.drive().phase == "COMPLETED"
+    assert world.cloud.created == ["unet-3-s0", "unet-3-s0-r1", "unet-3-s1"]
+    assert world.cloud.things("unet-3-s0-r1") == ["press-7"]
+
+
+def test_a_second_failure_stops_it_a_second_time(tmp_path: Path) -> None:
+    world = World(tmp_path, plan(CANARY, REST), THINGS, TWO, {"press-7": ("FAILED", "GOLDEN_MISMATCH")})
+    world.drive()
+    world.driver.ask_again("unet-3", accept=False)
+    assert world.drive().phase == "STOPPED"
+    assert world.cloud.created == ["unet-3-s0", "unet-3-s0-r1"]
+
+
+def test_an_accepted_failure_is_left_alone_and_counts_no_more(tmp_path: Path) -> None:
+    world = World(tmp_path, plan(CANARY, REST), THINGS, TWO, {"press-7": ("FAILED", "GOLDEN_MISMATCH")})
+    world.drive()
+    world.driver.ask_again("unet-3", accept=True)
+    assert world.drive().phase == "COMPLETED"
+    assert world.cloud.created == ["unet-3-s0", "unet-3-s1"]
+
+
+def test_after_the_end_those_that_failed_are_asked_again(tmp_path: Path) -> None:
+    world = World(tmp_path, plan(REST), THINGS, (), {"press-7": ("FAILED", "NO_SPACE")})
+    assert world.drive().phase == "COMPLETED"
+    world.cloud.ends = {}
+    world.driver.ask_again("unet-3", accept=False)
+    world.drive()
+    assert world.cloud.things("unet-3-s0-r1") == ["press-7"]
+    with pytest.raises(CloudError, match="nobody failed"):
+        world.driver.ask_again("unet-3", accept=False)
+
+
+def test_an_abort_takes_jobs_back_and_is_for_good(tmp_path: Path) -> None:
+    world = World(tmp_path, plan(REST), THINGS)
+    world.driver.carry_on("unet-3")
+    world.driver.change("unet-3", lambda state, now: state.aborted("wrong", now, force=False, undo=False))
+    assert world.drive().phase == "ABORTED"
+    assert world.cloud.jobs["unet-3-s0"].status == "CANCELED"
+    for wish in (lambda state, now: state.resumed(now), lambda state, now: state.paused("", now)):
+        with pytest.raises(CloudError, match="it is ABORTED: wrong"):
+            world.driver.change("unet-3", wish)
+
+
+def test_an_abort_while_a_job_is_being_made_takes_that_one_back_too(tmp_path: Path) -> None:
+    world = World(tmp_path, plan(REST), THINGS)
+    create, seen = world.cloud.create, []
+
+    def late(state: Any, part: Any) -> tuple[str, ...]:
+        if not seen:
+            world.driver.change("unet-3", lambda state, now: state.aborted("stop", now, force=False, undo=False))
+            seen.append(world.driver.carry_on("unet-3"))
+        return create(state, part)
+
+    world.cloud.create = late  # type: ignore[method-assign]
+    assert world.drive().phase == "ABORTED"
+    assert [job.status for job in world.cloud.jobs.values()] == ["CANCELED"]
+
+
+def test_with_on_stop_rollback_only_who_succeeded_goes_back(tmp_path: Path) -> None:
+    asked = plan(CANARY, REST, on_stop="rollback")
+    world = World(tmp_path, asked, THINGS, TWO, {"press-7": ("FAILED", "SHADOW_REGRESSION")})
+    state = world.drive()
+    assert state.phase == "STOPPED"
+    assert world.cloud.created == ["unet-3-s0", "unet-3-rollback"]
+    assert world.cloud.things("unet-3-rollback") == ["press-3"]
+    document = world.cloud.asked["unet-3-rollback"]["document"]
+    assert '"operation":"rollback"' in document
+    assert '"version":"3"' in document
+    with pytest.raises(CloudError, match="not rolled back"):
+        world.driver.ask_again("unet-3", accept=False)
+
+
+def test_who_still_works_at_the_stop_goes_back_when_it_has_succeeded(tmp_path: Path) -> None:
+    asked = plan(REST, on_stop="rollback")
+    world = World(tmp_path, asked, ["a", "b", "c"], (), {"a": ("FAILED", "QUARANTINED")})
+    world.driver.carry_on("unet-3")
+    world.cloud.step("unet-3-s0", "b")
+    world.cloud.step("unet-3-s0", "a")
+    world.cloud.step("unet-3-s0", "a")
+    standing = world.driver.carry_on("unet-3")
+    assert isinstance(standing.next, Wait)
+    assert outcomes(standing.state, standing.seen)["c"].execution.status == "CANCELED"
+    world.drive()
+    assert world.cloud.things("unet-3-rollback") == ["b"]
+
+
+def test_a_device_that_is_gone_is_left_out_and_a_stage_without_any_stops_it(tmp_path: Path) -> None:
+    world = World(tmp_path / "one", plan(CANARY, REST), THINGS, TWO)
+    world.cloud.deleted = {"press-3", "press-11"}
+    assert world.drive().gone == ("press-11", "press-3")
+    assert len(world.cloud.things("unet-3-s1")) == 17
+    world = World(tmp_path / "all", plan(CANARY, REST), THINGS, TWO)
+    world.cloud.deleted = {"press-3", "press-7"}
+    assert "none of its devices is there any more" in world.drive().reason
+    assert world.cloud.created == []
+
+
+def test_a_large_stage_is_several_jobs_of_a_hundred_that_share_its_rate(tmp_path: Path) -> None:
+    things = [f"line-{number}" for number in range(250)]
+    world = World(tmp_path, plan(REST, per_minute=60), things)
+    assert world.drive().phase == "COMPLETED"
+    assert world.cloud.created == ["unet-3-s0", "unet-3-s0-1", "unet-3-s0-2"]
+    assert {len(world.cloud.things(job)) for job in world.cloud.created} == {100, 50}
+    rates = {job["jobExecutionsRolloutConfig"]["maximumPerMinute"] for job in world.cloud.asked.values()}
+    assert rates == {20}
+
+
+def test_who_is_gone_from_a_large_stage_moves_nobody_into_a_second_job(tmp_path: Path) -> None:
+    things = [f"line-{number}" for number in range(250)]
+    world = World(tmp_path, plan(REST), things)
+    world.cloud.deleted = set(world.state.shares[0][120:140:5])
+    assert world.drive().phase == "COMPLETED"
+    asked = [thing for job in world.cloud.created for thing in world.cloud.things(job)]
+    assert sorted(asked) == sorted(set(things) - world.cloud.deleted)
+
+
+def test_who_was_never_asked_before_a_stop_is_asked_once_after_it(tmp_path: Path) -> None:
+    world = World(tmp_path, plan({"percent": 100, "within_minutes": 10}), THINGS)
+    world.driver.step("unet-3")
+    world.now += 3600.0
+    assert world.drive().phase == "STOPPED"
+    assert world.cloud.created == []
+    world.driver.ask_again("unet-3", accept=True)
+    assert world.drive().phase == "COMPLETED"
+    assert world.cloud.created == ["unet-3-s0-r1"]
+
+
+def test_limits_of_the_file_become_limits_of_aws(tmp_path: Path) -> None:
+    asked = plan({"percent": 50, "failed_percent": 0.001}, REST, per_minute=50, timeout_minutes=90)
+    world = World(tmp_path, asked, THINGS)
+    world.drive()
+    first, second = (world.cloud.asked[job] for job in ("unet-3-s0", "unet-3-s1"))
+    assert first["timeoutConfig"] == {"inProgressTimeoutInMinutes": 90}
+    assert first["jobExecutionsRolloutConfig"] == {"maximumPerMinute": 50}
+    (rule,) = first["abortConfig"]["criteriaList"]
+    assert rule == {
+        "failureType": "ALL",
+        "action": "CANCEL",
+        "thresholdPercentage": 0.01,
+        "minNumberOfExecutedThings": 10,
+    }
+    assert second["abortConfig"]["criteriaList"][0]["thresholdPercentage"] == 10.0
+
+
+def test_a_stage_names_only_devices_of_the_rollout_and_the_draw_is_always_the_same() -> None:
+    asked = plan(CANARY, {"percent": 50}, REST)
+    shares = divide(asked, THINGS, [("press-3", "elsewhere"), (), ()])
+    assert shares[0] == ("press-3",)
+    assert shares == divide(asked, reversed(THINGS), [("elsewhere", "press-3"), (), ()])
+    assert [len(share) for share in shares] == [1, 9, 10]
+    with pytest.raises(CloudError, match="expected devices of the rollout"):
+        divide(asked, THINGS, [("elsewhere",), (), ()])
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("ends", [{}, {"press-7": ("FAILED", "GOLDEN_MISMATCH")}], ids=["good", "bad"])
+def test_a_driver_killed_at_any_call_is_made_up_for_by_the_next(
+    tmp_path: Path, after: bool, ends: dict[str, tuple[str, str]]
+) -> None:
+    asked = plan(CANARY, {"percent": 50}, REST, on_stop="rollback")
+    whole = World(tmp_path / "whole", asked, THINGS, TWO, ends)
+    whole.drive()
+    for dies_at in range(1, 200):
+        world = World(tmp_path / str(dies_at), asked, THINGS, TWO, ends)
+        try:
+            for _ in world.mortal(dies_at, after=after).drive("unet-3", wait=world.wait):
+                pass
+        except KilledError:
+            world.drive()
+            assert world.state.phase == whole.state.phase
+            assert world.cloud.created == whole.cloud.created
+            assert world.cloud.asked == whole.cloud.asked
+        else:
+            return
+    pytest.fail("expected the driver to outlive 200 calls")
+
+
+def test_two_drivers_make_each_job_once(tmp_path: Path) -> None:
+    world = World(tmp_path, plan(CANARY, {"percent": 50}, REST), THINGS, TWO)
+    both = [world.driver.drive("unet-3", wait=world.wait) for _ in range(2)]
+    while both:
+        both = [driving for driving in both if next(driving, None) is not None]
+    assert world.cloud.created == ["unet-3-s0", "unet-3-s1", "unet-3-s2"]
+    assert world.state.phase == "COMPLETED"
+
+
+def test_the_next_job_is_made_only_after_its_stage_is_written_down(tmp_path: Path) -> None:
+    world = World(tmp_path, plan(REST), THINGS)
+    world.driver.step("unet-3")
+    assert (len(world.state.waves), world.cloud.created) == (1, [])
+    assert isinstance(world.driver.look("unet-3").next, Create)
