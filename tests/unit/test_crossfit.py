@@ -66,6 +66,7 @@ def test_each_part_is_judged_once_by_a_network_that_has_not_seen_it() -> None:
     assert all(not network.learnt & set(network.asked) for network in made)
     assert sorted(reached.scores.tolist()) == list(range(23))
     assert sorted(reached.highest.tolist()) == [10 * number for number in range(23)]
+    assert reached.files == tuple(f"{score:.0f}.png" for score in reached.scores)
 
 
 def test_pictures_of_one_part_are_left_out_together() -> None:

@@ -18,9 +18,9 @@ from torch.nn import functional
 
 from cloud_tools.training.anomaly.distilling import STEPS, crop, distilled, framed_pictures, textures
 from cloud_tools.training.anomaly.pdn import STRIDE, Autoencoder, framed, pdn, pixels
-from cloud_tools.training.calibration import good_limit
 from cloud_tools.training.checkpoint import Part
 from cloud_tools.training.lesson import Lesson
+from cloud_tools.training.limits import good_limit
 
 _RATE = 1e-3
 _CROP = 32

@@ -10,13 +10,16 @@ from torch.nn import functional
 
 from cloud_tools.training.anomaly.embedding import Embedding
 from cloud_tools.training.anomaly.patches import Patches
-from cloud_tools.training.calibration import good_limit
 from cloud_tools.training.lesson import Lesson
+from cloud_tools.training.limits import good_limit
 
 _BATCH = 16
 _TYPICAL_LOGIT = 3.0
 """A typical good part lies this far below the limit, as a logit: the sigmoid shows it as 0.05."""
 _STRANGEST = 0.01
+_SHOWN = 0.001
+"""Of a map as it is drawn, the share of pixels whose mean good parts keep below the limit: about one patch.
+Chosen by defects painted on good parts (docs/decisions/limits-of-good-parts.md)."""
 _NONE = np.zeros(0)
 
 
@@ -56,34 +59,40 @@ class AnomalyNetwork(nn.Module):
         """Return score, map and embedding."""
         features = self.patches(image)
         score, grid = self.scorer(features)
-        size = (image.shape[1], image.shape[2])
-        wide = functional.interpolate(grid[:, None], size=size, mode="bilinear")[:, 0]
+        wide = _enlarged(grid, (image.shape[1], image.shape[2]))
         return score, wide * self.gain + self.offset, self.embedding(features)
 
-    def calibrate_map(self, held: torch.Tensor, further: NDArray[np.float64] = _NONE) -> None:
-        """Put the highest distance that a good part is expected to show at logit 0.
+    def calibrate_map(self, held: torch.Tensor, size: tuple[int, ...], further: NDArray[np.float64] = _NONE) -> None:
+        """Put the highest distances that a good part is expected to show at logit 0.
 
         Args:
             held: features [N, h, w, D] of good parts that were not learnt from.
+            size: height and width of their pictures.
             further: highest distances [M] of others, as ``reach`` returns them.
         """
         grids = self._grids(held)
-        limit = good_limit(np.concatenate([_highest(grids), further]))
+        limit = good_limit(np.concatenate([_reach(grids, size), further]))
         room = max(limit - float(grids.double().median()), 1e-3 * abs(limit), 1e-9)
         self.gain.fill_(_TYPICAL_LOGIT / room)
         self.offset.fill_(-_TYPICAL_LOGIT * limit / room)
 
     def reach(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Return the highest distance [N] in each of uint8 pictures [N, H, W, 3], before it becomes a logit."""
-        return _highest(self._grids(self.patches.of(images)))
+        """Return how high the maps of uint8 pictures [N, H, W, 3] reach [N], as distances, before they are logits."""
+        return _reach(self._grids(self.patches.of(images)), images.shape[1:3])
 
     def _grids(self, features: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
             return torch.cat([self.scorer(features[i : i + _BATCH])[1] for i in range(0, len(features), _BATCH)])
 
 
-def _highest(grids: torch.Tensor) -> NDArray[np.float64]:
-    return np.asarray(grids.amax((1, 2)).double().numpy(), np.float64)
+def _enlarged(grid: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+    return functional.interpolate(grid[:, None], size=size, mode="bilinear")[:, 0]
+
+
+def _reach(grids: torch.Tensor, size: tuple[int, ...]) -> NDArray[np.float64]:
+    count = max(1, int(size[0] * size[1] * _SHOWN))
+    found = [strangest(_enlarged(grids[i : i + _BATCH], size), count) for i in range(0, len(grids), _BATCH)]
+    return np.asarray(torch.cat(found).double().numpy(), np.float64)
 
 
 def strangest_count(features: torch.Tensor) -> int:
@@ -116,10 +125,11 @@ def train_scorer(scorer: Scorer, lesson: Lesson, patches: Patches | None = None)
         raise TypeError(f"expected a torch module, came {type(scorer)}")
     patches = patches or Patches(lesson.depth, pretrained=lesson.pretrained, seed=lesson.seed).eval()
     good = patches.learn(lesson.train.images[~lesson.train.anomalous])
-    held = patches.of(lesson.validation.images[~lesson.validation.anomalous])
+    apart = lesson.validation.images[~lesson.validation.anomalous]
+    held = patches.of(apart)
     lesson.progress(f"{len(good)} good pictures, {good.shape[1]} x {good.shape[2]} patches of {good.shape[3]} channels")
     embedding = Embedding(patches, good)
     scorer.learn(good, held, lesson.seed)
     network = AnomalyNetwork(patches, scorer, embedding).eval()
-    network.calibrate_map(held)
+    network.calibrate_map(held, apart.shape[1:3])
     return network
