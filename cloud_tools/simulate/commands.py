@@ -72,6 +72,7 @@ def simulate(  # noqa: PLR0917 - typer reads a flag from each
     if fronted:
         find_program()  # said before a thousand things are made
     settings = connection(aws, fleet, devices, place)
+    signal.signal(signal.SIGTERM, _leave)
     with ExitStack() as stack:
         broker = stack.enter_context(standing(Front(place.directory, aws, settings))) if fronted else None
         settings = broker.settings if broker else settings
@@ -86,6 +87,11 @@ def simulate(  # noqa: PLR0917 - typer reads a flag from each
 def _default_directory(fleet: str) -> Path:
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "edge-cloud" / "simulate" / fleet
+
+
+def _leave(_number: int, _frame: object) -> None:
+    # Ended while it builds its devices: mosquitto goes with it.
+    raise SystemExit(1)
 
 
 def _run(fleet: "Fleet", front: "Front | None", seconds: float, *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ on stdout is one JSON object; what has to hold and does not is said on stderr, a
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -266,6 +267,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="only the last line, which is JSON anyway")
     parser.add_argument("--devices", type=int, default=DEVICES, help="how many")
     asked = parser.parse_args(arguments)
+    # Cloud and broker go with it, however it is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory(prefix="fleet-") as scratch:
         figures = measure(asked.devices, Path(scratch))
     if not asked.json:

@@ -222,6 +222,18 @@ def test_a_person_watches_a_fleet_and_ends_it(
     assert summary["messages"]["update"] >= 5
 
 
+def test_whoever_ends_a_fleet_before_it_is_connected_leaves_no_broker_behind(
+    simulate: Callable[..., Simulation],
+) -> None:
+    process = simulate("--devices", "40", "--front", "--fleet", f"sim-{uuid.uuid4().hex[:6]}").process
+    assert process.stderr
+    broker = int(process.stderr.readline().split(" on ")[0].split()[-1])
+    assert Path(f"/proc/{broker}").exists()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=PATIENCE_S)
+    assert not Path(f"/proc/{broker}").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "word"),
     [
