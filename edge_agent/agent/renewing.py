@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from edge_agent.config import Mqtt
-from edge_agent.errors import AgentError, Code, ConfigError
+from edge_agent.errors import AgentError, Code, ConfigError, StorageError
 from edge_agent.identity import renewal
 from edge_agent.identity.lineage import Files, Lineage
 from edge_agent.identity.renewal import Act, Wish
@@ -96,6 +96,10 @@ class Renewing:
     # below: on the thread
 
     def _run(self, thread: Watched) -> None:
+        try:
+            self._lineage.tidy()
+        except StorageError as exc:
+            self._trouble("old keys are not deleted", exc)
         self._take(Wish())
         while not thread.stopping.is_set():
             try:
