@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from edge_agent.config import Mqtt
-from edge_agent.errors import AgentError, Code, ConfigError
+from edge_agent.errors import AgentError, Code, ConfigError, StorageError
 from edge_agent.identity import renewal
 from edge_agent.identity.lineage import Files, Lineage
 from edge_agent.identity.renewal import Act, Wish
@@ -61,6 +61,7 @@ class Renewing:
         self._thing, self._settings, self._lineage = thing, settings, lineage
         self._jobs, self._audit, self._note, self._now = jobs, audit, note, now
         self._topics = renewal.Topics.of(thing)
+        # None: look and report; what the cloud says is no reason to ask it again.
         self._inputs: queue.SimpleQueue[Wish | None] = queue.SimpleQueue()
         self._refused, self._fault, self._again_at = "", "", 0.0
         self._thread = Watched("renewal", self._run)
@@ -85,7 +86,7 @@ class Renewing:
 
     def connected(self) -> None:
         """Report where this device stands, and ask what the cloud desires; hands over only."""
-        self._inputs.put(Wish())
+        self._inputs.put(None)
 
     def stop(self) -> None:
         """End; a certificate that is being tried is tried again at the next start."""
@@ -96,16 +97,21 @@ class Renewing:
     # below: on the thread
 
     def _run(self, thread: Watched) -> None:
-        self._take(Wish())
+        try:
+            self._lineage.tidy()
+        except StorageError as exc:
+            self._trouble("old keys are not deleted", exc)
+        self._take(None)
         while not thread.stopping.is_set():
             try:
                 wish = self._inputs.get(timeout=_LOOK_S)
             except queue.Empty:
-                wish = Wish()
-            if wish is not None:
+                wish = None
+            if not thread.stopping.is_set():
                 self._take(wish)
 
-    def _take(self, wish: Wish) -> None:
+    def _take(self, said: Wish | None) -> None:
+        wish = said or Wish()
         try:
             self._look()
             act = self._act(wish)
@@ -115,7 +121,7 @@ class Renewing:
             elif act is Act.TRY and (wish.certificate != self._refused or time.monotonic() >= self._again_at):
                 self._try(wish.certificate)
                 return  # the new connection reports
-            if wish == Wish() or act is Act.ASK:
+            if said is None or act is Act.ASK:
                 self._tell()
         except AgentError as exc:
             self._trouble("certificate not renewed", exc)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +26,7 @@ RIVALS = (
     ("onnxruntime", "onnxruntime-gpu"),
     ("opencv-python", "opencv-python-headless"),
 )
+_DAY_S = 86_400.0
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -47,7 +49,13 @@ def examine(where: Places) -> list[Finding]:
     except ConfigError as exc:
         return [Finding("configuration", BAD, exc.message), *findings, *_runtimes(Inference())]
     file = str(where.config_file or "no file, defaults")
-    found = [*_secrets(settings), *_space(where, settings), *findings, *_runtimes(settings.inference)]
+    found = [
+        *_secrets(settings),
+        *_certificate(where, settings),
+        *_space(where, settings),
+        *findings,
+        *_runtimes(settings.inference),
+    ]
     return [Finding("configuration", OK, file), *found]
 
 
@@ -154,6 +162,27 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
         found.append(Path(file) if kind == "file" else None)
     for path in dict.fromkeys(path for path in found if path is not None):
         yield _secret(path)
+
+
+def _certificate(where: Places, settings: Settings) -> Iterator[Finding]:
+    """Tell when the certificate in use ends, whichever that is by now."""
+    mqtt = settings.mqtt
+    if not mqtt.endpoint or mqtt.certificate is None or mqtt.private_key is None:
+        return
+    from edge_agent.identity.lineage import RENEWED, Files, Lineage  # noqa: PLC0415 - only who has a cloud pays for it
+
+    try:
+        lineage = Lineage(where.state_dir / RENEWED, Files(mqtt.certificate, mqtt.private_key))
+        files, ends = lineage.files, lineage.current.ends
+    except AgentError as exc:
+        yield Finding("certificate", BAD, exc.message)
+        return
+    if files.private_key != mqtt.private_key:
+        yield _secret(files.private_key)
+    left_days = (ends - time.time()) / _DAY_S
+    soon: Literal["ok", "warning"] = WARN if left_days < mqtt.renew_before_days else OK
+    day = time.strftime("%Y-%m-%d", time.gmtime(ends))
+    yield Finding("certificate", BAD if left_days <= 0 else soon, f"{files.certificate} ends on {day}", {"ends": ends})
 
 
 def _secret(path: Path) -> Finding:

@@ -44,7 +44,7 @@ class Files(NamedTuple):
 
 
 class Lineage:
-    """The certificates in ``directory`` after the first.
+    """The certificates in ``directory`` after the first; to look at them changes nothing.
 
     Another first one than before, as after a new enrolment, ends those that followed the old one.
 
@@ -60,11 +60,9 @@ class Lineage:
     def __init__(self, directory: Path, first: Files) -> None:
         self._directory = directory
         self._first = first
-        self._succession = Succession(first=_read(first.certificate).id)
-        found = self._found(self._succession.first)
-        if found is not None:
-            self._succession = found
-            self._sweep()
+        fresh = Succession(first=_read(first.certificate).id)
+        found = self._found(fresh.first)
+        self._succession, self._understood = found or fresh, found is not None
 
     @property
     def files(self) -> Files:
@@ -132,7 +130,22 @@ class Lineage:
         """
         news = {"current": self._succession.current + 1, "before": self.current.id, "asking": False}
         self._keep(self._succession.model_copy(update=news))
-        self._sweep()
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Delete what is neither in use nor waiting, keys of the past above all; nothing where that is not known.
+
+        Raises:
+            StorageError: STORAGE_FAILED.
+        """
+        if not self._understood:
+            return
+        durable.sweep(self._directory)
+        current = self._succession.current
+        wanted = {str(current), str(current + 1)} if self._succession.asking else {str(current)}
+        for folder in self._directory.iterdir():
+            if folder.is_dir() and folder.name not in wanted:
+                durable.remove_tree(folder)
 
     @property
     def _next(self) -> Files:
@@ -160,16 +173,7 @@ class Lineage:
 
     def _keep(self, succession: Succession) -> None:
         durable.write(self._directory / _RECORD, succession.to_json(), mode=_PRIVATE)
-        self._succession = succession
-
-    def _sweep(self) -> None:
-        """Delete what is neither in use nor waiting, keys of the past above all."""
-        durable.sweep(self._directory)
-        current = self._succession.current
-        wanted = {str(current), str(current + 1)} if self._succession.asking else {str(current)}
-        for folder in self._directory.iterdir():
-            if folder.is_dir() and folder.name not in wanted:
-                durable.remove_tree(folder)
+        self._succession, self._understood = succession, True
 
 
 def keys_in(directory: Path) -> list[Path]:

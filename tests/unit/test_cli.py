@@ -17,9 +17,11 @@ from edge_agent.cli.output import size
 from edge_agent.config import Settings, read_settings
 from edge_agent.errors import Code, ConfigError, InferenceError, RefusedError
 from edge_agent.formats.text import printable
+from edge_agent.identity.lineage import RENEWED, Files, Lineage
 from edge_agent.inference.runtimes import table
 from edge_agent.store.audit import AuditLog
 from edge_agent.store.quarantine import Quarantine
+from tests.fakes.certificates import Authority
 
 
 class Ran:
@@ -198,6 +200,30 @@ def test_doctor_names_what_is_wrong_and_ends_with_1(run: Any, tmp_path: Path) ->
     rows = run("--config", path, "doctor").out.splitlines()
     assert [row.split()[1] for row in rows if row.startswith("secret")] == ["ok"]
     assert any(row.startswith("state directory") and " ok " in row for row in rows)
+
+
+def test_doctor_tells_when_the_certificate_in_use_ends_and_changes_none(run: Any, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    first = Files(*authority.issue("press-4"))
+    names = f"certificate = '{first.certificate}'\nprivate_key = '{first.private_key}'\n"
+    path = written(tmp_path, f"[mqtt]\nendpoint = 'broker.example'\n{names}")
+
+    def certificate() -> tuple[str, str]:
+        found = {finding["check"]: finding for finding in run("--config", path, "doctor", "--json").json()}
+        return found["certificate"]["state"], found["certificate"]["message"]
+
+    assert certificate()[0] == "ok"
+    assert str(first.certificate) in certificate()[1]
+    lineage = Lineage(tmp_path / "state" / RENEWED, first)
+    lineage.ask("press-4")
+    lineage.put(authority.sign(lineage.request, days=2))
+    lineage.switch()
+    before = sorted((tmp_path / "state").rglob("*"))
+    state, message = certificate()
+    assert (state, str(lineage.files.certificate) in message) == ("warning", True)
+    assert sorted((tmp_path / "state").rglob("*")) == before
+    first.certificate.write_text("text")
+    assert certificate()[0] == "bad"
 
 
 def test_doctor_lists_every_runtime_with_its_version_or_the_extra_that_brings_it(run: Any, tmp_path: Path) -> None:

@@ -70,6 +70,19 @@ def test_keys_of_the_past_are_deleted_but_the_one_that_the_settings_name(
     assert first.private_key.exists()
 
 
+def test_a_key_that_a_cut_left_behind_is_deleted_when_the_next_agent_starts(
+    tmp_path: Path, first: Files, authority: Authority
+) -> None:
+    lineage = Lineage(tmp_path, first)
+    renewed(lineage, authority)
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "private.key").write_text("old")
+    again = Lineage(tmp_path, first)
+    assert len(keys_in(tmp_path)) == 3
+    again.tidy()
+    assert {path.parent.name for path in keys_in(tmp_path)} == {"1"}
+
+
 def test_another_keys_certificate_is_refused(tmp_path: Path, first: Files, authority: Authority) -> None:
     lineage = Lineage(tmp_path, first)
     lineage.ask("press-4")
@@ -97,6 +110,7 @@ def test_where_the_disk_lost_the_newest_the_first_is_used_and_no_key_is_deleted(
     renewed(Lineage(tmp_path, first), authority)
     (tmp_path / lost).write_bytes(b"\x00")
     lineage = Lineage(tmp_path, first)
+    lineage.tidy()
     assert lineage.files == first
     assert (tmp_path / "1" / "private.key").exists()
 
