@@ -7,13 +7,26 @@ a rollout goes no further than its newest stage, whose job AWS ends by its own l
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from cloud_tools.errors import CloudError
 from cloud_tools.rollout.decide import Action, Cancel, Change, Check, Create, End, Wait, ask_again, decide
 from cloud_tools.rollout.iot import Jobs
 from cloud_tools.rollout.ledger import Ledger
 from cloud_tools.rollout.seen import Seen
 from cloud_tools.rollout.state import RolloutState
+from edge_agent.errors import Code
 
 _NOTHING: Seen = {}
+
+
+# What the cloud answers when asking again may help.
+_PASSING = frozenset({Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED})
+
+
+class Stay(NamedTuple):
+    """How somebody stays with a rollout: what waits between two looks, and who is told of trouble that passes."""
+
+    wait: Callable[[], None]
+    trouble: Callable[[CloudError], None]
 
 
 class Standing(NamedTuple):
@@ -93,30 +106,37 @@ class Driver:
                 return standing
             known = standing.seen
 
-    def drive(self, name: str, *, wait: Callable[[], None]) -> Iterator[Standing]:
-        """Carry it to its end; yield where it stands before each ``wait`` and at the end.
+    def drive(self, name: str, stay: Stay) -> Iterator[Standing]:
+        """Carry it to its end; yield where it stands before each wait and at the end.
 
         Raises:
-            CloudError: as ``look``.
+            CloudError: as ``look``; what passes, only at the first time.
         """
-        standing = self.carry_on(name)
-        yield standing
-        while not isinstance(standing.next, End):
-            wait()
-            standing = self.carry_on(name, standing.seen)
-            yield standing
+        return self._repeat(name, stay, self.carry_on, lambda standing: isinstance(standing.next, End))
 
-    def watch(self, name: str, *, wait: Callable[[], None]) -> Iterator[Standing]:
-        """Yield where it stands before each ``wait`` until it has ended, and drive nothing.
+    def watch(self, name: str, stay: Stay) -> Iterator[Standing]:
+        """Yield where it stands before each wait until it has ended, and drive nothing.
 
         Raises:
-            CloudError: as ``look``.
+            CloudError: as ``drive``.
         """
-        standing = self.look(name)
+        return self._repeat(name, stay, self.look, lambda standing: standing.has_ended)
+
+    def _repeat(
+        self, name: str, stay: Stay, ask: Callable[[str, Seen], Standing], is_over: Callable[[Standing], bool]
+    ) -> Iterator[Standing]:
+        standing = ask(name, _NOTHING)
         yield standing
-        while not standing.has_ended:
-            wait()
-            standing = self.look(name, standing.seen)
+        while not is_over(standing):
+            stay.wait()
+            try:
+                standing = ask(name, standing.seen)
+            except CloudError as exc:
+                # A rollout lasts for hours; a network that is away for a minute is no reason to leave it.
+                if exc.code not in _PASSING:
+                    raise
+                stay.trouble(exc)
+                continue
             yield standing
 
     def change(self, name: str, wish: Callable[[RolloutState, float], RolloutState]) -> RolloutState:

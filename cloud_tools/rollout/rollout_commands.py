@@ -1,7 +1,7 @@
 """``edge-cloud rollout start|pause|resume|abort|status|list``."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -12,7 +12,7 @@ from cloud_tools.output import JsonFlag, note, table
 from edge_agent.errors import Code
 
 if TYPE_CHECKING:
-    from cloud_tools.rollout.driver import Driver, Standing
+    from cloud_tools.rollout.driver import Driver, Standing, Stay
     from cloud_tools.rollout.ledger import Ledger
     from cloud_tools.rollout.state import RolloutState
 
@@ -33,7 +33,13 @@ Patience = Annotated[float, typer.Option("--timeout", min=0, help="Seconds to st
 Reason = Annotated[str, typer.Option("--reason", help="Why, for whoever reads it later.")]
 
 
-class _Stay(NamedTuple):
+_WAYS_ON = (
+    "edge-cloud rollout resume {name} --retry-failed asks again whoever did not succeed, --accept-failed goes on "
+    "without them, edge-cloud rollout abort {name} gives it up"
+)
+
+
+class _Patience(NamedTuple):
     """How long a command stays with a rollout: for one look, or to its end."""
 
     once: bool
@@ -51,7 +57,7 @@ def start(
     timeout_s: Patience = 0.0,
     as_json: JsonFlag = False,
 ) -> None:
-    """Begin a rollout and carry it to its end; whoever ends this command pauses it after its stage."""
+    """Begin a rollout and carry it to its end; without this command it goes no further than its stage."""
     from cloud_tools.aws import Aws
     from cloud_tools.rollout.begin import begin
     from cloud_tools.rollout.plan import read_plan
@@ -62,7 +68,7 @@ def start(
         _tell_plan(begun, as_json=as_json)
         return
     _ledger(state).create(begun)
-    _drive(_driver(state), begun.name, _Stay(once, interval_s, timeout_s), as_json=as_json)
+    _drive(_driver(state), begun.name, _Patience(once, interval_s, timeout_s), as_json=as_json)
 
 
 @rollout.command()
@@ -75,6 +81,9 @@ def resume(
     accept_failed: Annotated[
         bool, typer.Option("--accept-failed", help="After a stop: go on without those that failed.")
     ] = False,
+    unless_paused: Annotated[
+        bool, typer.Option("--unless-paused", help="Leave a paused one paused, as a timer should.")
+    ] = False,
     once: Once = False,
     interval_s: Interval = 2.0,
     timeout_s: Patience = 0.0,
@@ -86,9 +95,9 @@ def resume(
     driver = _driver(state)
     if retry_failed or accept_failed:
         driver.ask_again(name, accept=accept_failed)
-    else:
+    elif not unless_paused:
         driver.change(name, lambda found, now: found.resumed(now))
-    _drive(driver, name, _Stay(once, interval_s, timeout_s), as_json=as_json)
+    _drive(driver, name, _Patience(once, interval_s, timeout_s), as_json=as_json)
 
 
 @rollout.command()
@@ -116,7 +125,7 @@ def abort(
     """Give it up for good: take its jobs back; devices that work on one finish, unless --force."""
     driver = _driver(state)
     driver.change(name, lambda found, now: found.aborted(reason, now, force=force, undo=undo))
-    _drive(driver, name, _Stay(once, interval_s, timeout_s), wanted="ABORTED", as_json=as_json)
+    _drive(driver, name, _Patience(once, interval_s, timeout_s), wanted="ABORTED", as_json=as_json)
 
 
 @rollout.command()
@@ -137,8 +146,8 @@ def status(
     if not follow:
         telling.show(driver.look(name), as_json=as_json)
         return
-    wait = _wait(name, interval_s, timeout_s)
-    _end(telling.follow(driver.watch(name, wait=wait), as_json=as_json))
+    patience = _Patience(once=False, interval_s=interval_s, timeout_s=timeout_s)
+    _end(telling.follow(driver.watch(name, _stay(name, patience)), as_json=as_json))
 
 
 @rollout.command("list")
@@ -175,40 +184,44 @@ def _ledger(state: str) -> "Ledger":
     return Ledger(open_storage(state))
 
 
-def _drive(driver: "Driver", name: str, stay: _Stay, *, wanted: str = "COMPLETED", as_json: bool) -> None:
+def _drive(driver: "Driver", name: str, patience: _Patience, *, wanted: str = "COMPLETED", as_json: bool) -> None:
     from cloud_tools.rollout.telling import follow
 
     def once() -> "Iterator[Standing]":
         yield driver.carry_on(name)
 
-    standings = once() if stay.once else driver.drive(name, wait=_wait(name, stay.interval_s, stay.timeout_s))
+    standings = once() if patience.once else driver.drive(name, _stay(name, patience))
     try:
         last = follow(standings, as_json=as_json)
     except KeyboardInterrupt:
         note(f"left; {name} goes no further than its stage until: edge-cloud rollout resume {name}")
         raise typer.Exit(Exit.FAILED) from None
+    if last.state.phase == "STOPPED":
+        note(_WAYS_ON.format(name=name))
     _end(last, wanted)
 
 
 def _end(standing: "Standing", wanted: str = "COMPLETED") -> None:
+    """End the command with what the standing means; a rollout that was to be aborted and is has gone well."""
     from cloud_tools.rollout.telling import meaning
 
     code = meaning(standing)
-    if code is not Exit.OK and standing.state.phase != wanted:
-        raise typer.Exit(code)
-    if code is Exit.PARTLY_FAILED:
+    if code is not Exit.OK and not standing.state.phase == wanted == "ABORTED":
         raise typer.Exit(code)
 
 
-def _wait(name: str, interval_s: float, timeout_s: float) -> Callable[[], None]:
-    limit = time.monotonic() + timeout_s
+def _stay(name: str, patience: _Patience) -> "Stay":
+    from cloud_tools.rollout.driver import Stay
+
+    limit = time.monotonic() + patience.timeout_s
 
     def wait() -> None:
-        if timeout_s and time.monotonic() >= limit:
+        if patience.timeout_s and time.monotonic() >= limit:
             raise CloudError(
                 Code.DEADLINE_EXCEEDED,
-                f"rollout {name} has not ended within {timeout_s:g} s; edge-cloud rollout resume {name} goes on",
+                f"rollout {name} has not ended within {patience.timeout_s:g} s;"
+                f" edge-cloud rollout resume {name} goes on",
             )
-        time.sleep(interval_s)
+        time.sleep(patience.interval_s)
 
-    return wait
+    return Stay(wait, lambda trouble: note(f"{trouble}; asked again in {patience.interval_s:g} s"))

@@ -155,16 +155,8 @@ class RolloutState(Document):
         return self._with(now, f"aborted: {reason}", phase="ABORTED", reason=reason, **wished)
 
     def resumed(self, now: float) -> "RolloutState":
-        """Return it going on after a pause; one that runs stays as it is.
-
-        Raises:
-            CloudError: FAILED_PRECONDITION: it was stopped, aborted or completed.
-        """
-        if self.phase == "RUNNING":
-            return self
-        if self.phase != "PAUSED":
-            raise self._not("one that runs or is paused")
-        return self._with(now, "resumed", phase="RUNNING", reason="")
+        """Return it going on after a pause; whatever else it is it stays, and what is due is done all the same."""
+        return self._with(now, "resumed", phase="RUNNING", reason="") if self.phase == "PAUSED" else self
 
     def asked_again(self, things: Collection[str], accepted: Collection[str], now: float) -> "RolloutState":
         """Return it going on after a stop, with these asked once more and those failures accepted.

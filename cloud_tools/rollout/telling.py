@@ -23,7 +23,7 @@ def show(standing: Standing, *, as_json: bool) -> None:
     if as_json:
         emit({**told, "history": [each.model_dump() for each in standing.state.history]}, as_json=True)
         return
-    emit(told, as_json=False, text=headline(standing))
+    emit(told, as_json=False, text=printable(headline(standing)))
     table(told["stages"], COLUMNS, as_json=False)
     if told["failures"]:
         table(told["failures"], FAILURE_COLUMNS, as_json=False)
@@ -66,7 +66,7 @@ def _teller(*, as_json: bool) -> Iterator[Teller]:
         from rich.live import Live
 
         with Live(auto_refresh=False, vertical_overflow="visible") as live:
-            yield lambda standing, told: live.update(_drawn(standing, told), refresh=True)
+            yield lambda standing, _: live.update(drawn(standing), refresh=True)
     else:
         yield lambda standing, told: emit(told, as_json=False, text=_line(standing, told))
 
@@ -74,17 +74,19 @@ def _teller(*, as_json: bool) -> Iterator[Teller]:
 def _line(standing: Standing, told: dict[str, Any]) -> str:
     begun = [stage for stage in told["stages"] if stage["state"] not in {"not begun", "nobody"}]
     counts = (f"{each['stage']} {each['succeeded']}/{each['things']}{_failed(each)}" for each in begun)
-    return "; ".join((headline(standing), *counts))
+    return printable("; ".join((headline(standing), *counts)))
 
 
 def _failed(stage: dict[str, Any]) -> str:
     return f" ({stage['failed']} failed)" if stage["failed"] else ""
 
 
-def _drawn(standing: Standing, told: dict[str, Any]) -> "RenderableType":
+def drawn(standing: Standing) -> "RenderableType":
+    """Return a standing as it lives in a terminal: its line, its stages, and the first of its failures."""
     from rich.console import Group
     from rich.text import Text
 
+    told = document(standing)
     parts: list[RenderableType] = [Text(printable(headline(standing))), _grid(told["stages"], COLUMNS)]
     if told["failures"]:
         parts.append(_grid(told["failures"][:_FAILURES_SHOWN], FAILURE_COLUMNS))
@@ -97,10 +99,10 @@ def _grid(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> "RenderableTy
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    grid = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        drawn.add_column(column.replace("_", " "), overflow="fold")
+        grid.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
         # Text, not str: what a device says is never read as markup, nor obeyed by the terminal.
-        drawn.add_row(*(Text(printable(str(row[column]))) for column in columns))
-    return drawn
+        grid.add_row(*(Text(printable(str(row[column]))) for column in columns))
+    return grid

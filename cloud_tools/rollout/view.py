@@ -70,6 +70,8 @@ def _stage_state(state: RolloutState, stage: int) -> str:
         return "not begun"
     if stage < state.stage or state.phase == "COMPLETED":
         return "done"
+    if state.phase in {"STOPPED", "ABORTED"}:
+        return state.phase.lower()
     return "watched" if state.settled_at is not None else "asked"
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cloud_tools.errors import CloudError
 from cloud_tools.rollout.asked import request
-from cloud_tools.rollout.driver import Driver
+from cloud_tools.rollout.driver import Driver, Stay
 from cloud_tools.rollout.jobs import ENDED, Execution
 from cloud_tools.rollout.ledger import Ledger
 from cloud_tools.rollout.plan import RolloutPlan
@@ -128,6 +129,7 @@ class World:
     ) -> None:
         self.cloud = RolloutCloud(ends)
         self.now = 1_000_000.0
+        self.troubles: list[CloudError] = []
         self.name = plan.name
         self.ledger = Ledger(DirectoryStorage(directory))
         self.driver = Driver(self.ledger, self.cloud, lambda: self.now)
@@ -142,9 +144,13 @@ class World:
 
     def drive(self, *, seconds: float = 60.0) -> RolloutState:
         """Drive it to its end; devices and clock go on while the driver waits."""
-        for _ in self.driver.drive(self.name, wait=lambda: self.wait(seconds)):
+        for _ in self.driver.drive(self.name, self.stay(seconds)):
             pass
         return self.state
+
+    def stay(self, seconds: float = 60.0) -> Stay:
+        """Let devices and clock go on while a driver waits; trouble that passes is kept in ``troubles``."""
+        return Stay(lambda: self.wait(seconds), self.troubles.append)
 
     def wait(self, seconds: float = 60.0) -> None:
         self.cloud.turn()

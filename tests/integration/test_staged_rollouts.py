@@ -19,7 +19,11 @@ from cloud_tools.errors import CloudError
 from cloud_tools.local import Endpoints, aws_environment
 from cloud_tools.provision.bucket import create_bucket
 from cloud_tools.provision.fragment import Mqtt as Broker
+from cloud_tools.rollout.driver import Driver
+from cloud_tools.rollout.iot import IotJobs
+from cloud_tools.rollout.ledger import Ledger
 from cloud_tools.rollout.shadows import read_shadow
+from cloud_tools.storage import BucketStorage
 from tests.fakes.rollout_fleet import PATIENCE_S, FleetDevice
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,7 +156,8 @@ def test_a_device_that_failed_for_itself_is_asked_again_alone(
     ran = edge_cloud("start", written({"percent": 100}), *DRIVE)
     assert ran.code == 1
     assert ran.lines[-1]["reason"] == "stage 100%: 1 of 5 failed, the limit is 10 %"
-    assert edge_cloud("resume", name, *DRIVE).code == 4
+    stopped = edge_cloud("resume", name, *DRIVE)
+    assert (stopped.code, "--retry-failed asks again" in stopped.err) == (1, True)
     fleet["stage-2"].answers = {}
     ran = edge_cloud("resume", name, "--retry-failed", *DRIVE)
     assert ran.code == 0, ran.err
@@ -171,6 +176,7 @@ def test_a_paused_rollout_begins_no_further_stage(
     fleet["stage-0"].may_answer.set()
     # The job that was asked goes on: it cannot be paused.
     until(lambda: edge_cloud("status", name).lines[0]["stages"][0]["succeeded"] == 1)
+    assert edge_cloud("resume", name, "--once", "--unless-paused").code == 4
     assert edge_cloud("status", name).lines[0]["stages"][1]["state"] == "not begun"
     ran = edge_cloud("resume", name, *DRIVE)
     assert (ran.code, ran.lines[-1]["phase"]) == (0, "COMPLETED")
@@ -214,9 +220,10 @@ def test_an_aborted_rollout_is_taken_back_and_stays_so(
     ran = edge_cloud("abort", name, "--reason", "wrong hall", *DRIVE)
     assert (ran.code, ran.lines[-1]["phase"]) == (0, "ABORTED")
     assert aws.call("iot", "describe_job", jobId=f"{name}-s0")["job"]["status"] == "CANCELED"
-    for verb in ("resume", "pause"):
-        refused = edge_cloud(verb, name)
+    for words in (("resume", name, "--retry-failed"), ("pause", name)):
+        refused = edge_cloud(*words)
         assert (refused.code, "ABORTED: wrong hall" in refused.err) == (4, True)
+    assert edge_cloud("resume", name, *DRIVE).lines[-1]["phase"] == "ABORTED"
     assert edge_cloud("status", name, "--follow", *DRIVE).code == 1
 
 
@@ -294,6 +301,29 @@ def test_a_rollout_is_begun_once_and_never_takes_anothers_job_for_its_own(
     assert (ran.code, "another's" in ran.err) == (4, True)
     again = edge_cloud("start", file, *DRIVE)
     assert (again.code, f"rollout resume {name}" in again.err) == (4, True)
+
+
+def test_only_new_failures_are_asked_for_their_words(
+    edge_cloud: Callable[..., Ran],
+    fleet: dict[str, FleetDevice],
+    aws: Aws,
+    written: Callable[..., str],
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fleet["stage-3"].answers["install"] = ("FAILED", "NO_SPACE", "full")
+    edge_cloud("start", written({"percent": 100}), *DRIVE)
+    asked_for: list[str] = []
+    call = aws.call
+    monkeypatch.setattr(
+        aws, "call", lambda service, verb, **rest: asked_for.append(verb) or call(service, verb, **rest)
+    )
+    driver = Driver(Ledger(BucketStorage(BUCKET, "rollouts", Aws())), IotJobs(aws), time.time)
+    first = driver.look(name)
+    assert sorted(asked_for) == ["describe_job", "describe_job_execution"]
+    asked_for.clear()
+    assert driver.look(name, first.seen).seen == first.seen
+    assert asked_for == []
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,24 @@
 """Rollouts in stages: what is asked of whom, what stops them, and how they go on."""
 
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from cloud_tools.errors import CloudError
+from cloud_tools.errors import CloudError, Exit
 from cloud_tools.rollout.decide import Create, Wait
+from cloud_tools.rollout.ledger import Ledger
 from cloud_tools.rollout.plan import STOP_CODES
 from cloud_tools.rollout.seen import Running, outcomes
 from cloud_tools.rollout.shadows import read_shadow
 from cloud_tools.rollout.shares import divide
+from cloud_tools.rollout.state import RolloutState
+from cloud_tools.rollout.telling import drawn, follow, meaning, show
+from cloud_tools.storage import DirectoryStorage
 from edge_agent.errors import Code
+from edge_agent.formats import parse
 from tests.fakes.rollout_cloud import KilledError, World, plan
 
 THINGS = [f"press-{number}" for number in range(20)]
@@ -131,8 +138,8 @@ def test_a_paused_rollout_stops_when_a_device_of_its_stage_says_so(tmp_path: Pat
 def test_after_a_stop_only_who_did_not_succeed_is_asked_again(tmp_path: Path) -> None:
     world = World(tmp_path, plan(CANARY, REST), THINGS, TWO, {"press-7": ("FAILED", "GOLDEN_MISMATCH")})
     world.drive()
-    with pytest.raises(CloudError, match="expected one that runs or is paused, it is STOPPED: press-7"):
-        world.driver.change("unet-3", lambda state, now: state.resumed(now))
+    world.driver.change("unet-3", lambda state, now: state.resumed(now))
+    assert world.drive().phase == "STOPPED"
     world.cloud.ends = {}
     world.driver.ask_again("unet-3", accept=False)
     assert world.drive().phase == "COMPLETED"
@@ -173,9 +180,12 @@ def test_an_abort_takes_jobs_back_and_is_for_good(tmp_path: Path) -> None:
     world.driver.change("unet-3", lambda state, now: state.aborted("wrong", now, force=False, undo=False))
     assert world.drive().phase == "ABORTED"
     assert world.cloud.jobs["unet-3-s0"].status == "CANCELED"
-    for wish in (lambda state, now: state.resumed(now), lambda state, now: state.paused("", now)):
-        with pytest.raises(CloudError, match="it is ABORTED: wrong"):
-            world.driver.change("unet-3", wish)
+    world.driver.change("unet-3", lambda state, now: state.resumed(now))
+    assert world.state.phase == "ABORTED"
+    with pytest.raises(CloudError, match="it is ABORTED: wrong"):
+        world.driver.change("unet-3", lambda state, now: state.paused("", now))
+    with pytest.raises(CloudError, match="it is ABORTED: wrong"):
+        world.driver.ask_again("unet-3", accept=False)
 
 
 def test_an_abort_while_a_job_is_being_made_takes_that_one_back_too(tmp_path: Path) -> None:
@@ -342,7 +352,7 @@ def test_a_driver_killed_at_any_call_is_made_up_for_by_the_next(
     for dies_at in range(1, 200):
         world = World(tmp_path / str(dies_at), asked, THINGS, TWO, ends)
         try:
-            for _ in world.mortal(dies_at, after=after).drive("unet-3", wait=world.wait):
+            for _ in world.mortal(dies_at, after=after).drive("unet-3", world.stay()):
                 pass
         except KilledError:
             world.drive()
@@ -354,9 +364,27 @@ def test_a_driver_killed_at_any_call_is_made_up_for_by_the_next(
     pytest.fail("expected the driver to outlive 200 calls")
 
 
+def test_a_cloud_that_is_away_for_a_while_is_asked_again_but_not_at_the_first_time(tmp_path: Path) -> None:
+    world = World(tmp_path, plan(CANARY, REST), THINGS, TWO)
+    look, left = world.cloud.look, [0]
+
+    def away(state: Any, known: Any) -> Any:
+        left[0] += 1
+        if left[0] in {5, 6}:
+            raise CloudError(Code.UNAVAILABLE, "iot describe_job: no answer")
+        return look(state, known)
+
+    world.cloud.look = away  # type: ignore[method-assign]
+    assert world.drive().phase == "COMPLETED"
+    assert [trouble.code for trouble in world.troubles] == [Code.UNAVAILABLE] * 2
+    left[0] = 4
+    with pytest.raises(CloudError, match="no answer"):
+        world.drive()
+
+
 def test_two_drivers_make_each_job_once(tmp_path: Path) -> None:
     world = World(tmp_path, plan(CANARY, {"percent": 50}, REST), THINGS, TWO)
-    both = [world.driver.drive("unet-3", wait=world.wait) for _ in range(2)]
+    both = [world.driver.drive("unet-3", world.stay()) for _ in range(2)]
     while both:
         both = [driving for driving in both if next(driving, None) is not None]
     assert world.cloud.created == ["unet-3-s0", "unet-3-s1", "unet-3-s2"]
@@ -368,3 +396,66 @@ def test_the_next_job_is_made_only_after_its_stage_is_written_down(tmp_path: Pat
     world.driver.step("unet-3")
     assert (len(world.state.waves), world.cloud.created) == (1, [])
     assert isinstance(world.driver.look("unet-3").next, Create)
+
+
+@pytest.mark.parametrize(
+    ("ends", "wish", "code"),
+    [
+        ({}, None, Exit.OK),
+        ({"press-1": ("FAILED", "NO_SPACE")}, None, Exit.PARTLY_FAILED),
+        ({"press-1": ("FAILED", "LOAD_FAILED")}, None, Exit.FAILED),
+        ({}, lambda state, now: state.paused("", now), Exit.CONFLICT),
+        ({}, lambda state, now: state.aborted("", now, force=False, undo=False), Exit.FAILED),
+    ],
+)
+def test_the_exit_code_says_how_a_rollout_ended(tmp_path: Path, ends: Any, wish: Any, code: Exit) -> None:
+    world = World(tmp_path, plan(REST), THINGS, (), ends)
+    if wish:
+        world.driver.change("unet-3", wish)
+    world.drive()
+    assert meaning(world.driver.look("unet-3")) is code
+
+
+def test_what_a_device_says_is_drawn_and_never_obeyed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = World(tmp_path, plan(CANARY, REST), THINGS, TWO, {"press-7": ("FAILED", "LOAD_FAILED")})
+    step = world.cloud.step
+
+    def say(job_id: str, thing: str) -> bool:
+        moved, job = step(job_id, thing), world.cloud.jobs[job_id]
+        said = {name: each._replace(message="[red]no\x1b[2J") for name, each in job.executions.items()}
+        world.cloud.jobs[job_id] = job._replace(executions=said)
+        return moved
+
+    world.cloud.step = say  # type: ignore[method-assign]
+    last = follow(world.driver.drive("unet-3", world.stay()), as_json=False)
+    show(last, as_json=False)
+    told = capsys.readouterr().out
+    console = Console(file=StringIO(), width=200, force_terminal=True)
+    console.print(drawn(last))
+    for text in (told, str(console.file.getvalue())):  # type: ignore[attr-defined]
+        assert "press-7" in text
+        assert "[red]no" in text
+        assert "\x1b[2J" not in text
+
+
+def test_a_look_that_finds_something_to_do_says_that_nobody_may_be_driving(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = World(tmp_path, plan(CANARY, REST), THINGS, TWO)
+    show(world.driver.look("unet-3"), as_json=False)
+    assert "edge-cloud rollout resume unet-3 goes on" in capsys.readouterr().err
+    world.driver.carry_on("unet-3")
+    show(world.driver.look("unet-3"), as_json=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_what_is_written_down_is_read_the_same_and_named(tmp_path: Path) -> None:
+    world = World(tmp_path, plan(CANARY, REST, policy={"probation": {"max_seconds": 5}}), THINGS, TWO)
+    state = world.drive()
+    assert parse(RolloutState, state.to_json(), what="state") == state
+    assert world.ledger.names() == ["unet-3"]
+    assert Ledger(DirectoryStorage(tmp_path / "nowhere")).names() == []
+    with pytest.raises(CloudError, match="there is none"):
+        world.ledger.read("unet-4")
+    with pytest.raises(CloudError, match="letters, digits and dashes"):
+        world.ledger.read("../unet-3")
