@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from cloud_tools.evaluation.bench import BenchModel
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 # A shell that starts the tests in the background has them ignore SIGINT, and so would every process they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How quickly examples are made and tried says how busy the machine is, and nothing about the product.
+settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 _DEFAULT = Path(__file__).resolve().parents[1] / "../shared/data"
 

@@ -83,7 +83,7 @@ def _judged(
     learnt = manifest.provenance.get("data_sha256")
     same = learnt is not None and learnt == dataset.digest()
     return opening._replace(
-        figures=judgement.figures | {"memory_bytes": peak_memory_bytes(graph)},
+        figures=judgement.figures | {"memory_bytes": peak_memory_bytes(graph, progress)},
         decision=manifest.decision.model_dump(mode="json"),
         rule=_SAME if same else _OTHER if learnt else _UNKNOWN,
         gate={"findings": findings, "override": manifest.provenance.get("gate_override")},

@@ -8,22 +8,30 @@ import subprocess
 import sys
 from pathlib import Path
 
+from cloud_tools.training.progress import Progress
+
 _STATUS = Path("/proc/self/status")
 _RUNS = 3
 _PATIENCE_S = 300.0
 
 
-def peak_memory_bytes(graph: Path) -> int | None:
-    """Return the peak resident memory of a fresh process that answers a few pictures; None where no kernel tells it.
+def peak_memory_bytes(graph: Path, progress: Progress) -> int | None:
+    """Return the peak resident memory of a fresh process that answers a few pictures.
 
-    Raises:
-        subprocess.CalledProcessError: the graph cannot be executed.
+    None where no kernel tells it or the process fails, which ``progress`` is told: one figure less ends no evaluation.
     """
     if not _STATUS.exists():
         return None
     command = [sys.executable, "-m", __name__, str(graph)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=_PATIENCE_S)
-    return int(done.stdout)
+    try:
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=_PATIENCE_S)
+        return int(done.stdout)
+    except subprocess.CalledProcessError as exc:
+        said = exc.stderr.strip().splitlines()
+        progress(f"memory was not measured: {said[-1] if said else exc}")
+    except (OSError, subprocess.TimeoutExpired, ValueError) as exc:
+        progress(f"memory was not measured: {exc}")
+    return None
 
 
 def _measure(graph: Path) -> int:

@@ -99,7 +99,7 @@ def _attempt(
         judgement = _judge(read(category.root, method_of(method).kind, options), run, witness, every=options.seed == 0)
     except AgentError as exc:
         return opening._replace(message=exc.message)
-    return _filled(opening, trained, judgement, run)
+    return _filled(opening, trained, judgement, run, progress)
 
 
 def _judge(dataset: Dataset, run: Path, witness: Witness, *, every: bool) -> Judgement:
@@ -110,13 +110,13 @@ def _judge(dataset: Dataset, run: Path, witness: Witness, *, every: bool) -> Jud
         return Judge(run / MODEL, bundle.manifest).judge(samples, witness)
 
 
-def _filled(opening: Trial, trained: Trained, judgement: Judgement, run: Path) -> Trial:
+def _filled(opening: Trial, trained: Trained, judgement: Judgement, run: Path, progress: Progress) -> Trial:
     first = opening.seed == 0
     figures: dict[str, Any] = {
         **judgement.figures,
         "fit_s": trained.metrics["fit_s"],
         "random_control_auroc": trained.metrics.get("random_control_auroc"),
-        "memory_bytes": peak_memory_bytes(run / MODEL) if first else None,
+        "memory_bytes": peak_memory_bytes(run / MODEL, progress) if first else None,
     }
     return opening._replace(
         figures=figures,

@@ -9,17 +9,19 @@ from typing import Any
 
 # MLflow tells its makers what it is used for; nobody here asked for that.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+import mlflow  # noqa: F401 - its client needs the package's own start
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from cloud_tools.errors import CloudError
+from cloud_tools.registry.record import RunRecord
+from cloud_tools.registry.version import Step, Version
+from edge_agent.errors import Code
+
+# Which tables it makes is not for whoever registers a model. Set afterwards: its start sets a level of its own.
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.WARNING)
-
-import mlflow  # noqa: E402, F401 - its client needs the package's own start
-from mlflow.exceptions import MlflowException  # noqa: E402
-from mlflow.tracking import MlflowClient  # noqa: E402
-
-from cloud_tools.errors import CloudError  # noqa: E402
-from cloud_tools.registry.record import RunRecord  # noqa: E402
-from cloud_tools.registry.version import Step, Version  # noqa: E402
-from edge_agent.errors import Code  # noqa: E402
 
 EXPERIMENT = "edge-agent"
 _PREFIX = "edge_agent."

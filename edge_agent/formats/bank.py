@@ -15,7 +15,7 @@ from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from edge_agent.errors import BundleError, Code, DocumentError
+from edge_agent.errors import BundleError, Code, DocumentError, InferenceError
 from edge_agent.formats.document import Document, parse
 from edge_agent.formats.manifest import LIMIT_BANK_BYTES
 
@@ -129,11 +129,18 @@ def nearest(rows: NDArray[np.float32], embedding: NDArray[np.float32], count: in
 
 
 def place_of(output: NDArray[Any]) -> bytes:
-    """Return a graph's output [1, D] as float32 [D] of length 1; empty where it tells no place."""
+    """Return a graph's output [1, D] as float32 [D] of length 1; empty where it tells no place.
+
+    Raises:
+        InferenceError: INTERNAL: it is not finite: such a version never answers.
+    """
     if output.ndim != ROWS_AND_COLUMNS or output.shape[1] > LIMIT_WIDTH or output.dtype != np.float32:
         return b""
-    length = float(np.linalg.norm(output[0].astype(np.float64)))
-    return (output[0] / np.float32(length)).astype(np.float32).tobytes() if length > 0 else b""
+    row = output[0].astype(np.float64)  # whose squares float32 could not hold
+    if not np.isfinite(row).all():
+        raise InferenceError(Code.INTERNAL, f"expected finite numbers in {EMBEDDING}, came NaN or infinity")
+    length = float(np.linalg.norm(row))
+    return (row / length).astype(np.float32).tobytes() if length > 0 else b""
 
 
 def distances_to(rows: NDArray[np.float32], embeddings: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -6,15 +6,18 @@ that had ended goes on with that one: nothing is lost, and nothing counted twice
 """
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from edge_agent.errors import StorageError
 from edge_agent.formats import Verdict
 from edge_agent.inspection.shifts import ShiftSpan
 from edge_agent.inspection.tally import Tally
-from edge_agent.storage.database import Database, Row
+from edge_agent.storage.database import Database, Row, readable, rebuilt
 
 SCHEMA = (
     "CREATE TABLE inspections (verdict TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT",
@@ -46,6 +49,16 @@ _KEEP = (
     "(SELECT shift_began FROM pieces GROUP BY shift_began ORDER BY max(id) DESC LIMIT ?)"
 )
 
+# What is carried over out of a newer agent's file, parents first.
+_CARRIED = {
+    "inspections": ("verdict", "count"),
+    "pieces": ("id", "shift", "shift_began", "began", "ends", "counts", "reset_by"),
+    "scores": ("piece", "application", "model", "threshold", "bins"),
+    "latency": ("piece", "at", "buckets"),
+}
+
+log = logging.getLogger(__name__)
+
 
 class Piece(NamedTuple):
     """A shift's counts, or those up to a reset, or from one on."""
@@ -68,7 +81,8 @@ class Ledger:
     """The tables; not for several writers at a time.
 
     Args:
-        path: the SQLite file.
+        path: the SQLite file; one that is damaged or of a newer agent is set aside and said so, and the counts of
+            a newer agent are carried over.
         keep_shifts: older ones are forgotten, in the order in which they were begun.
 
     Raises:
@@ -76,7 +90,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path, *, keep_shifts: int) -> None:
-        self._database = Database(path, SCHEMA)
+        self._database = rebuilt(lambda place: Database(place, SCHEMA), path, _rescue)
         self._keep = keep_shifts
 
     def totals(self) -> Counter[Verdict]:
@@ -231,3 +245,18 @@ def _numbers(rows: list[Row]) -> Counter[int]:
 
 def _counter(content: str) -> Counter[int]:
     return Counter({int(number): int(count) for number, count in json.loads(content).items()})
+
+
+def _rescue(aside: Path, database: Database) -> None:
+    """Carry over what a newer agent counted, whose columns are only ever more; nothing of a damaged file."""
+    if [tuple(row) for row in readable(aside, "PRAGMA quick_check(1)")] != [("ok",)]:
+        return
+    amount = 0
+    with suppress(StorageError), database.transaction():
+        for table, names in _CARRIED.items():
+            columns, places = ", ".join(names), ", ".join("?" for _ in names)
+            # Our own names, all of them.
+            order = f"INSERT INTO {table} ({columns}) VALUES ({places})"  # noqa: S608
+            for row in readable(aside, f"SELECT {columns} FROM {table}"):  # noqa: S608
+                amount += database.execute(order, tuple(row))
+    log.warning("counts carried over", extra={"action": "counts_carried_over", "rows": amount, "from": aside.name})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shlex
@@ -14,6 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from edge_agent.client import AgentClient
+from edge_agent.formats.status import AgentStatus
 
 PATIENCE_S = 120.0
 # Two packages, a Debian, and copies of it with two versions of the agent.
@@ -129,14 +131,16 @@ class Debian:
                 notify.unlink()
 
     @contextmanager
-    def agent(self) -> Iterator[dict[str, Any]]:
-        """Run the agent from READY on, confirmed as the drop-in does it; give what its status answers."""
+    def agent(self) -> Iterator[AgentStatus]:
+        """Run the agent from READY on, confirmed as the drop-in does it; give what its status says of it."""
         with self.starting() as (_, ears):
             while b"READY=1" not in ears.recv(4096):
                 pass
             self.inside(*_USER, _VERSION, "answers")
             self.inside(_VERSION, "confirm")
-            yield json.loads(self.inside(*_USER, "edge-agent", "status", "--json"))
+            with AgentClient.at(self.root / "run/edge-agent") as client:
+                status = client.status(timeout_s=PATIENCE_S)
+            yield status.agent
 
     def inside(self, *command: str) -> str:
         """Run a command beside the agent that runs, to its good end; return what it says."""

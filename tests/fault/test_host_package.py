@@ -91,13 +91,14 @@ def root(host: Host) -> Iterator[Path]:
 
 
 def version(device: Debian) -> str:
-    return device.run("edge-agent", "--version").stdout.split()[-1]
+    """Return which version would be started."""
+    return (device.root / "usr/lib/edge-agent/current/build").read_text().partition("-")[0]
 
 
 def serving(device: Debian) -> str:
-    with device.agent() as status:
-        assert status["agent"]["state"] == "READY"
-        told = str(status["agent"]["version"])
+    with device.agent() as agent:
+        assert agent.state == "READY"
+        told = agent.version
     assert version(device) == told
     return told
 
@@ -109,6 +110,7 @@ def kept(device: Debian) -> list[str]:
 def test_an_installed_agent_serves_as_its_own_user_without_a_network(host: Host, root: Path) -> None:
     device = host.installed.copy(root)
     assert serving(device) == __version__
+    assert device.run("edge-agent", "--version").stdout == f"edge-agent {__version__}\n"
     assert device.run("stat", "-c", "%U:%G %a", "/etc/edge-agent").stdout == "root:edge-agent 750\n"
     assert "edge-agent-admin" in (device.root / "etc/group").read_text()
     wanted = device.root / "etc/systemd/system/multi-user.target.wants"
@@ -123,8 +125,8 @@ def test_an_upgrade_keeps_state_configuration_and_the_version_before(host: Host,
     secret = key.read_bytes()
     (device.root / "etc/edge-agent/config.toml").write_text('[device]\nthing = "press-4"\n')
     end(device.configure())
-    with device.agent() as status:
-        assert (status["agent"]["version"], status["agent"]["thing"]) == (NEWER, "press-4")
+    with device.agent() as agent:
+        assert (agent.version, agent.thing) == (NEWER, "press-4")
     assert key.read_bytes() == secret
     assert kept(device) == sorted([__version__, NEWER])
 

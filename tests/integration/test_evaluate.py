@@ -207,9 +207,21 @@ def test_each_method_takes_the_folder_of_its_kind_where_there_is_one(tmp_path: P
 
 
 def test_a_fresh_process_needs_the_memory_of_a_worker_and_not_of_a_training(evaluated: Evaluated) -> None:
-    needed = peak_memory_bytes(evaluated.out / "runs/brick-padim/model.onnx")
+    needed = peak_memory_bytes(evaluated.out / "runs/brick-padim/model.onnx", unexpected)
     assert needed is not None
     assert 40e6 < needed < 400e6
+
+
+def unexpected(line: str) -> None:
+    raise AssertionError(f"expected nothing to be told, came {line}")
+
+
+def test_memory_that_cannot_be_measured_is_told_and_ends_nothing(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no graph")
+    lines: list[str] = []
+    assert peak_memory_bytes(tmp_path / "model.onnx", lines.append) is None
+    (line,) = lines
+    assert line.startswith("memory was not measured: edge_agent.errors.ActivationError")
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """The registry with MLflow's own database, and the way of a version from a training to a job."""
 
+import io
 import json
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -20,10 +22,25 @@ from tests.fakes.training_run import write_run
 Verb = Callable[..., tuple[int, list[Any], str]]
 
 
+class Made(NamedTuple):
+    """A new database, and what was said while it was made."""
+
+    uri: str
+    said: str
+
+
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """One for all tests here: MLflow takes seconds to make its tables."""
-    return f"sqlite:///{tmp_path_factory.mktemp('registry') / 'registry.db'}"
+    uri = f"sqlite:///{tmp_path_factory.mktemp('registry') / 'registry.db'}"
+    with redirect_stderr(io.StringIO()) as said:
+        MlflowStore(uri)
+    return Made(uri, said.getvalue())
+
+
+@pytest.fixture(scope="module")
+def database(made: Made) -> str:
+    return made.uri
 
 
 @pytest.fixture(params=["mlflow", "memory"])
@@ -64,6 +81,11 @@ def test_versions_are_numbered_known_by_their_graph_and_marked_step_by_step(
     with pytest.raises(CloudError) as caught:
         registry.version(model, 9)
     assert caught.value.code is Code.NOT_FOUND
+
+
+def test_tables_are_made_without_a_word(made: Made) -> None:
+    assert Path(made.uri.removeprefix("sqlite:///")).stat().st_size > 0
+    assert not made.said
 
 
 def test_a_name_that_would_be_read_as_a_search_is_refused(database: str) -> None:

@@ -178,6 +178,20 @@ def test_a_database_of_the_version_before_keeps_its_counts(tmp_path: Path, opene
     assert counter.current().counts == Counts()
 
 
+def test_what_a_newer_agent_counted_is_not_lost_when_an_older_one_takes_over(tmp_path: Path, opened: Opened) -> None:
+    counter = opened()
+    counter.add(part(NOON, Verdict.NG))
+    counter.close()
+    newer = Database(tmp_path / "inspections.db", (*SCHEMA, "ALTER TABLE pieces ADD COLUMN line TEXT DEFAULT 'a'"))
+    newer.execute("UPDATE inspections SET count = 7")
+    newer.close()
+    again = opened()
+    assert again.counts() == Counts(ng=7)
+    assert again.current().counts == Counts(ng=1)
+    assert [sum(histogram.bins) for histogram in again.shifts(1)[0].scores] == [1]
+    assert (tmp_path / "inspections.db.damaged").exists()
+
+
 def test_what_a_full_disk_does_not_take_waits_and_is_counted_once(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:

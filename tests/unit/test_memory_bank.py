@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from safetensors.numpy import load, save
 
 from edge_agent.deployment.capacity import graph_bytes
-from edge_agent.errors import BundleError, DocumentError
+from edge_agent.errors import BundleError, DocumentError, InferenceError
 from edge_agent.formats import Manifest, parse
 from edge_agent.formats.bank import Bank, BankPart, distances_to, evenly, nearest, place_of, read_bank, write_bank
 from edge_agent.formats.contents import check_other
@@ -85,6 +85,18 @@ def test_only_a_row_of_numbers_tells_a_place_and_it_has_length_1() -> None:
     np.testing.assert_allclose(np.frombuffer(told, np.float32), [0.6, 0.8])
     others = (np.zeros((1, 4), np.float32), np.ones((1, 2, 2, 3), np.float32), np.ones((1, 5000), np.float32))
     assert {place_of(other) for other in (*others, np.ones((1, 3), np.float64))} == {b""}
+
+
+@pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan])
+def test_a_place_that_is_not_finite_is_no_place(number: float) -> None:
+    with pytest.raises(InferenceError, match="expected finite numbers in embedding, came NaN or infinity"):
+        place_of(np.array([[1.0, number]], np.float32))
+
+
+def test_a_place_of_the_largest_and_of_the_smallest_numbers_has_length_1_too() -> None:
+    for number in (3e38, 1e-44):
+        told = np.frombuffer(place_of(np.full((1, 4), number, np.float32)), np.float32)
+        np.testing.assert_allclose(told, np.full(4, 0.5))
 
 
 def test_the_limit_is_a_distance_that_a_good_part_had() -> None:
