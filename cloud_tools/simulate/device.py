@@ -127,7 +127,7 @@ class SimulatedDevice:
                 case Repeat(identity) if identity in self._finals:
                     self._send(self._finals[identity], now)
                 case Ignored(why, _):
-                    self._tally.count(f"ignored {why}")
+                    self._tally.ignored(why)
                 case _:
                     pass
 

@@ -37,8 +37,12 @@ class Tally:
         """A device was told something."""
         self._message("received", topic, payload)
 
+    def ignored(self, why: str) -> None:
+        """A device dropped a message, or was told to come later (RequestThrottled)."""
+        self.count(f"{_IGNORED}{why}")
+
     def count(self, what: str) -> None:
-        """One more of what has no size: connections, losses, subscriptions."""
+        """One more of what has no size: connections, losses, subscriptions that were asked for or refused."""
         with self._changed:
             self._counts[what] += 1
             self._changed.notify_all()
@@ -89,7 +93,9 @@ class Tally:
         """Return all counts by name: messages by kind, and their bytes (topic and payload)."""
         with self._changed:
             total = {name: self._counts[name] for name in _COUNTED}
-            return {"online": len(self._online), **total, "messages": dict(sorted(self._messages.items()))}
+            ignored = {what[len(_IGNORED) :]: n for what, n in self._counts.items() if what.startswith(_IGNORED)}
+            messages = dict(sorted(self._messages.items()))
+            return {"online": len(self._online), **total, "messages": messages, "ignored": ignored}
 
     def jobs(self) -> dict[str, dict[str, Any]]:
         """Return each job's devices by how they ended, and seconds from its first offer to so many ends."""
@@ -115,11 +121,13 @@ class Tally:
             self._counts[f"bytes_{way}"] += len(topic) + len(payload)
 
 
+_IGNORED = "ignored "
 _COUNTED = (
     "connections",
     "refused",
     "lost",
     "subscriptions",
+    "unsubscribed",
     "messages_sent",
     "bytes_sent",
     "messages_received",

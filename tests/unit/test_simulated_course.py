@@ -119,6 +119,18 @@ def test_a_fleet_knows_when_half_and_nearly_all_were_through() -> None:
     assert (job["ended"], job["more_than_once"], job["to_100_percent_s"]) == (100, 1, None)
 
 
+def test_messages_are_counted_by_kind_and_size_and_what_was_ignored_by_its_reason() -> None:
+    tally = Tally()
+    tally.sent("$aws/things/press-1/jobs/start-next", b"{}")
+    tally.received("$aws/things/press-1/jobs/start-next/accepted", b"{}")
+    tally.sent("$aws/things/press-1/shadow/update", b"{}")
+    tally.ignored("RequestThrottled")
+    counts = tally.counts()
+    assert counts["messages"] == {"shadow update": 1, "start-next": 1, "start-next accepted": 1}
+    assert (counts["messages_sent"], counts["bytes_sent"]) == (2, 35 + 33 + 4)
+    assert counts["ignored"] == {"RequestThrottled": 1}
+
+
 def test_more_devices_than_open_files_are_allowed_is_said_before_anything_begins(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
