@@ -6,10 +6,10 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from edge_agent.config import fragment
+from edge_agent.config import KeyPlace, TokenKey, fragment
 from edge_agent.errors import Code, IdentityError
 from edge_agent.formats import parse
-from edge_agent.identity import material
+from edge_agent.identity import material, token
 from edge_agent.identity.enrolment import Pack, Progress, check_root
 from edge_agent.identity.lineage import keys_in
 from edge_agent.storage import durable
@@ -28,27 +28,52 @@ class Folder:
         owner: the user who gets the files; empty: whoever writes them.
         config: the settings' file; None: ``config.toml`` in ``directory``.
         renewed: where the agent keeps the certificates that followed.
+        key: the device's key in a token; None: a file in ``directory``.
     """
 
     def __init__(
-        self, directory: Path, owner: str = "", config: Path | None = None, renewed: Path | None = None
+        self,
+        directory: Path,
+        owner: str = "",
+        config: Path | None = None,
+        renewed: Path | None = None,
+        key: TokenKey | None = None,
     ) -> None:
         self.directory = directory.absolute()
         self.config = config or self.directory / fragment.CONFIG
         self.certificate = self.directory / fragment.CERTIFICATE
-        self.private_key = self.directory / fragment.KEY
+        self.private_key: KeyPlace = key or self.directory / fragment.KEY
+        self._request = self.directory / fragment.REQUEST
+        self._requested: dict[str, str] = {}
         self.authority = self.directory / fragment.AUTHORITY
         self._owner, self._renewed = owner, renewed
         self._progress = self.directory / _PROGRESS
 
-    def key(self) -> material.PrivateKey:
-        """Return the device's key; made, with mode 0600 from its first byte, where there is none.
+    def request(self, thing: str) -> str:
+        """Return a signing request by the device's key, PEM; the key is made where there is none.
+
+        A token's request is kept: it tells the public part where the token stays closed, and asks for the next one.
 
         Raises:
-            IdentityError: the file holds no key, or others may read it.
+            ConfigError: the token, its PIN or its library is missing or wrong.
+            IdentityError: there is another kind of key, others may read it, or the token refused.
             StorageError: it cannot be written.
         """
-        path = self.private_key
+        if not isinstance(self.private_key, TokenKey):
+            return material.signing_request(self._key(self.private_key), thing)
+        # A second time in one process a connection may have the token open.
+        if thing not in self._requested:
+            self._requested[thing] = token.signing_request(self.private_key, thing)
+            durable.make_directory(self.directory)
+            self._write(self._request, self._requested[thing].encode(), PUBLIC)
+        return self._requested[thing]
+
+    @property
+    def has_key(self) -> bool:
+        """Tell whether a key was made, or found in its token."""
+        return (self._request if isinstance(self.private_key, TokenKey) else self.private_key).exists()
+
+    def _key(self, path: Path) -> material.PrivateKey:
         if not path.exists():
             durable.make_directory(self.directory)
             self._write(path, material.new_key(), PRIVATE)
@@ -104,9 +129,9 @@ class Folder:
         """Tell whether everything is here and was finished.
 
         Raises:
-            IdentityError, ConfigError: as ``check`` and ``key``.
+            IdentityError, ConfigError: as ``check`` and ``request``.
         """
-        if self._progress.exists() or not self.certificate.exists() or not self.private_key.exists():
+        if self._progress.exists() or not self.certificate.exists() or not self.has_key:
             return False
         if self.check(pack) != self._read(self.config):
             return False
@@ -120,8 +145,13 @@ class Folder:
             IdentityError: it is no certificate, or another key's.
         """
         found = material.read_certificate(pem.encode(), "certificate")
-        material.check_fit(found, self.key(), "certificate")
+        material.check_fit(found, self._public(), "certificate")
         return found
+
+    def _public(self) -> material.PrivateKey | material.Request:
+        if isinstance(self.private_key, TokenKey):
+            return material.read_request(self._read(self._request), str(self._request))
+        return self._key(self.private_key)
 
     def put_certificate(self, pem: str, authority: str = "") -> None:
         """Write the certificate and the endpoint's authority, so that a connection can be made.
@@ -151,7 +181,7 @@ class Folder:
     def forget(self) -> list[Path]:
         """Return what ``wipe`` would delete: the identity's files; the settings and the root of trust stay."""
         followed = keys_in(self._renewed) if self._renewed else []
-        files = (self._progress, self.private_key, self.certificate, *followed)
+        files = (self._progress, self.directory / fragment.KEY, self.certificate, self._request, *followed)
         return [path for path in files if path.exists()]
 
     def wipe(self) -> list[Path]:
@@ -162,7 +192,7 @@ class Folder:
         Raises:
             StorageError: STORAGE_FAILED.
         """
-        doomed = sorted(self.forget(), key=lambda path: path.name != self.private_key.name)
+        doomed = sorted(self.forget(), key=lambda path: path.name != fragment.KEY)
         for path in doomed:
             durable.remove(path)
         return doomed
