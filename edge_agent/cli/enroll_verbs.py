@@ -147,6 +147,8 @@ def forget(
         ):
             raise typer.Exit(1)
         doomed = folder.wipe()
+    if folder.key_elsewhere:
+        note(f"the key stays in its token: {folder.key_elsewhere}")
     found = {
         "deleted": [] if dry_run else list(map(str, doomed)),
         "would_delete": list(map(str, doomed)) if dry_run else [],

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from edge_agent.config import KeyPlace, TokenKey, fragment
-from edge_agent.errors import Code, IdentityError
+from edge_agent.config.tokens import SCHEME
+from edge_agent.errors import Code, ConfigError, IdentityError
 from edge_agent.formats import parse
 from edge_agent.identity import material, token
 from edge_agent.identity.enrolment import Pack, Progress, check_root
@@ -177,6 +178,15 @@ class Folder:
         if text != self._read(self.config):
             self._write(self.config, text.encode(), mode)
         durable.remove(self._progress)
+
+    @property
+    def key_elsewhere(self) -> str:
+        """Return the token's key that the settings name, which ``wipe`` cannot delete; empty: none."""
+        try:
+            named = fragment.read(self._read(self.config), str(self.config)).get("mqtt", {}).get("private_key")
+        except ConfigError:
+            return ""
+        return named if isinstance(named, str) and named.startswith(SCHEME) else ""
 
     def forget(self) -> list[Path]:
         """Return what ``wipe`` would delete: the identity's files; the settings and the root of trust stay."""

@@ -112,11 +112,15 @@ class Lineage:
         """Write the next certificate beside its key, so that a connection can be tried; it is not in use.
 
         Raises:
-            IdentityError: it is no certificate, or another key's.
+            IdentityError: it is no certificate, another key's, or the one in use.
             StorageError: NO_SPACE or STORAGE_FAILED.
         """
         found = material.read_certificate(pem.encode(), "the next certificate")
         material.check_fit(found, self._public(self._next), "the next certificate")
+        if found.id == self.current.id:
+            # Taken as another one, it would be ended as the one before.
+            message = "the next certificate: expected another one, came the one in use"
+            raise IdentityError(Code.FAILED_PRECONDITION, message)
         durable.write(self._next.certificate, pem.encode(), mode=_PUBLIC)
         return self._next
 

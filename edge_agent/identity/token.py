@@ -21,6 +21,8 @@ from edge_agent.identity import material
 _CURVE: Final = "secp256r1"
 _ID_BYTES: Final = 16
 _FAULTS: Final = {
+    # Of this class itself it is only where the library cannot be loaded.
+    "PKCS11Error": TokenFault.LIBRARY,
     "NoSuchToken": TokenFault.TOKEN,
     "MultipleTokensReturned": TokenFault.TOKEN,
     "MultipleObjectsReturned": TokenFault.KEY,
@@ -108,13 +110,23 @@ def _found(session: Any, name: TokenKey) -> _KeyInToken | None:
 
 
 def _made(session: Any, name: TokenKey) -> _KeyInToken:
-    from pkcs11 import Attribute, KeyType  # noqa: PLC0415 - the extra hsm
+    from pkcs11 import DEFAULT, Attribute, KeyType, MechanismFlag  # noqa: PLC0415 - the extra hsm
     from pkcs11.util.ec import encode_named_curve_parameters  # noqa: PLC0415
 
     parameters = {Attribute.EC_PARAMS: encode_named_curve_parameters(_CURVE)}
     curve = session.create_domain_parameters(KeyType.EC, parameters, local=True)
-    # Private, sensitive and not extractable are the library's defaults.
-    public, private = curve.generate_keypair(id=os.urandom(_ID_BYTES), label=name.object, store=True)
+    # For signing alone. What else it might do is left unsaid: for a TPM to sign and to encrypt is one property, and its
+    # library refuses a key of which one is wanted and the other is not.
+    unsaid_public = dict.fromkeys((Attribute.ENCRYPT, Attribute.WRAP), DEFAULT)
+    unsaid_private = dict.fromkeys((Attribute.DECRYPT, Attribute.UNWRAP, Attribute.DERIVE), DEFAULT)
+    public, private = curve.generate_keypair(
+        id=os.urandom(_ID_BYTES),
+        label=name.object,
+        store=True,
+        capabilities=MechanismFlag.SIGN | MechanismFlag.VERIFY,
+        public_template=unsaid_public,
+        private_template={**unsaid_private, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False},
+    )
     return _KeyInToken(_public(public), private)
 
 
@@ -136,11 +148,7 @@ def _session(name: TokenKey) -> Iterator[Any]:
         raise ConfigError(Code.CONFIG_INVALID, message) from exc
     pin, library = read_pin(name), str(name.library)
     try:
-        try:
-            opened = pkcs11.lib(library)
-        except (RuntimeError, pkcs11.exceptions.PKCS11Error) as exc:
-            raise name.fault(TokenFault.LIBRARY) from exc
-        with opened.get_token(token_label=name.token).open(rw=True, user_pin=pin) as session:
+        with pkcs11.lib(library).get_token(token_label=name.token).open(rw=True, user_pin=pin) as session:
             yield session
     except pkcs11.exceptions.PKCS11Error as exc:
         raise _refused(name, exc) from exc

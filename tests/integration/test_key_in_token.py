@@ -25,7 +25,7 @@ from edge_agent.jobs.mqtt import MqttConnection
 from tests.fakes.jobs_agent import Agent
 from tests.fakes.jobs_clouds import TIMEOUT_S, MosquittoCloud
 from tests.fakes.provisioning_responder import ProvisioningResponder
-from tests.fakes.soft_token import LABEL, PIN, SoftToken
+from tests.fakes.soft_token import LABEL, PIN, SoftToken, SoftTpm
 
 ROOT = json.dumps({"signed": {"_type": "root", "version": 1}, "signatures": []})
 JOB = {"schema": "edge-agent/job/1", "operation": "install", "models": [{"name": "unet", "version": "2"}]}
@@ -42,6 +42,16 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MosquittoCloud]
 def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SoftToken:
     (tmp_path / "hsm").mkdir()
     return SoftToken(tmp_path / "hsm", monkeypatch)
+
+
+@pytest.fixture(params=[SoftToken, SoftTpm])
+def any_token(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SoftToken | SoftTpm]:
+    (tmp_path / "hsm").mkdir()
+    token = request.param(tmp_path / "hsm", monkeypatch)
+    yield token
+    token.stop()
 
 
 def run(*words: str) -> Result:
@@ -70,8 +80,9 @@ def enrolled(token: SoftToken, broker: MosquittoCloud, directory: Path) -> tuple
 
 
 def test_enrolled_by_claim_a_job_goes_through_and_the_key_is_on_no_disk(
-    token: SoftToken, broker: MosquittoCloud, tmp_path: Path
+    any_token: SoftToken | SoftTpm, broker: MosquittoCloud, tmp_path: Path
 ) -> None:
+    token = any_token
     thing, mqtt = broker.new_device()
     claim = [shutil.copy(path, tmp_path) for path in broker.authority.issue(f"claim-{thing}")]
     (tmp_path / "root.json").write_text(ROOT)
@@ -98,9 +109,10 @@ def test_enrolled_by_claim_a_job_goes_through_and_the_key_is_on_no_disk(
     agent.close()
 
 
-def test_the_key_that_enrolment_makes_cannot_be_taken_out(token: SoftToken, tmp_path: Path) -> None:
+def test_the_key_that_enrolment_makes_cannot_be_taken_out(any_token: SoftToken | SoftTpm, tmp_path: Path) -> None:
     import pkcs11  # noqa: PLC0415 - only with the extra hsm
 
+    token = any_token
     Folder(tmp_path / "etc", key=token.key()).request("press-7")
     another = shutil.copy(token.library, tmp_path / "another.so")
     with pkcs11.lib(str(another)).get_token(token_label=LABEL).open(user_pin=PIN) as session:
@@ -143,6 +155,9 @@ def test_an_operator_signs_the_tokens_request_and_what_comes_back_is_installed(
     with Asking(read_settings(where / "config.toml").mqtt, thing, TIMEOUT_S) as connection:
         connection.subscribe(f"$aws/things/{thing}/jobs/notify")
     assert private_keys(tmp_path) == []
+    forgotten = run("enroll", "forget", "--dir", str(where), "--yes")
+    assert names(where) == ["ca.pem", "config.toml", "root.json"]
+    assert f"the key stays in its token: {token.key()}" in forgotten.output
 
 
 def test_the_certificate_is_renewed_for_the_key_that_stays(
@@ -155,6 +170,8 @@ def test_the_certificate_is_renewed_for_the_key_that_stays(
     lineage.ask(thing)
     with pytest.raises(AgentError, match="expected a certificate of this device's key"):
         lineage.put(broker.authority.issue("another").certificate.read_text())
+    with pytest.raises(AgentError, match="expected another one, came the one in use"):
+        lineage.put(first.certificate.read_text())
     files = lineage.put(broker.authority.sign(lineage.request))
     prove(mqtt.model_copy(update=files._asdict()), thing, TIMEOUT_S)
     lineage.switch()
