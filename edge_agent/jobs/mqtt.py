@@ -146,8 +146,8 @@ class MqttConnection:
 def _begun(certificate: str, private_key: KeyPlace, **words: Any) -> Any:
     if not isinstance(private_key, TokenKey):
         return mqtt5_client_builder.mtls_from_path(certificate, str(private_key), **words)
-    with token.faults_told(private_key):
-        return mqtt5_client_builder.mtls_with_pkcs11(**token.opening(private_key), cert_filepath=certificate, **words)
+    with token.opening(private_key) as opening:
+        return mqtt5_client_builder.mtls_with_pkcs11(**opening, cert_filepath=certificate, **words)
 
 
 def check_settings(settings: Mqtt) -> tuple[str, KeyPlace, str | None]:

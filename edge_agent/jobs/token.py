@@ -32,35 +32,32 @@ _FAULTS: Final = {
 }
 
 
-def opening(key: TokenKey) -> dict[str, Any]:
-    """Return what the library needs to open the token and to find the key.
-
-    Raises:
-        ConfigError: its PIN cannot be read, or its library cannot be loaded.
-    """
-    with faults_told(key):
-        library = _library(key.library)
-    return {
-        "pkcs11_lib": library,
-        "user_pin": read_pin(key),
-        "token_label": key.token,
-        "private_key_label": key.object,
-    }
+# PINs that a token refused while this process lives, by library and token.
+_refused: set[tuple[Path, str, str]] = set()
 
 
 @contextmanager
-def faults_told(key: TokenKey) -> Iterator[None]:
-    """Tell what the library finds wrong with a token as what the settings should have named.
+def opening(key: TokenKey) -> Iterator[dict[str, Any]]:
+    """Hand out what the library needs to open a token and to find its key; tell what it finds wrong with them.
+
+    A token locks itself after some wrong PINs, so one that it refused is not shown to it again.
 
     Raises:
-        ConfigError: the library, the token, its PIN or the key.
+        ConfigError: the library, the token, its PIN or the key is not what the settings name.
     """
+    pin = read_pin(key)
+    shown = (key.library, key.token, pin)
+    if shown in _refused:
+        raise key.fault(TokenFault.PIN)
     try:
-        yield
+        words = {"pkcs11_lib": _library(key.library), "user_pin": pin}
+        yield {**words, "token_label": key.token, "private_key_label": key.object}
     except RuntimeError as exc:
         fault = next((fault for name, fault in _FAULTS.items() if name in str(exc)), None)
         if fault is None:
             raise
+        if fault is TokenFault.PIN:
+            _refused.add(shown)
         raise key.fault(fault) from exc
 
 
@@ -70,11 +67,11 @@ def get(
     """Return status and body, its first 64 KiB, of a GET by HTTPS; ``ca`` None: the system's authorities.
 
     Raises:
-        ConfigError: as ``faults_told``.
+        ConfigError: as ``opening``.
         TransferError: TRANSFER_FAILED, no answer in time.
     """
-    with faults_told(key):
-        options = io.TlsContextOptions.create_client_with_mtls_pkcs11(**opening(key), cert_file_path=str(certificate))
+    with opening(key) as words:
+        options = io.TlsContextOptions.create_client_with_mtls_pkcs11(**words, cert_file_path=str(certificate))
         if ca is not None:
             options.override_default_trust_store_from_path(None, str(ca))
         wanted = io.ClientTlsContext(options).new_connection_options()

@@ -86,7 +86,11 @@ def _by_token(
     def ask() -> tuple[int, bytes]:
         certificate, key = renewed() if renewed is not None else (first, identity.private_key)
         assert isinstance(key, TokenKey)
-        return get(host, port, _path(identity), _headers(identity), certificate, key, identity.ca)
+        try:
+            return get(host, port, _path(identity), _headers(identity), certificate, key, identity.ca)
+        except ConfigError as exc:
+            # At work already: whoever took the token away may bring it back.
+            raise TransferError(Code.ACCESS_DENIED, exc.message) from exc
 
     return ask
 

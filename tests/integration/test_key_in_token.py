@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from awsiot import mqtt5_client_builder
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -235,6 +236,23 @@ def test_enrolment_says_what_it_expected_of_the_token_and_writes_nothing(mistake
     assert (error.code, said in error.message) == (Code.CONFIG_INVALID, True), error.message
     assert not (tmp_path / "a.csr").exists()
     assert names(tmp_path / "etc") == []
+
+
+def test_a_pin_that_was_refused_is_not_shown_to_the_token_again(
+    token: SoftToken, broker: MosquittoCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thing, mqtt = enrolled(token, broker, tmp_path / "etc")
+    token.write_pin("27182818")
+    refusal = "expected the PIN of the token"
+    with pytest.raises(ConfigError, match=refusal):
+        MqttConnection(mqtt, thing, hand_over=print)
+    with monkeypatch.context() as patched:
+        # Whoever opens the token now fails otherwise.
+        patched.setattr(mqtt5_client_builder, "mtls_with_pkcs11", None)
+        with pytest.raises(ConfigError, match=refusal):
+            MqttConnection(mqtt, thing, hand_over=print)
+    token.write_pin(PIN)
+    prove(mqtt, thing, TIMEOUT_S)
 
 
 def test_a_key_that_is_not_in_the_token_is_named(token: SoftToken, broker: MosquittoCloud, tmp_path: Path) -> None:

@@ -269,6 +269,10 @@ def test_credentials_come_with_a_key_that_stays_in_its_token(
             renewed()
     with pytest.raises(TransferError, match="expected an answer"):
         provider()
+    token.pin_file.unlink()
+    with pytest.raises(TransferError, match="expected the token's PIN") as told:
+        provider()
+    assert (told.value.code, told.value.permanent) == (Code.ACCESS_DENIED, False)
     with pytest.raises(ConfigError, match=r"mqtt\.certificate"):
         device_credentials(asks._replace(certificate=None), by_token=get)
 
