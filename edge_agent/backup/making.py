@@ -37,7 +37,8 @@ def make(
         with_models: the committed versions and those before them as well; else they come from the repository.
 
     Raises:
-        StorageError: NOT_FOUND, there is no state yet; STORAGE_FAILED; NO_SPACE; CONTENT_MISSING.
+        StorageError: NOT_FOUND, there is no state yet; STORAGE_FAILED, also where there are too many files; NO_SPACE;
+            CONTENT_MISSING.
     """
     layout = check_version(state_dir)
     if layout == 0:
@@ -47,6 +48,7 @@ def make(
         durable.make_directory(scratch, mode=0o700)
         with durable.translated(state_dir):
             found = list(_gather(state_dir, config, scratch, with_models=with_models))
+            _check_number(state_dir, len(found))
             files = [_entry(name, path) for name, path in found]
             told = {"created": now, "agent": __version__, "thing": thing, "layout": layout, "files": files}
             contents = Contents.model_validate({"schema": "edge-agent/backup/1", **told})
@@ -72,7 +74,9 @@ def _gather(state_dir: Path, config: Path | None, scratch: Path, *, with_models:
         copy.write_bytes(path.read_bytes())
         yield name, copy
     if config is not None:
-        yield names.CONFIG, config
+        copy = scratch / "config"
+        copy.write_bytes(config.read_bytes())
+        yield names.CONFIG, copy
     if with_models:
         yield from _models(state_dir)
 
@@ -93,6 +97,12 @@ def _models(state_dir: Path) -> Iterator[tuple[str, Path]]:
             if artefact.sha256 not in told:
                 told.add(artefact.sha256)
                 yield names.BLOBS + artefact.sha256, blobs.path(artefact.sha256)
+
+
+def _check_number(state_dir: Path, files: int) -> None:
+    if files > names.LIMIT_FILES:
+        message = f"{state_dir}: expected at most {names.LIMIT_FILES} files for a backup, came {files}"
+        raise StorageError(Code.STORAGE_FAILED, message)
 
 
 def _entry(name: str, path: Path) -> Entry:
