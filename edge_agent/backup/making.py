@@ -14,7 +14,7 @@ from edge_agent.errors import Code, StorageError
 from edge_agent.formats import ModelVersion
 from edge_agent.storage import durable
 from edge_agent.storage.database import snapshot
-from edge_agent.store import Generations
+from edge_agent.store import Generations, exchange
 from edge_agent.store.blobs import Blobs
 from edge_agent.store.layout import check_version
 from edge_agent.store.versions import Versions
@@ -37,12 +37,17 @@ def make(
         with_models: the committed versions and those before them as well; else they come from the repository.
 
     Raises:
-        StorageError: NOT_FOUND, there is no state yet; STORAGE_FAILED, also where there are too many files; NO_SPACE;
-            CONTENT_MISSING.
+        StorageError: NOT_FOUND, there is no state yet; FAILED_PRECONDITION, a restore was cut off here;
+            STORAGE_FAILED, also where there are too many files; NO_SPACE; CONTENT_MISSING.
     """
     layout = check_version(state_dir)
     if layout == 0:
         raise StorageError(Code.NOT_FOUND, f"{state_dir}: expected the state directory of an agent, there is none")
+    if exchange.is_pending(state_dir):
+        message = (
+            f"{state_dir}: expected a state directory in which no restore was cut off; start its agent, which ends it"
+        )
+        raise StorageError(Code.FAILED_PRECONDITION, message)
     scratch = durable.staging_path(state_dir / "backup")
     try:
         durable.make_directory(scratch, mode=0o700)

@@ -80,11 +80,14 @@ def restore(
     from edge_agent.backup import check, unpack  # noqa: PLC0415 - only these verbs pay for it
     from edge_agent.backup import restore as put_back  # noqa: PLC0415 - as above
     from edge_agent.storage import durable  # noqa: PLC0415 - as above
+    from edge_agent.store import exchange  # noqa: PLC0415 - as above
 
     where = places(context)
     root, config, here = where.state_dir, None, where.settings().device.thing
     with durable.translated(file), file.open("rb") as source, _locked(root), _scratch(root) as scratch:
         with as_owner_of(root):
+            # What was decided here counts, also where nobody has started since.
+            exchange.finish(root)
             contents = unpack(source, scratch, what=str(file))
             _check_identity(here, contents, other_device=other_device)
             check(root, scratch, contents, replace=replace)

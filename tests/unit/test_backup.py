@@ -70,6 +70,15 @@ def brought_back(content: bytes, root: Path, scratch: Path, *, replace: bool = F
     restore(root, scratch, contents, actor="cli:anna")
 
 
+def cut_off(backup: Backup, root: Path, tmp_path: Path) -> Path:
+    """Return a state directory whose restore was decided, and not finished."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(exchange, "finish", lambda _: None)
+        brought_back(backup.content, root, tmp_path / "scratch", replace=True)
+    assert exchange.is_pending(root)
+    return root
+
+
 def count(root: Path) -> int:
     copy = root / "look.db"
     snapshot(root / "inspections.db", copy)
@@ -163,6 +172,12 @@ def test_settings_that_change_meanwhile_are_whole_in_it(tmp_path: Path, monkeypa
     (tmp_path / "scratch").mkdir()
     unpack(io.BytesIO(backed_up(root, config).content), tmp_path / "scratch", what="press-4.backup")
     assert (tmp_path / "scratch/config.toml").read_text() == "[device]\n"
+
+
+def test_a_restore_that_was_cut_off_is_no_state_to_back_up(backup: Backup, tmp_path: Path) -> None:
+    root = cut_off(backup, device(tmp_path / "state"), tmp_path)
+    with pytest.raises(StorageError, match="expected a state directory in which no restore was cut off"):
+        backed_up(root)
 
 
 def test_making_one_changes_nothing(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What root does for ``backup`` and ``restore`` in directories of others: nothing that their owner could not do."""
+"""A restore after one that was cut off, and what root does in directories of others: as their owner and no more."""
 
 import os
 import stat
@@ -11,14 +11,14 @@ from typer.testing import CliRunner
 import edge_agent.backup as room
 from edge_agent.backup import Contents, check
 from edge_agent.cli.app import build_app
-from edge_agent.errors import StorageError
+from edge_agent.errors import RefusedError, StorageError
 from edge_agent.storage import durable
 from tests.fakes.faulty_os import faults
-from tests.unit.test_backup import backed_up, device
+from tests.unit.test_backup import backed_up, cut_off, device
 
 NOBODY = 65534
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root acts for others")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root acts for others")
 
 
 @pytest.fixture
@@ -44,6 +44,7 @@ def restoring(state: Path, tmp_path: Path) -> object:
         return CliRunner().invoke(build_app(), words).exception
 
 
+@as_root
 def test_settings_are_read_as_who_owns_the_directory_that_they_were_unpacked_into(
     state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,6 +63,7 @@ def test_settings_are_read_as_who_owns_the_directory_that_they_were_unpacked_int
     assert (tmp_path / "config.toml").read_text() == "# what a package brings\n"
 
 
+@as_root
 def test_what_was_unpacked_is_deleted_as_its_owner(
     state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +80,7 @@ def test_what_was_unpacked_is_deleted_as_its_owner(
     assert (True, 0) not in deleted
 
 
+@as_root
 def test_a_backup_is_its_makers_alone_from_its_first_byte(
     state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,3 +93,12 @@ def test_a_backup_is_its_makers_alone_from_its_first_byte(
     result = CliRunner().invoke(build_app(), ["--state-dir", str(state), "backup", str(file)])
     assert result.exception is None
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_what_a_restore_decided_that_was_cut_off_is_not_overlooked_by_the_next(tmp_path: Path) -> None:
+    content = backed_up(device(tmp_path / "old"), with_models=True)
+    (file := tmp_path / "press-4.backup").write_bytes(content.content)
+    state = cut_off(content, tmp_path / "state", tmp_path)
+    result = CliRunner().invoke(build_app(), ["--state-dir", str(state), "restore", str(file), "--keep-config"])
+    assert isinstance(result.exception, RefusedError)
+    assert "--replace puts the backup in their place" in result.exception.message
