@@ -127,7 +127,7 @@ class _Conversation(ExitStack):
     def _ask(self, topic: str, payload: bytes) -> Answer:
         if self._asking is None:
             settings = self._settings(self._claim.certificate, self._claim.private_key)
-            client_id = f"claim-{self._wanted.thing}"[:_LIMIT_CLIENT_ID]
+            client_id = f"{enrolment.CLAIMING}{self._wanted.thing}"[:_LIMIT_CLIENT_ID]
             self._asking = self.enter_context(Asking(settings, client_id, self._timeout_s))
         return self._asking.ask(topic, payload)
 
