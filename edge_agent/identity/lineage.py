@@ -158,12 +158,13 @@ class Lineage:
     def _found(self, first: str) -> Succession | None:
         """Return what is kept; None where nothing is, it is another enrolment's, or the disk lost it."""
         path = self._directory / _RECORD
-        if not path.exists():
-            return None
+        with durable.translated(path):
+            if not path.exists():
+                return None
         try:
             kept = parse(Succession, _text(path), what=str(path))
             if kept.current:
-                _read(self._files(kept.current).certificate)
+                _check_whole(self._files(kept.current))
         except (DocumentError, IdentityError) as exc:
             # The cloud keeps the certificate that went before until its operator deletes it.
             fields = {"action": "certificate_lost", "reason": exc.message}
@@ -179,6 +180,11 @@ class Lineage:
 def keys_in(directory: Path) -> list[Path]:
     """Return the keys and certificates that a lineage keeps in ``directory``, keys first."""
     return [path for name in (fragment.KEY, fragment.CERTIFICATE) for path in sorted(directory.glob(f"*/{name}"))]
+
+
+def _check_whole(files: Files) -> None:
+    key = material.read_key(_text(files.private_key).encode(), str(files.private_key))
+    material.check_fit(_read(files.certificate), key, str(files.certificate))
 
 
 def _read(path: Path) -> material.Certificate:
