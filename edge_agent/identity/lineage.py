@@ -122,7 +122,7 @@ class Lineage:
         return self._next
 
     def switch(self) -> None:
-        """Use the next certificate from now on, also after a power cut.
+        """Use the next certificate from now on, also after a power cut; ``tidy`` deletes the one before.
 
         Raises:
             IdentityError: the one in use cannot be read.
@@ -130,7 +130,6 @@ class Lineage:
         """
         news = {"current": self._succession.current + 1, "before": self.current.id, "asking": False}
         self._keep(self._succession.model_copy(update=news))
-        self.tidy()
 
     def tidy(self) -> None:
         """Delete what is neither in use nor waiting, keys of the past above all; nothing where that is not known.

@@ -28,6 +28,7 @@ def renewed(lineage: Lineage, authority: Authority) -> str:
     lineage.ask("press-4")
     lineage.put(authority.sign(lineage.request))
     lineage.switch()
+    lineage.tidy()
     return lineage.current.id
 
 
