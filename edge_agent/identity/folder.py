@@ -121,7 +121,7 @@ class Folder:
         Raises:
             IdentityError: it is no certificate, or another key's.
         """
-        found = material.read_certificate(pem.encode(), "certificate")
+        found = material.read_certificate(pem, "certificate")
         material.check_fit(found, self.key(), "certificate")
         return found
 

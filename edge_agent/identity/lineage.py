@@ -114,7 +114,7 @@ class Lineage:
             IdentityError: it is no certificate, or another key's.
             StorageError: NO_SPACE or STORAGE_FAILED.
         """
-        found = material.read_certificate(pem.encode(), "the next certificate")
+        found = material.read_certificate(pem, "the next certificate")
         with durable.translated(self._next.private_key):
             key = material.read_key(self._next.private_key.read_bytes(), str(self._next.private_key))
         material.check_fit(found, key, "the next certificate")
@@ -187,7 +187,7 @@ def _check_whole(files: Files) -> None:
 
 
 def _read(path: Path) -> material.Certificate:
-    return material.read_certificate(_text(path).encode(), str(path))
+    return material.read_certificate(_text(path), str(path))
 
 
 def _text(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import queue
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from edge_agent.config import Mqtt
 from edge_agent.errors import Code, StorageError
 from edge_agent.identity.lineage import Files, Lineage
 from edge_agent.store import AuditLog
-from tests.fakes.certificates import Authority
+from tests.fakes.certificates import Authority, of_unknown_curve
 
 GOT = "$aws/things/press-4/shadow/name/certificate/get/accepted"
 PATIENCE_S = 60.0
@@ -99,3 +99,18 @@ def test_what_could_not_be_noted_of_an_exchange_is_no_fault_of_the_new_certifica
     told = said.updates.get(timeout=PATIENCE_S)
     assert (told["before"], told["request"], told["fault"]) == (first["id"], None, None)
     assert said.used.certificate == renewing.files.certificate
+
+
+@pytest.mark.parametrize(
+    "odd", [of_unknown_curve, lambda _: "\ud800", lambda _: ""], ids=["curve", "surrogate", "empty"]
+)
+def test_whatever_the_cloud_offers_ends_no_agent(
+    renewing: Renewing, said: Said, authority: Authority, odd: Callable[[str], str]
+) -> None:
+    first = said.updates.get(timeout=PATIENCE_S)
+    take = renewing.receivers()[GOT]
+    take(json.dumps({"state": {"desired": {"renew": first["id"]}}}).encode())
+    request = said.updates.get(timeout=PATIENCE_S)["request"]
+    take(json.dumps({"state": {"desired": {"certificate": odd(authority.sign(request))}}}).encode())
+    renewing.connected()
+    assert said.updates.get(timeout=PATIENCE_S)["request"] == request
