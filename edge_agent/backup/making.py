@@ -10,7 +10,7 @@ from typing import BinaryIO
 from edge_agent import __version__
 from edge_agent.backup import contents as names
 from edge_agent.backup.contents import Contents, Entry
-from edge_agent.errors import Code, StorageError
+from edge_agent.errors import Code, RefusedError, StorageError
 from edge_agent.formats import ModelVersion
 from edge_agent.storage import durable
 from edge_agent.storage.database import snapshot
@@ -37,8 +37,9 @@ def make(
         with_models: the committed versions and those before them as well; else they come from the repository.
 
     Raises:
-        StorageError: NOT_FOUND, there is no state yet; FAILED_PRECONDITION, a restore was cut off here;
-            STORAGE_FAILED, also where there are too many files; NO_SPACE; CONTENT_MISSING.
+        RefusedError: FAILED_PRECONDITION, a restore was cut off here.
+        StorageError: NOT_FOUND, there is no state yet; STORAGE_FAILED, also where there are too many files; NO_SPACE;
+            CONTENT_MISSING.
     """
     layout = check_version(state_dir)
     if layout == 0:
@@ -47,7 +48,7 @@ def make(
         message = (
             f"{state_dir}: expected a state directory in which no restore was cut off; start its agent, which ends it"
         )
-        raise StorageError(Code.FAILED_PRECONDITION, message)
+        raise RefusedError(Code.FAILED_PRECONDITION, message)
     scratch = durable.staging_path(state_dir / "backup")
     try:
         durable.make_directory(scratch, mode=0o700)

@@ -176,7 +176,7 @@ def test_settings_that_change_meanwhile_are_whole_in_it(tmp_path: Path, monkeypa
 
 def test_a_restore_that_was_cut_off_is_no_state_to_back_up(backup: Backup, tmp_path: Path) -> None:
     root = cut_off(backup, device(tmp_path / "state"), tmp_path)
-    with pytest.raises(StorageError, match="expected a state directory in which no restore was cut off"):
+    with pytest.raises(RefusedError, match="expected a state directory in which no restore was cut off"):
         backed_up(root)
 
 
