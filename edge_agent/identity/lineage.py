@@ -114,7 +114,7 @@ class Lineage:
             IdentityError: it is no certificate, or another key's.
             StorageError: NO_SPACE or STORAGE_FAILED.
         """
-        found = material.read_certificate(pem.encode(), "the next certificate")
+        found = material.read_certificate(pem, "the next certificate")
         with durable.translated(self._next.private_key):
             key = material.read_key(self._next.private_key.read_bytes(), str(self._next.private_key))
         material.check_fit(found, key, "the next certificate")
@@ -122,7 +122,7 @@ class Lineage:
         return self._next
 
     def switch(self) -> None:
-        """Use the next certificate from now on, also after a power cut.
+        """Use the next certificate from now on, also after a power cut; ``tidy`` deletes the one before.
 
         Raises:
             IdentityError: the one in use cannot be read.
@@ -130,7 +130,6 @@ class Lineage:
         """
         news = {"current": self._succession.current + 1, "before": self.current.id, "asking": False}
         self._keep(self._succession.model_copy(update=news))
-        self.tidy()
 
     def tidy(self) -> None:
         """Delete what is neither in use nor waiting, keys of the past above all; nothing where that is not known.
@@ -158,12 +157,13 @@ class Lineage:
     def _found(self, first: str) -> Succession | None:
         """Return what is kept; None where nothing is, it is another enrolment's, or the disk lost it."""
         path = self._directory / _RECORD
-        if not path.exists():
-            return None
+        with durable.translated(path):
+            if not path.exists():
+                return None
         try:
             kept = parse(Succession, _text(path), what=str(path))
             if kept.current:
-                _read(self._files(kept.current).certificate)
+                _check_whole(self._files(kept.current))
         except (DocumentError, IdentityError) as exc:
             # The cloud keeps the certificate that went before until its operator deletes it.
             fields = {"action": "certificate_lost", "reason": exc.message}
@@ -181,8 +181,13 @@ def keys_in(directory: Path) -> list[Path]:
     return [path for name in (fragment.KEY, fragment.CERTIFICATE) for path in sorted(directory.glob(f"*/{name}"))]
 
 
+def _check_whole(files: Files) -> None:
+    key = material.read_key(_text(files.private_key).encode(), str(files.private_key))
+    material.check_fit(_read(files.certificate), key, str(files.certificate))
+
+
 def _read(path: Path) -> material.Certificate:
-    return material.read_certificate(_text(path).encode(), str(path))
+    return material.read_certificate(_text(path), str(path))
 
 
 def _text(path: Path) -> str:
