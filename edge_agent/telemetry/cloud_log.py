@@ -23,9 +23,10 @@ _FIELDS: Final = 8
 _OFF: Final = logging.CRITICAL + 1
 # Who sends the lines must not make new ones by that.
 _OWN: Final = ("edge_agent.agent.fleet_news", "edge_agent.agent.device_shadow", "edge_agent.telemetry")
-_USER: Final = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s@\"']+@", re.IGNORECASE)
+# Each begins with what must be there, not with any letters before it: whoever logs waits for the search.
+_USER: Final = re.compile(r"((?<=[a-z0-9+.-])://)[^/\s@\"']+@", re.IGNORECASE)
 _PAIR: Final = re.compile(
-    r"(\b[\w-]*(?:password|passwd|passphrase|secret|token|authorization|api[-_]?key)[\"']?\s*[=:]\s*)"
+    r"((?:password|passwd|passphrase|secret|token|authorization|api[-_]?key)[\"']?\s*[=:]\s*)"
     r"(?:(?:bearer|basic)\s+)?(\"[^\"]*\"|'[^']*'|[^\s,;&\"'}]+)",
     re.IGNORECASE,
 )
