@@ -151,9 +151,11 @@ class FleetNews:
 
     def _tell_alarms(self, found: Wellbeing, now: float) -> None:
         # What is wrong is known once the agent has started.
-        if not self._settings.alarms or found.agent.state not in ("READY", "DEGRADED"):
+        if found.agent.state not in ("READY", "DEGRADED"):
             return
-        changes = self._alarms.look(conditions(found.situation, self._alarms.standing), found.at, now)
+        # Where they were switched off, those that stood are cleared: nobody else would ever do so.
+        wrong = conditions(found.situation, self._alarms.standing) if self._settings.alarms else {}
+        changes = self._alarms.look(wrong, found.at, now)
         if changes:
             self._spool.change(changes)
             self._alarms.took(changes)
