@@ -174,6 +174,38 @@ def test_after_the_end_those_that_failed_are_asked_again(tmp_path: Path) -> None
         world.driver.ask_again("unet-3", accept=False)
 
 
+def test_a_canary_that_is_asked_again_holds_up_the_stages_after_it_and_the_end(tmp_path: Path) -> None:
+    world = World(tmp_path, plan(CANARY, {"percent": 50}, REST), THINGS, TWO)
+    while "unet-3-s1" not in world.cloud.created:
+        world.driver.carry_on("unet-3")
+        world.wait()
+    world.cloud.runs = {"press-7": Running("2", world.now)}
+    assert (world.drive().phase, world.state.stage) == ("STOPPED", 1)
+    world.cloud.runs, world.cloud.asleep = {}, {"press-7"}
+    world.driver.ask_again("unet-3", accept=False)
+    for _ in range(5):
+        standing = world.driver.carry_on("unet-3")
+        world.wait()
+    assert standing.next == Wait("0 at work, 1 not begun")
+    assert world.cloud.created[-1] == "unet-3-s1-r1", "the canary was asked again, and nothing followed"
+    world.cloud.asleep = set()
+    assert world.drive().phase == "COMPLETED"
+
+
+def test_a_rollout_whose_canary_is_asked_again_after_its_end_has_ended_when_the_canary_has(tmp_path: Path) -> None:
+    lenient = {**CANARY, "failed_percent": 60}
+    world = World(tmp_path, plan(lenient, REST), THINGS, TWO, {"press-7": ("FAILED", "NO_SPACE")})
+    assert world.drive().phase == "COMPLETED"
+    world.cloud.ends, world.cloud.asleep = {}, {"press-7"}
+    world.driver.ask_again("unet-3", accept=False)
+    for _ in range(3):
+        assert isinstance(world.driver.carry_on("unet-3").next, Wait)
+        world.wait()
+    world.cloud.asleep = set()
+    world.drive()
+    assert world.cloud.jobs["unet-3-s1-r1"].executions["press-7"].status == "SUCCEEDED"
+
+
 def test_an_abort_takes_jobs_back_and_is_for_good(tmp_path: Path) -> None:
     world = World(tmp_path, plan(REST), THINGS)
     world.driver.carry_on("unet-3")
