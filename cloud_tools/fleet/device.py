@@ -1,5 +1,6 @@
 """One device as the cloud knows it. Pure; what it says of itself is taken for text and numbers, never for more."""
 
+import math
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
@@ -111,8 +112,14 @@ def text(value: Any) -> str:
 
 
 def number(value: Any) -> float | None:
-    """Return a number, and None for anything else."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """Return a number, and None for anything else, as one that no float can be."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def when(at: float | None) -> str:
