@@ -94,6 +94,12 @@ class CloudLog(logging.Handler):
             self._waiting.clear()
         return taken
 
+    def lost(self, taken: Collection[LogNews]) -> None:
+        """Count lines that were taken and could not be kept, with those that they told of."""
+        with self._guard:
+            self._untold += len(taken) + sum(line.dropped for line in taken)
+            self.suppressed += len(taken)
+
     def _is_wanted(self, record: logging.LogRecord) -> bool:
         return record.levelno >= self._least or getattr(record, "action", "") in self._actions
 
