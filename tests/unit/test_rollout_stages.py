@@ -1,5 +1,6 @@
 """Rollouts in stages: what is asked of whom, what stops them, and how they go on."""
 
+import json
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from cloud_tools.errors import CloudError, Exit
 from cloud_tools.rollout.decide import Create, Wait
 from cloud_tools.rollout.ledger import Ledger
 from cloud_tools.rollout.plan import STOP_CODES
+from cloud_tools.rollout.rollout_commands import list_
 from cloud_tools.rollout.seen import Running, outcomes
 from cloud_tools.rollout.shadows import read_shadow
 from cloud_tools.rollout.shares import divide
@@ -412,6 +414,19 @@ def test_a_cloud_that_is_away_for_a_while_is_asked_again_but_not_at_the_first_ti
     left[0] = 4
     with pytest.raises(CloudError, match="no answer"):
         world.drive()
+
+
+def test_a_file_that_is_no_rollout_hides_no_other_in_the_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    World(tmp_path, plan(REST), THINGS).drive()
+    (tmp_path / "newer.json").write_text('{"schema": "edge-agent/rollout-state/9"}')
+    (tmp_path / "hand made.json").write_text("{}")
+    list_(str(tmp_path), as_json=True)
+    newer, good = json.loads(capsys.readouterr().out)
+    assert good == {"rollout": "unet-3", "phase": "COMPLETED", "reason": ""}
+    assert (newer["rollout"], newer["phase"]) == ("newer", "UNREADABLE")
+    assert "newer.json" in newer["reason"]
 
 
 def test_two_drivers_make_each_job_once(tmp_path: Path) -> None:
