@@ -286,6 +286,15 @@ def test_a_large_stage_is_several_jobs_of_a_hundred_that_share_its_rate(tmp_path
     assert rates == {20}
 
 
+def test_a_rate_that_the_jobs_of_a_stage_would_exceed_is_refused() -> None:
+    things = [f"line-{number}" for number in range(450)]
+    assert len(divide(plan(REST, per_minute=5), things, [()])[0]) == 450
+    with pytest.raises(CloudError, match=r"expected 5 or more for a stage of 450 devices, 100 to a job.*came 4"):
+        divide(plan(REST, per_minute=4), things, [()])
+    halves = plan({"percent": 50}, REST, per_minute=4)
+    assert [len(share) for share in divide(halves, things, [(), ()])] == [225, 225]
+
+
 def test_who_is_gone_from_a_large_stage_moves_nobody_into_a_second_job(tmp_path: Path) -> None:
     things = [f"line-{number}" for number in range(250)]
     world = World(tmp_path, plan(REST), things)
