@@ -25,15 +25,17 @@ _OFF: Final = logging.CRITICAL + 1
 _OWN: Final = ("edge_agent.agent.fleet_news", "edge_agent.agent.device_shadow", "edge_agent.telemetry")
 # Each begins with what must be there, not with any letters before it: whoever logs waits for the search.
 _USER: Final = re.compile(r"((?<=[a-z0-9+.-])://)[^/\s@\"']+@", re.IGNORECASE)
+_NAMED: Final = (
+    r"(?:password|passwd|passphrase|secret(?:[-_]?access)?(?:[-_]?key)?|token|authorization|(?:api|private)[-_]?key)"
+)
+# A text in quotes ends at its own quote, not at one behind a backslash; one that was cut ends with the line.
 _PAIR: Final = re.compile(
-    r"((?:password|passwd|passphrase|secret|token|authorization|api[-_]?key)[\"']?\s*[=:]\s*)"
-    r"(?:(?:bearer|basic)\s+)?(\"[^\"]*\"|'[^']*'|[^\s,;&\"'}]+)",
-    re.IGNORECASE,
+    rf"({_NAMED}[\"']?\s*[=:]\s*)"
+    r"(?:(?:bearer|basic)\s+)?(\"(?:[^\"\\]|\\.)*(?:\"|\\?$)|'(?:[^'\\]|\\.)*(?:'|\\?$)|[^\s,;&\"'}]+)",
+    re.IGNORECASE | re.DOTALL,
 )
 _BLOCK: Final = re.compile(r"-----BEGIN [A-Z ]+-----.*?(?:-----END [A-Z ]+-----|$)", re.DOTALL)
-_KEY: Final = re.compile(
-    r"password|passwd|passphrase|secret|token|authorization|api[-_]?key|private[-_]?key", re.IGNORECASE
-)
+_KEY: Final = re.compile(_NAMED, re.IGNORECASE)
 
 
 class CloudLog(logging.Handler):
