@@ -122,10 +122,11 @@ def number(value: Any) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def when(at: float | None) -> str:
-    """Return epoch seconds as people read them; empty: not known."""
+def when(at: float | None, *, seconds: bool = False) -> str:
+    """Return epoch seconds as people read them, in UTC; empty: not known."""
+    form = "%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M"
     try:
-        return "" if at is None else datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d %H:%M")
+        return "" if at is None else datetime.fromtimestamp(at, timezone.utc).strftime(form)
     except (OverflowError, OSError, ValueError):
         return ""
 

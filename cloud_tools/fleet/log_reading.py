@@ -32,7 +32,8 @@ class Line(NamedTuple):
         """Return it as a person reads it."""
         fields = " ".join(f"{key}={value}" for key, value in self.fields.items())
         lost = f"({self.dropped} lines before it were not told)" if self.dropped else ""
-        return printable(" ".join(filter(None, (when(self.at), self.level, self.action, self.message, fields, lost))))
+        at = when(self.at, seconds=True)
+        return printable(" ".join(filter(None, (at, self.level, self.action, self.message, fields, lost))))
 
 
 def seconds(span: str) -> int:

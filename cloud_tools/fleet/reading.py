@@ -15,7 +15,7 @@ from edge_agent.errors import Code
 
 # AWS IoT: a page of SearchIndex has at most so many things.
 _PAGE = 100
-# Things and members of groups: so many.
+# Things, members of groups, and jobs of a thing: so many.
 _MEMBERS = 250
 _PARALLEL = 8
 _IOT = "iot"
@@ -181,8 +181,11 @@ def _shadow(aws: Aws, thing: str) -> dict[str, Any]:
 
 
 def _newest_execution(aws: Aws, thing: str) -> Execution | None:
-    summaries = aws.call(_IOT, "list_job_executions_for_thing", thingName=thing, maxResults=_PAGE)
-    found = summaries.get("executionSummaries", ())
+    # All of them: nothing says in which order they come.
+    pages = {"PageSize": _MEMBERS}
+    found = list(
+        aws.pages(_IOT, "list_job_executions_for_thing", "executionSummaries", thingName=thing, PaginationConfig=pages)
+    )
     if not found:
         return None
     newest = max(found, key=lambda one: one["jobExecutionSummary"]["queuedAt"])["jobId"]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cloud_tools.errors import CloudError
-from cloud_tools.fleet.reading import enable_index
+from cloud_tools.fleet.reading import enable_index, read_executions
 from cloud_tools.provision.beside import INDEXING
 from cloud_tools.rollout.iot import IotJobs
 from cloud_tools.rollout.state import RolloutState
@@ -80,6 +80,21 @@ def test_the_members_of_a_group_are_asked_for_in_the_largest_pages() -> None:
     ((_, asked),) = account.asked[1:]
     assert asked["PaginationConfig"] == {"PageSize": 250}
     assert asked["recursive"] is True
+
+
+def test_the_newest_job_of_a_device_is_found_behind_the_first_page() -> None:
+    jobs = [{"jobId": f"job-{number}", "jobExecutionSummary": {"queuedAt": number}} for number in range(300)]
+
+    class Paged(Account):
+        def pages(self, service: str, operation: str, field: str, **arguments: Any) -> Iterator[Any]:
+            yield from jobs
+
+    account = Paged(
+        list_job_executions_for_thing=lambda **_: {"executionSummaries": jobs[:100], "nextToken": "more"},
+        describe_job_execution=lambda **_: {"execution": {"status": "FAILED"}},
+    )
+    found = read_executions(account, ["press-4"])  # type: ignore[arg-type]
+    assert (found["press-4"].job_id, found["press-4"].status) == ("job-299", "FAILED")
 
 
 def test_turning_the_index_on_leaves_on_what_others_of_the_account_index() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cloud_tools.errors import CloudError
-from cloud_tools.fleet.log_reading import follow
+from cloud_tools.fleet.log_reading import Line, follow
 from edge_agent.errors import Code
 
 
@@ -34,6 +34,10 @@ def told(logs: Logs, amount: int) -> list[str]:
 @pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED])
 def test_a_cloud_that_is_away_for_a_while_ends_nothing_and_no_line_comes_twice(code: Code) -> None:
     assert told(Logs(["a", "b"], code, code, ["a", "b", "c"]), 3) == ["a", "b", "c"]
+
+
+def test_a_line_says_to_the_second_when_it_was() -> None:
+    assert Line(61.9, "WARNING", "hot").sentence() == "1970-01-01 00:01:01 WARNING hot"
 
 
 def test_what_is_wrong_from_the_start_or_does_not_pass_is_said() -> None:
