@@ -9,7 +9,7 @@ import typer
 
 from cloud_tools.errors import CloudError, Exit
 from cloud_tools.output import JsonFlag, note, table
-from edge_agent.errors import Code
+from edge_agent.errors import Code, DocumentError
 
 if TYPE_CHECKING:
     from cloud_tools.rollout.driver import Driver, Standing, Stay
@@ -154,9 +154,17 @@ def status(
 def list_(state: State, as_json: JsonFlag = False) -> None:
     """List the rollouts that are written down."""
     ledger = _ledger(state)
-    found = [ledger.read(name).state for name in ledger.names()]
-    rows = [{"rollout": each.name, "phase": each.phase, "reason": each.reason} for each in found]
+    rows = [_row(ledger, name) for name in ledger.names()]
     table(rows, ("rollout", "phase", "reason"), as_json=as_json, nothing="no rollouts")
+
+
+def _row(ledger: "Ledger", name: str) -> dict[str, str]:
+    try:
+        found = ledger.read(name).state
+    except DocumentError as exc:
+        # One that nobody here can read, of a newer release perhaps, hides no other.
+        return {"rollout": name, "phase": "UNREADABLE", "reason": exc.message}
+    return {"rollout": name, "phase": found.phase, "reason": found.reason}
 
 
 def _tell_plan(state: "RolloutState", *, as_json: bool) -> None:

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from cloud_tools.aws import Aws
+from cloud_tools.errors import CloudError
 from cloud_tools.local import LocalCloud, aws_environment
 from cloud_tools.rollout.begin import begin
-from cloud_tools.rollout.driver import Driver
+from cloud_tools.rollout.driver import Driver, Stay
 from cloud_tools.rollout.iot import IotJobs
 from cloud_tools.rollout.jobs import create_job, form_document, read_status
 from cloud_tools.rollout.ledger import Ledger
@@ -218,7 +219,10 @@ def _roll_out(world: World, name: str, version: str) -> None:
             raise TimeoutError(f"rollout {name} has not ended within {_PATIENCE_S:.0f} s")
         time.sleep(0.5)
 
-    for _ in world.driver.drive(name, wait=wait):
+    def trouble(passing: CloudError) -> None:
+        sys.stderr.write(f"bench fleet: {passing}; asked again\n")
+
+    for _ in world.driver.drive(name, Stay(wait, trouble)):
         pass
 
 

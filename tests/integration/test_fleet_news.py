@@ -66,6 +66,19 @@ def test_an_alarm_is_raised_once_and_cleared_once_over_a_restart(device: Telling
     assert (cleared["detail"]["id"], cleared["detail-type"]) == (raised["detail"]["id"], "Edge Agent Alarm Cleared")
 
 
+def test_an_alarm_that_stands_is_cleared_when_alarms_are_switched_off(device: TellingDevice) -> None:
+    device.troubles = {"unet": "not served"}
+    raised = device.listener.until("alarm", is_of("agent-degraded", "raised"))
+    device.listener.until("heartbeat", lambda found: found["alarms"] == 1)
+    device.news.stop()
+    device.settings = device.settings.model_copy(update={"alarms": False})
+    device.begin()
+    cleared = device.listener.until("alarm", is_of("agent-degraded", "cleared"))
+    assert cleared["detail"]["id"] == raised["detail"]["id"]
+    device.listener.until("heartbeat", lambda found: found["alarms"] == 0)
+    assert device.news.standing() == {}
+
+
 def test_what_happens_while_the_broker_is_away_is_told_when_it_is_back_also_after_a_restart(
     broker: MosquittoCloud, device: TellingDevice
 ) -> None:
