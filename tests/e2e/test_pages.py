@@ -128,7 +128,12 @@ def test_a_graph_and_a_package_from_elsewhere_become_bundles(tmp_path: Path) -> 
         assert json.loads((tmp_path / bundle / "manifest.json").read_text())["model"] == model
 
 
-def test_a_package_that_is_left_of_lookout_for_vision_becomes_a_bundle(tmp_path: Path) -> None:
+def test_what_is_left_of_lookout_for_vision_a_package_and_a_data_set_becomes_bundles(tmp_path: Path) -> None:
     mochi_package(tmp_path)
+    layouts.lookout(tmp_path / "data", plain=True)
     run_blocks(blocks(ROOT / "docs" / "migrating-lookout.md"), tmp_path, timeout_s=TIMEOUT_S)
-    assert json.loads((tmp_path / "bundle" / "manifest.json").read_text())["model"] == "mochi"
+    for bundle, version in (("bundle", "1"), ("bundle-2", "2")):
+        manifest = json.loads((tmp_path / bundle / "manifest.json").read_text())
+        assert (manifest["model"], manifest["version"]) == ("mochi", version)
+    (trial,) = json.loads((tmp_path / "report" / "report.json").read_text())["trials"]
+    assert trial["method"] == "mochi-2"
