@@ -27,13 +27,13 @@ def picture(seed: int, *, cut: bool = False, light: int = 0) -> vision.RGB:
 
 
 def striped(seed: int) -> vision.RGB:
-    """Return a surface [48, 48, 3] and a defect that two epochs find: stripes, as bright as what they hide."""
+    """Return a surface [48, 48, 3] with a defect that two epochs find: stripes, as bright as what they hide."""
     drawn = picture(seed)
     rng = np.random.default_rng(seed + 10_000)
     side, place = 24, slice(12, 36)
     bright = float(drawn[place, place].mean())
     stripes = np.where(np.arange(side) // 4 % 2, 45, -45)[None, :, None]
-    noise = rng.integers(0, int(rng.integers(36, 60)), (side, side, 3)) - side
+    noise = rng.integers(-24, int(rng.integers(12, 36)), (side, side, 3))
     drawn[place, place] = np.clip(bright + stripes + noise, 0, 255)
     return drawn
 
