@@ -99,16 +99,6 @@ def test_a_method_learns_from_good_parts_and_is_packaged(tmp_path: Path) -> None
     assert json.loads((tmp_path / "bundle" / "manifest.json").read_text())["model"] == "part-check"
 
 
-def test_bundles_are_made_with_a_memory_without_thumbnails_and_without_one(tmp_path: Path) -> None:
-    good_parts(tmp_path / "data")
-    run_blocks(blocks(ROOT / "docs" / "similar.md", "Where a picture lies"), tmp_path, timeout_s=TIMEOUT_S)
-    assert [(tmp_path / name / "bank.safetensors").exists() for name in ("bundle", "unseen", "bare")] == [
-        True,
-        True,
-        False,
-    ]
-
-
 def test_a_run_is_a_file_and_is_done_again_from_its_own(tmp_path: Path, sample: Path) -> None:
     told = {"kind": "segmentation", "data": str(sample / "segmentation"), "out": "run", "depth": 4, "size": 64}
     (tmp_path / "part.yaml").write_text(json.dumps({**told, "epochs": 1, "override-gate": "a test needs no quality"}))
