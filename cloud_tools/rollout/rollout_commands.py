@@ -64,6 +64,8 @@ def start(
 
     aws = Aws()
     begun = begin(aws, read_plan(file), time.time())
+    if begun.left_out:
+        note(f"{len(begun.left_out)} devices are in no stage: {', '.join(begun.left_out[:10])}")
     if dry_run:
         _tell_plan(begun, as_json=as_json)
         return
@@ -173,8 +175,6 @@ def _tell_plan(state: "RolloutState", *, as_json: bool) -> None:
         for stage, share in zip(state.plan.stages, state.shares, strict=True)
     ]
     table(rows, ("stage", "things", "names"), as_json=as_json)
-    if state.left_out:
-        note(f"{len(state.left_out)} devices are in no stage: {', '.join(state.left_out[:10])}")
 
 
 def _driver(state: str) -> "Driver":
