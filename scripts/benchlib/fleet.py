@@ -65,6 +65,7 @@ _TIMES_S: Final = {**TIMES_S, "DOWNLOADING": 20.0, "BUILDING": 10.0, "PROBATION"
 _CANARY_SHARE, _LEAST_CANARIES = 100, 5
 _KILLED_AT: Final = 0.1
 _PATIENCE_S: Final = 600.0
+_THREADS, _FILES = "/proc/self/task", "/proc/self/fd"
 
 
 class World(NamedTuple):
@@ -106,7 +107,7 @@ def standing_world(devices: int, directory: Path, times_s: Mapping[str, float]) 
         address = f"{endpoints.mqtt_host}:{endpoints.mqtt_port}"
         place = Place(address, endpoints.ca_pem, directory / "identity", reconnect_max_s=20.0)
         with standing(Front(directory / "front", aws, connection(aws, fleet, devices, place))) as front:
-            before_kib = _resident_kib()
+            before_kib, threads, open_files = _resident_kib(), _entries(_THREADS), _entries(_FILES)
             behaviour = Behaviour(times_s, bad=frozenset({"unet-2"}))
             simulated = Fleet(front.settings, names(fleet, devices), behaviour)
             began = time.monotonic()
@@ -115,8 +116,8 @@ def standing_world(devices: int, directory: Path, times_s: Mapping[str, float]) 
                 begun = {
                     "devices": devices,
                     "device_kib": round((_resident_kib() - before_kib) / devices, 1),
-                    "threads": _entries("/proc/self/task"),
-                    "open_files": _entries("/proc/self/fd"),
+                    "threads": _entries(_THREADS) - threads,
+                    "open_files": _entries(_FILES) - open_files,
                     "connected_s": _since(began),
                 }
                 ledger = Ledger(open_storage(str(directory / "rollouts")))
