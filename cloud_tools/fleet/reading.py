@@ -11,6 +11,7 @@ from cloud_tools.fleet.device import Device, mapping, number, text
 from cloud_tools.fleet.lagging import Execution
 from cloud_tools.fleet.query import holds, read_query
 from cloud_tools.provision.beside import INDEXING, settable
+from cloud_tools.rollout.jobs import read_execution
 from edge_agent.errors import Code
 
 # AWS IoT: a page of SearchIndex has at most so many things.
@@ -189,9 +190,8 @@ def _newest_execution(aws: Aws, thing: str) -> Execution | None:
     if not found:
         return None
     newest = max(found, key=lambda one: one["jobExecutionSummary"]["queuedAt"])["jobId"]
-    told = aws.call(_IOT, "describe_job_execution", jobId=newest, thingName=thing)["execution"]
-    details = mapping(mapping(told.get("statusDetails")).get("detailsMap"))
-    return Execution(newest, text(told.get("status")), *(text(details.get(key)) for key in ("step", "code", "message")))
+    told = read_execution(aws, newest, thing)
+    return Execution(newest, told.status, told.step, told.code, told.message)
 
 
 def _each(work: Callable[[A], B], items: Iterable[A]) -> list[B]:

@@ -77,8 +77,10 @@ class Renewing:
 
     def receivers(self) -> Mapping[str, Callable[[bytes], None]]:
         """Return what the connection hands over here, by topic."""
-        take = lambda payload: self._inputs.put(renewal.read_wish(payload))  # noqa: E731
-        return {self._topics.delta: take, self._topics.got: take}
+        return {self._topics.delta: self._take_wish, self._topics.got: self._take_wish}
+
+    def _take_wish(self, payload: bytes) -> None:
+        self._inputs.put(renewal.read_wish(payload))
 
     def start(self) -> None:
         """Begin to look at the certificate's end."""
