@@ -28,6 +28,9 @@ class CloudError(AgentError):
     """A verb cannot be carried out; its code decides the exit code."""
 
 
+PASSING = frozenset({Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED})
+"""What the cloud answers when asking again may help."""
+
 _EXITS = {
     Code.INVALID_ARGUMENT: Exit.USAGE,
     Code.OUT_OF_RANGE: Exit.USAGE,

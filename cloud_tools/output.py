@@ -31,13 +31,13 @@ def emit(document: Mapping[str, Any] | Sequence[Any], *, as_json: bool, text: st
         text: what a person reads instead; empty: the document's own keys and values.
     """
     if as_json:
-        line = json.dumps(document, default=str, ensure_ascii=False)
+        line = _harmless(json.dumps(document, default=str, ensure_ascii=False))
     elif text or not isinstance(document, Mapping):
         line = text
     else:
         line = "\n".join(f"{key}: {_shown(value)}" for key, value in document.items())
     # Each line is read by whoever waits for it: a pipe must not keep it back.
-    print(line, flush=True)  # noqa: T201 - the one place that writes answers
+    print(line if as_json else printable(line, keep="\n"), flush=True)  # noqa: T201 - the one place that writes answers
 
 
 def table(
@@ -103,6 +103,13 @@ def progress(title: str, total: float | None = None) -> Iterator[Callable[[float
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=total)
         yield lambda done: bar.advance(task, done)
+
+
+def _harmless(line: str) -> str:
+    """Return a line of JSON that says the same, with escapes for what a terminal would obey."""
+    if line.isprintable():
+        return line
+    return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in line)
 
 
 def _shown(value: object) -> str:

@@ -1,5 +1,6 @@
 """One device as the cloud knows it. Pure; what it says of itself is taken for text and numbers, never for more."""
 
+import math
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
@@ -111,14 +112,21 @@ def text(value: Any) -> str:
 
 
 def number(value: Any) -> float | None:
-    """Return a number, and None for anything else."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def when(at: float | None) -> str:
-    """Return epoch seconds as people read them; empty: not known."""
+    """Return a number, and None for anything else, as one that no float can be."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
     try:
-        return "" if at is None else datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d %H:%M")
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def when(at: float | None, *, seconds: bool = False) -> str:
+    """Return epoch seconds as people read them, in UTC; empty: not known."""
+    form = "%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M"
+    try:
+        return "" if at is None else datetime.fromtimestamp(at, timezone.utc).strftime(form)
     except (OverflowError, OSError, ValueError):
         return ""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from cloud_tools.aws import Aws
-from cloud_tools.errors import CloudError
+from cloud_tools.errors import PASSING, CloudError
 from cloud_tools.fleet.device import mapping, number, text, when
 from edge_agent.errors import Code
 from edge_agent.formats.text import printable
@@ -32,7 +32,8 @@ class Line(NamedTuple):
         """Return it as a person reads it."""
         fields = " ".join(f"{key}={value}" for key, value in self.fields.items())
         lost = f"({self.dropped} lines before it were not told)" if self.dropped else ""
-        return printable(" ".join(filter(None, (when(self.at), self.level, self.action, self.message, fields, lost))))
+        at = when(self.at, seconds=True)
+        return printable(" ".join(filter(None, (at, self.level, self.action, self.message, fields, lost))))
 
 
 def seconds(span: str) -> int:
@@ -67,19 +68,25 @@ def read_lines(aws: Aws, thing: str, since: float) -> Iterator[tuple[str, Line]]
 
 
 def follow(aws: Aws, thing: str, since: float, *, wait: Callable[[], None], now: Callable[[], float]) -> Iterator[Line]:
-    """Yield lines as they come, each once, without end.
+    """Yield lines as they come, each once, without end; a cloud that is away for a while is asked again.
 
     Raises:
-        CloudError: as ``read_lines``.
+        CloudError: as ``read_lines``; what passes, only at the first time.
     """
     seen: dict[str, None] = {}
+    answered = False
     while True:
         asked_at = now()
-        for event, line in read_lines(aws, thing, since):
-            if event not in seen:
-                seen[event] = None
-                yield line
-        since = max(since, asked_at - _OVERLAP_MS / 1000)
+        try:
+            for event, line in read_lines(aws, thing, since):
+                if event not in seen:
+                    seen[event] = None
+                    yield line
+        except CloudError as exc:
+            if not answered or exc.code not in PASSING:
+                raise
+        else:
+            answered, since = True, max(since, asked_at - _OVERLAP_MS / 1000)
         for old in list(seen)[:-10_000]:
             del seen[old]
         wait()

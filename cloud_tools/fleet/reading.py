@@ -10,11 +10,13 @@ from cloud_tools.errors import CloudError
 from cloud_tools.fleet.device import Device, mapping, number, text
 from cloud_tools.fleet.lagging import Execution
 from cloud_tools.fleet.query import holds, read_query
+from cloud_tools.provision.beside import INDEXING, settable
+from cloud_tools.rollout.jobs import read_execution
 from edge_agent.errors import Code
 
 # AWS IoT: a page of SearchIndex has at most so many things.
 _PAGE = 100
-# Things and members of groups: so many.
+# Things, members of groups, and jobs of a thing: so many.
 _MEMBERS = 250
 _PARALLEL = 8
 _IOT = "iot"
@@ -24,7 +26,6 @@ _NOTE = (
     "no answer of a fleet index ({why}): each of {count} things was asked for by itself, and nothing says which are "
     "connected; the index is turned on by edge-cloud fleet --enable-index"
 )
-INDEXING = {"thingIndexingMode": "REGISTRY_AND_SHADOW", "thingConnectivityIndexingMode": "STATUS"}
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -76,12 +77,15 @@ def read_executions(aws: Aws, things: Sequence[str]) -> dict[str, Execution]:
 
 
 def enable_index(aws: Aws) -> None:
-    """Have the account's things, shadows and connections indexed from now on.
+    """Have the account's things, shadows and connections indexed from now on, beside what is indexed already.
 
     Raises:
         CloudError: AWS refused.
     """
-    aws.call(_IOT, "update_indexing_configuration", thingIndexingConfiguration=INDEXING)
+    standing = aws.call(_IOT, "get_indexing_configuration").get("thingIndexingConfiguration", {})
+    # What is left out would be switched off, and others of the account may have asked for it.
+    wanted = {**settable(standing), **INDEXING}
+    aws.call(_IOT, "update_indexing_configuration", thingIndexingConfiguration=wanted)
 
 
 def _search(aws: Aws, query: str) -> Iterator[dict[str, Any]]:
@@ -178,14 +182,16 @@ def _shadow(aws: Aws, thing: str) -> dict[str, Any]:
 
 
 def _newest_execution(aws: Aws, thing: str) -> Execution | None:
-    summaries = aws.call(_IOT, "list_job_executions_for_thing", thingName=thing, maxResults=_PAGE)
-    found = summaries.get("executionSummaries", ())
+    # All of them: nothing says in which order they come.
+    pages = {"PageSize": _MEMBERS}
+    found = list(
+        aws.pages(_IOT, "list_job_executions_for_thing", "executionSummaries", thingName=thing, PaginationConfig=pages)
+    )
     if not found:
         return None
     newest = max(found, key=lambda one: one["jobExecutionSummary"]["queuedAt"])["jobId"]
-    told = aws.call(_IOT, "describe_job_execution", jobId=newest, thingName=thing)["execution"]
-    details = mapping(mapping(told.get("statusDetails")).get("detailsMap"))
-    return Execution(newest, text(told.get("status")), *(text(details.get(key)) for key in ("step", "code", "message")))
+    told = read_execution(aws, newest, thing)
+    return Execution(newest, told.status, told.step, told.code, told.message)
 
 
 def _each(work: Callable[[A], B], items: Iterable[A]) -> list[B]:

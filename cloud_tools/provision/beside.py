@@ -1,7 +1,7 @@
 """What the stack needs and CloudFormation does not do: the fleet index everywhere, lifecycle rules on a local AWS."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from cloud_tools.aws import Aws
 from cloud_tools.errors import CloudError
@@ -16,6 +16,8 @@ _LACKING = (
     "pipes to EventBridge: alarms stay in the queue edge-agent-alarms",
 )
 _LACKING_LOGS = "AWS IoT's logs: group and role are made, nothing is written"
+INDEXING: Final = {"thingIndexingMode": "REGISTRY_AND_SHADOW", "thingConnectivityIndexingMode": "STATUS"}
+"""What the fleet's view needs of the index of things."""
 
 
 def pending(aws: Aws, bucket: str) -> tuple[Change, ...]:
@@ -75,16 +77,15 @@ def _lacking_index(aws: Aws) -> dict[str, Any]:
     things = dict(now.get("thingIndexingConfiguration", {}))
     groups = dict(now.get("thingGroupIndexingConfiguration", {}))
     wanted: dict[str, Any] = {}
-    better = {"thingIndexingMode": "REGISTRY_AND_SHADOW", "thingConnectivityIndexingMode": "STATUS"}
-    if any(things.get(key) != value for key, value in better.items()):
-        wanted["thingIndexingConfiguration"] = {**_own(things), **better}
+    if any(things.get(key) != value for key, value in INDEXING.items()):
+        wanted["thingIndexingConfiguration"] = {**settable(things), **INDEXING}
     if groups.get("thingGroupIndexingMode") != "ON":
-        wanted["thingGroupIndexingConfiguration"] = {**_own(groups), "thingGroupIndexingMode": "ON"}
+        wanted["thingGroupIndexingConfiguration"] = {**settable(groups), "thingGroupIndexingMode": "ON"}
     return wanted
 
 
-def _own(configuration: dict[str, Any]) -> dict[str, Any]:
-    # Managed fields are told and may not be sent back.
+def settable(configuration: dict[str, Any]) -> dict[str, Any]:
+    """Return what of an index's configuration may be sent back: managed fields are told only."""
     return {key: value for key, value in configuration.items() if key != "managedFields" and value not in ("", [], {})}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
@@ -89,8 +90,8 @@ def read_request(request: str, thing: str, what: str = "--csr") -> PublicKeyType
     """
     try:
         found = x509.load_pem_x509_csr(request.encode())
-        whole = found.is_signature_valid
-    except (ValueError, TypeError) as exc:
+        whole, key = found.is_signature_valid, found.public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
         raise CloudError(Code.INVALID_ARGUMENT, f"{what}: expected a signing request in PEM, {exc}") from exc
     if not whole:
         raise CloudError(Code.INVALID_ARGUMENT, f"{what}: expected a signing request, its signature is wrong")
@@ -98,7 +99,7 @@ def read_request(request: str, thing: str, what: str = "--csr") -> PublicKeyType
     came = str(names[0].value) if names else ""
     if came != thing[:64]:
         raise CloudError(Code.INVALID_ARGUMENT, f"{what}: expected {thing}'s request, it is {came or 'nobody'}'s")
-    return found.public_key()
+    return key
 
 
 def key_of(certificate: str, what: str) -> PublicKeyTypes:
@@ -122,7 +123,7 @@ def id_of(certificate: str, what: str) -> str:
 def _loaded(certificate: str, what: str) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(certificate.encode())
-    except ValueError as exc:
+    except (ValueError, UnsupportedAlgorithm) as exc:
         raise CloudError(Code.FAILED_PRECONDITION, f"{what}: expected a PEM certificate, {exc}") from exc
 
 

@@ -28,13 +28,7 @@ def read(aws: Aws, thing: str) -> Exchange:
         CloudError: as ``Aws.call``.
         DocumentError: the device's report is not understood.
     """
-    try:
-        answer = aws.call("iot-data", "get_thing_shadow", thingName=thing, shadowName=CERTIFICATE_SHADOW)
-    except CloudError as error:
-        if error.code is Code.NOT_FOUND:
-            return Exchange()
-        raise
-    state: dict[str, Any] = json.loads(answer["payload"].read())["state"]
+    state = _state(aws, thing)
     reported, desired = state.get("reported"), state.get("desired") or {}
     told = parse(CertificateReport, reported, what=f"{thing}'s report of its certificate") if reported else None
     return Exchange(told, str(desired.get("renew") or ""), str(desired.get("certificate") or ""))
@@ -55,8 +49,21 @@ def clear(aws: Aws, thing: str) -> None:
     Raises:
         CloudError: as ``Aws.call``.
     """
-    if read(aws, thing) != Exchange():
+    # Whatever it is: who reports what nobody understands is let go as well.
+    if _state(aws, thing):
         _write(aws, thing, {"desired": None, "reported": None})
+
+
+def _state(aws: Aws, thing: str) -> dict[str, Any]:
+    """Return both halves as they are; empty where the device never spoke of its certificate."""
+    try:
+        answer = aws.call("iot-data", "get_thing_shadow", thingName=thing, shadowName=CERTIFICATE_SHADOW)
+    except CloudError as error:
+        if error.code is Code.NOT_FOUND:
+            return {}
+        raise
+    state: dict[str, Any] = json.loads(answer["payload"].read()).get("state", {})
+    return state
 
 
 def _write(aws: Aws, thing: str, state: dict[str, Any]) -> None:

@@ -36,7 +36,7 @@ def look(aws: Aws, thing: str) -> Retirement:
     """
     aws.call("iot", "describe_thing", thingName=thing)
     arns = list(aws.pages("iot", "list_thing_principals", "principals", thingName=thing))
-    others = {arn for arn in arns if _things_of(aws, arn) != [thing]}
+    others = {arn for arn in arns if things_of(aws, arn) != [thing]}
     groups = aws.pages("iot", "list_thing_groups_for_thing", "thingGroups", thingName=thing)
     return Retirement(
         thing,
@@ -69,7 +69,12 @@ def retire(aws: Aws, found: Retirement, now: datetime) -> None:
     aws.call("iot", "update_thing", thingName=found.thing, attributePayload={"attributes": attributes, "merge": True})
 
 
-def _things_of(aws: Aws, principal: str) -> list[str]:
+def things_of(aws: Aws, principal: str) -> list[str]:
+    """Return the things that a certificate is for; one, where nobody shared it.
+
+    Raises:
+        CloudError: as ``Aws.call``.
+    """
     return list(aws.pages("iot", "list_principal_things", "things", principal=principal))
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from cloud_tools.aws import Aws
 from cloud_tools.provision import identity, policy, renewal_shadow
 from cloud_tools.provision.renewal_shadow import Exchange
+from cloud_tools.provision.retire import things_of
 from edge_agent.formats.renewal import CertificateReport
 
 _ACTIVE = "ACTIVE"
@@ -40,7 +41,7 @@ MEANINGS: Mapping[Step, str] = {
     Step.SIGN: "its request is signed and the certificate is offered to it",
     Step.AWAIT_DEVICE: "it has not reported the new certificate yet; the old one stays",
     Step.REFUSED: "the device could not use the new certificate and goes on with the old one; it tries again each hour",
-    Step.END_OLD: "it uses the new certificate, the old one is deactivated",
+    Step.END_OLD: "it uses the new certificate, the old one is deactivated, or let go where another thing uses it too",
 }
 # What only the device can bring on.
 WAITING = frozenset({Step.ASK, Step.AWAIT_REQUEST, Step.SIGN, Step.AWAIT_DEVICE})
@@ -122,7 +123,7 @@ def carry_out(aws: Aws, standing: Standing, step: Step) -> None:
         pem = _certificate(aws, standing, told)
         renewal_shadow.desire(aws, standing.thing, certificate=pem)
     elif step is Step.END_OLD:
-        aws.call("iot", "update_certificate", certificateId=told.before, newStatus="INACTIVE")
+        _end(aws, standing.thing, told.before)
         renewal_shadow.desire(aws, standing.thing)
 
 
@@ -143,6 +144,15 @@ def _certificate(aws: Aws, standing: Standing, told: CertificateReport) -> str:
     for name in [str(right["policyName"]) for right in rights] or [policy.NAME]:
         aws.call("iot", "attach_policy", policyName=name, target=arn)
     return str(made["certificatePem"])
+
+
+def _end(aws: Aws, thing: str, old: str) -> None:
+    """Deactivate a certificate; one that another thing uses as well only lets this thing go."""
+    arn = str(_describe(aws, old)["certificateArn"])
+    if things_of(aws, arn) == [thing]:
+        aws.call("iot", "update_certificate", certificateId=old, newStatus="INACTIVE")
+    else:
+        aws.call("iot", "detach_thing_principal", thingName=thing, principal=arn)
 
 
 def _describe(aws: Aws, certificate_id: str) -> Mapping[str, str]:

@@ -25,7 +25,7 @@ def request(state: RolloutState, part: Part) -> dict[str, Any]:
     if part.wave.undo:
         return asked
     if plan.per_minute is not None:
-        # The jobs of one wave run side by side.
+        # The jobs of one wave run side by side; a stage never has more of them than the rate (shares.divide).
         share = max(1, plan.per_minute // len(state.parts(part.wave)))
         asked["jobExecutionsRolloutConfig"] = {"maximumPerMinute": share}
     return {**asked, "abortConfig": {"criteriaList": [_abort(state, part)]}}

@@ -102,7 +102,7 @@ def _complaints(state: RolloutState, seen: Seen, known: Mapping[str, Outcome], n
     if state.asking:
         yield from _canceled_by_others(state, seen, known)
         yield from _without_success(state, tally(state, state.stage, known))
-        yield from _too_late(state, tally(state, state.stage, known), now)
+        yield from _too_late(state, known, now)
 
 
 def _too_many_failed(state: RolloutState, stage: int, counted: Tally) -> Iterator[str]:
@@ -133,12 +133,12 @@ def _canceled_by_others(state: RolloutState, seen: Seen, known: Mapping[str, Out
             yield f"job {part.job_id} was canceled" + (f": {job.comment}" if job.comment else "")
 
 
-def _too_late(state: RolloutState, counted: Tally, now: float) -> Iterator[str]:
+def _too_late(state: RolloutState, known: Mapping[str, Outcome], now: float) -> Iterator[str]:
     stage = state.plan.stages[state.stage]
-    if stage.within_minutes is None or state.settled_at is not None or _is_done(state, counted):
+    if stage.within_minutes is None or state.settled_at is not None:
         return
-    if now >= state.asking[-1].at + stage.within_minutes * _MINUTE_S:
-        waiting = counted.waiting + counted.working
+    waiting = sum(counted.waiting + counted.working for counted in _not_done(state, known))
+    if waiting and now >= state.asking[-1].at + stage.within_minutes * _MINUTE_S:
         yield f"stage {stage.title}: {waiting} devices have not ended within {stage.within_minutes:g} min"
 
 
@@ -149,9 +149,9 @@ def _go_on(
         return _next_stage(state, now)
     if missing := _missing(state, seen):
         return Create(missing)
-    counted = tally(state, state.stage, known)
-    if not _is_done(state, counted):
-        return Wait(f"{counted.working} at work, {counted.waiting} not begun")
+    if left := _not_done(state, known):
+        working, waiting = sum(each.working for each in left), sum(each.waiting for each in left)
+        return Wait(f"{working} at work, {waiting} not begun")
     if state.settled_at is None:
         return Change(state.settled(now))
     return _leave_stage(state, state.settled_at, known, now, shadows)
@@ -181,12 +181,20 @@ def _next_stage(state: RolloutState, now: float) -> Action:
     return Change(state.completed(now) if stage is None else state.begun(stage, now))
 
 
-def _is_done(state: RolloutState, counted: Tally) -> bool:
+def _not_done(state: RolloutState, known: Mapping[str, Outcome]) -> list[Tally]:
+    """Return the stages for which the next one waits, counted: the newest, and earlier ones asked again with it."""
+    asked = {thing for wave in state.asking if wave.stage == state.stage for thing in wave.things}
+    stages = [stage for stage in range(state.stage + 1) if not asked.isdisjoint(state.shares[stage])]
+    counted = {stage: tally(state, stage, known) for stage in stages}
+    return [each for stage, each in counted.items() if not _is_done(state, stage, each)]
+
+
+def _is_done(state: RolloutState, stage: int, counted: Tally) -> bool:
     """Tell whether a stage has done what the next one waits for; that too many failed is asked elsewhere."""
-    enough = state.plan.stages[state.stage].enough_percent
+    enough = state.plan.stages[stage].enough_percent
     if enough is None:
         return counted.all_ended
-    return counted.all_ended or counted.succeeded + counted.accepted >= state.needed(state.stage, enough)
+    return counted.all_ended or counted.succeeded + counted.accepted >= state.needed(stage, enough)
 
 
 def _wind_up(state: RolloutState, seen: Seen, known: Mapping[str, Outcome], now: float) -> Action:

@@ -7,19 +7,14 @@ a rollout goes no further than its newest stage, whose job AWS ends by its own l
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from cloud_tools.errors import CloudError
+from cloud_tools.errors import PASSING, CloudError
 from cloud_tools.rollout.decide import Action, Cancel, Change, Check, Create, End, Wait, ask_again, decide
 from cloud_tools.rollout.iot import Jobs
 from cloud_tools.rollout.ledger import Ledger
 from cloud_tools.rollout.seen import Seen
 from cloud_tools.rollout.state import RolloutState
-from edge_agent.errors import Code
 
 _NOTHING: Seen = {}
-
-
-# What the cloud answers when asking again may help.
-_PASSING = frozenset({Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED})
 
 
 class Stay(NamedTuple):
@@ -133,7 +128,7 @@ class Driver:
                 standing = ask(name, standing.seen)
             except CloudError as exc:
                 # A rollout lasts for hours; a network that is away for a minute is no reason to leave it.
-                if exc.code not in _PASSING:
+                if exc.code not in PASSING:
                     raise
                 stay.trouble(exc)
                 continue

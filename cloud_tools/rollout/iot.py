@@ -60,10 +60,13 @@ class IotJobs:
             # Whose job it is that is there already, the next look tells.
             if exc.code is Code.ALREADY_EXISTS:
                 return ()
+            # What is only too much or away now would not be answered a hundred times either.
+            if exc.code is not Code.NOT_FOUND:
+                raise
             gone = tuple(thing for thing in part.things if not self._is_there(thing))
-            if exc.code is Code.NOT_FOUND and gone:
-                return gone
-            raise
+            if not gone:
+                raise
+            return gone
         return ()
 
     def cancel(self, job_id: str, comment: str, *, force: bool) -> None:

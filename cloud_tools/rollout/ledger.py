@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from cloud_tools.errors import CloudError
-from cloud_tools.rollout.plan import check_name
+from cloud_tools.rollout.plan import check_name, is_name
 from cloud_tools.rollout.state import RolloutState
 from cloud_tools.storage import Storage, read
 from edge_agent.errors import Code
@@ -42,7 +42,8 @@ class Ledger:
             if exc.code is Code.NOT_FOUND:
                 return []
             raise
-        return [key.removesuffix(".json") for key in keys if key.endswith(".json") and "/" not in key]
+        names = (key.removesuffix(".json") for key in keys if key.endswith(".json"))
+        return [name for name in names if is_name(name)]
 
     def read(self, name: str) -> Read:
         """Return a rollout as it is written down.

@@ -137,13 +137,18 @@ def _check_percentages(percentages: list[float]) -> None:
             raise ValueError(f"expected percentages that grow from stage to stage, came {after:g} after {before:g}")
 
 
+def is_name(name: str) -> bool:
+    """Tell whether a rollout may have this name."""
+    return _NAME.fullmatch(name) is not None
+
+
 def check_name(name: str) -> str:
     """Return a rollout's name, which becomes part of a key.
 
     Raises:
         CloudError: INVALID_ARGUMENT.
     """
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise CloudError(
             Code.INVALID_ARGUMENT, f"expected a rollout's name of letters, digits and dashes, came {name!r}"
         )

@@ -9,7 +9,7 @@ import typer
 
 from cloud_tools.errors import CloudError, Exit
 from cloud_tools.output import JsonFlag, note, table
-from edge_agent.errors import Code
+from edge_agent.errors import Code, DocumentError
 
 if TYPE_CHECKING:
     from cloud_tools.rollout.driver import Driver, Standing, Stay
@@ -64,6 +64,8 @@ def start(
 
     aws = Aws()
     begun = begin(aws, read_plan(file), time.time())
+    if begun.left_out:
+        note(f"{len(begun.left_out)} devices are in no stage: {', '.join(begun.left_out[:10])}")
     if dry_run:
         _tell_plan(begun, as_json=as_json)
         return
@@ -154,9 +156,17 @@ def status(
 def list_(state: State, as_json: JsonFlag = False) -> None:
     """List the rollouts that are written down."""
     ledger = _ledger(state)
-    found = [ledger.read(name).state for name in ledger.names()]
-    rows = [{"rollout": each.name, "phase": each.phase, "reason": each.reason} for each in found]
+    rows = [_row(ledger, name) for name in ledger.names()]
     table(rows, ("rollout", "phase", "reason"), as_json=as_json, nothing="no rollouts")
+
+
+def _row(ledger: "Ledger", name: str) -> dict[str, str]:
+    try:
+        found = ledger.read(name).state
+    except DocumentError as exc:
+        # One that nobody here can read, of a newer release perhaps, hides no other.
+        return {"rollout": name, "phase": "UNREADABLE", "reason": exc.message}
+    return {"rollout": name, "phase": found.phase, "reason": found.reason}
 
 
 def _tell_plan(state: "RolloutState", *, as_json: bool) -> None:
@@ -165,8 +175,6 @@ def _tell_plan(state: "RolloutState", *, as_json: bool) -> None:
         for stage, share in zip(state.plan.stages, state.shares, strict=True)
     ]
     table(rows, ("stage", "things", "names"), as_json=as_json)
-    if state.left_out:
-        note(f"{len(state.left_out)} devices are in no stage: {', '.join(state.left_out[:10])}")
 
 
 def _driver(state: str) -> "Driver":

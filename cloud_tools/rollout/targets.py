@@ -11,6 +11,8 @@ from edge_agent.errors import Code
 # AWS IoT: what a thing, and a thing group, may be called.
 FORM = "(thing|group)/[a-zA-Z0-9:_-]{1,128}"
 _FORM = re.compile(FORM)
+# AWS IoT: members of a group in one answer, at most; ten times as many as it gives unasked.
+_PAGE = 250
 
 
 def check_targets(words: Sequence[str]) -> list[str]:
@@ -64,7 +66,11 @@ def _look_up(aws: Aws, word: str) -> tuple[str, list[str]]:
     if kind == "thing":
         return str(aws.call("iot", "describe_thing", thingName=name)["thingArn"]), [name]
     arn = str(aws.call("iot", "describe_thing_group", thingGroupName=name)["thingGroupArn"])
-    things = list(aws.pages("iot", "list_things_in_thing_group", "things", thingGroupName=name, recursive=True))
+    pages = {"PageSize": _PAGE}
+    found = aws.pages(
+        "iot", "list_things_in_thing_group", "things", thingGroupName=name, recursive=True, PaginationConfig=pages
+    )
+    things = list(found)
     # A job for nobody would be complete at once and look like a success.
     if not things:
         raise CloudError(Code.NOT_FOUND, f"group/{name}: expected things in it, there are none")

@@ -70,9 +70,9 @@ def train_unet(
 
     Args:
         train: with masks; what is learnt from.
-        validation: with masks; what stops the training.
+        validation: with masks; what chooses the epoch, the last one where nothing is drawn on them.
         depth: the last block of the trunk that is kept.
-        epochs: at most.
+        epochs: how many.
         seed: of the decoder's start, the order and the augmentation.
         progress: is told each epoch.
         steps: counts the epochs, and keeps their state.
@@ -86,7 +86,7 @@ def train_unet(
     optimizer = torch.optim.AdamW(groups, weight_decay=1e-3)
     per_epoch = len(list(batches(len(train.images), _BATCH, np.random.default_rng(0))))
     schedule = one_cycle(optimizer, rates, epochs * per_epoch)
-    best = Best(model, (-1.0,))
+    best = Best(model, (-1.0, -1.0))
     for epoch in steps("unet", epochs, net=model, best=best, optimizer=optimizer, schedule=schedule, rng=rng):
         model.train()
         for chosen in batches(len(train.images), _BATCH, rng):
@@ -98,7 +98,8 @@ def train_unet(
             schedule.step()
         overlap = _overlap(model.eval(), validation)
         progress(f"epoch {epoch + 1}: overlap {overlap:.3f} on validation")
-        best.offer((overlap,))
+        # Of equals the later one: without a defect on validation each overlap is 0, and the last has learnt most.
+        best.offer((overlap, float(epoch)))
     model.load_state_dict(best.kept)
     return model.eval()
 

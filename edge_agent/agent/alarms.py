@@ -1,7 +1,8 @@
 """What a person must see, and when it began and ended. Pure: time arrives as an argument.
 
 A condition becomes an alarm once it stood for a while, and is cleared once it was away for as long, so
-that a camera which comes and goes is one alarm and not a hundred.
+that a camera which comes and goes is one alarm and not a hundred. One of another severity is another
+alarm: the first is cleared and the second raised.
 """
 
 from collections.abc import Mapping, Sequence
@@ -130,12 +131,14 @@ class Alarms:
             now: epoch seconds.
             clock: seconds that only grow.
         """
-        differing = found.keys() ^ self.standing.keys()
+        told = {key: alarm.detail.severity for key, alarm in self.standing.items()}
+        wanted = {key: condition.severity for key, condition in found.items()}
+        differing = {key for key, _ in told.items() ^ wanted.items()}
         self._since = {key: self._since.get(key, clock) for key in differing}
         ripe = sorted(key for key, since in self._since.items() if clock - since >= self._hold_s)
-        room = LIMIT - len(self.standing)
+        cleared = [Change(key, _cleared(self.standing[key], now)) for key in ripe if key in self.standing]
+        room = LIMIT - len(self.standing) + len(cleared)
         raised = [Change(key, self._raised(found[key], now)) for key in ripe if key in found][: max(room, 0)]
-        cleared = [Change(key, _cleared(self.standing[key], now)) for key in ripe if key not in found]
         return [*cleared, *raised]
 
     def took(self, changes: Sequence[Change]) -> None:

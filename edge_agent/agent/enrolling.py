@@ -61,6 +61,7 @@ def enroll_by_claim(
         JobsError: no connection, no answer.
         StorageError: the files cannot be written.
     """
+    _check_place(folder, claim)
     if folder.is_enrolled(wanted.least(folder.directory)):
         _delete(claim)
         return _ended(folder, wanted.thing, was_enrolled=True)
@@ -70,6 +71,15 @@ def enroll_by_claim(
     folder.install(wanted.filled(progress.thing, progress.told).pack(folder.directory))
     _delete(claim)
     return _ended(folder, progress.thing)
+
+
+def _check_place(folder: Folder, claim: Claim) -> None:
+    """Refuse a claim that the identity would overwrite, and that would then be deleted in its name."""
+    ours = {place.resolve() for place in (folder.private_key, folder.certificate) if isinstance(place, Path)}
+    for path in (claim.private_key, claim.certificate):
+        if path.resolve() in ours:
+            message = f"{path}: expected a claim that lies elsewhere, the device's own will lie here"
+            raise IdentityError(Code.INVALID_ARGUMENT, message)
 
 
 class _Conversation(ExitStack):
@@ -127,7 +137,7 @@ class _Conversation(ExitStack):
     def _ask(self, topic: str, payload: bytes) -> Answer:
         if self._asking is None:
             settings = self._settings(self._claim.certificate, self._claim.private_key)
-            client_id = f"claim-{self._wanted.thing}"[:_LIMIT_CLIENT_ID]
+            client_id = f"{enrolment.CLAIMING}{self._wanted.thing}"[:_LIMIT_CLIENT_ID]
             self._asking = self.enter_context(Asking(settings, client_id, self._timeout_s))
         return self._asking.ask(topic, payload)
 

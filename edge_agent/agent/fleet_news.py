@@ -28,6 +28,7 @@ LOOK_S = 10.0
 SHADOW_LEAST_S = 30.0
 PER_SECOND = 10
 PAUSE_S = 3600.0
+FIRST_PAUSE_S = 60.0
 
 _TURN_S = 1.0
 _ANSWER_S = 15.0
@@ -36,6 +37,7 @@ _JITTER = 0.1
 # What MQTT 5 calls a failure: a policy of before this release does not know the topic.
 _FIRST_FAILURE = 0x80
 _FAILURES = 3
+_DOUBLINGS = 10
 
 
 class Cloud(Protocol):
@@ -151,9 +153,11 @@ class FleetNews:
 
     def _tell_alarms(self, found: Wellbeing, now: float) -> None:
         # What is wrong is known once the agent has started.
-        if not self._settings.alarms or found.agent.state not in ("READY", "DEGRADED"):
+        if found.agent.state not in ("READY", "DEGRADED"):
             return
-        changes = self._alarms.look(conditions(found.situation, self._alarms.standing), found.at, now)
+        # Where they were switched off, those that stood are cleared: nobody else would ever do so.
+        wrong = conditions(found.situation, self._alarms.standing) if self._settings.alarms else {}
+        changes = self._alarms.look(wrong, found.at, now)
         if changes:
             self._spool.change(changes)
             self._alarms.took(changes)
@@ -168,8 +172,13 @@ class FleetNews:
 
     def _keep_lines(self) -> None:
         lines = self._lines.take()
-        if lines:
+        if not lines:
+            return
+        try:
             self._spool.add([Message(LOG, line.to_json()) for line in lines])
+        except StorageError:
+            self._lines.lost(lines)
+            raise
 
     def _beat(self, thread: Watched, found: Wellbeing) -> None:
         if self._is_paused("heartbeat"):
@@ -207,11 +216,16 @@ class FleetNews:
         return not trouble
 
     def _note(self, word: str, trouble: str) -> None:
-        """Leave a topic alone for a while that the broker does not take: some end the connection over it."""
+        """Leave a topic alone for a while that the broker does not take: some end the connection over it.
+
+        A connection that is often lost looks the same, so without a refusal the first pauses are short.
+        """
         self._failures[word] = self._failures.get(word, 0) + 1 if trouble else 0
-        if trouble.startswith("refused") or self._failures[word] >= _FAILURES:
-            self._failures[word] = 0
-            self._paused[word] = time.monotonic() + PAUSE_S
+        more = self._failures[word] - _FAILURES
+        refused = trouble.startswith("refused")
+        if refused or more >= 0:
+            pause_s = PAUSE_S if refused else min(PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(more, _DOUBLINGS))
+            self._paused[word] = time.monotonic() + pause_s
             text = "the cloud does not take %s%s (%s): its policy may be of an older release"
             _log.warning(text, self._topics, word, trouble, extra={"action": "topic_refused", "topic": word})
 

@@ -37,6 +37,7 @@ def fleet_news(parts: "Parts", state_dir: Path) -> FleetNews:
         quarantined=parts.store.quarantined,
         generation=lambda: parts.store.generations.current().number,
         last=partial(_last_ended, parts),
+        certificate=partial(_certificate, parts),
     )
     make = partial(MessageSpool, quota_bytes=settings.telemetry.spool_bytes)
     return FleetNews(
@@ -59,3 +60,7 @@ def told_facts(fleet: FleetNews | None) -> dict[str, Any]:
 
 def _last_ended(parts: "Parts") -> Deployment | None:
     return next((record for record in parts.journal.history(limit=_RECENT) if record.ended is not None), None)
+
+
+def _certificate(parts: "Parts") -> Path | None:
+    return parts.renewing.files.certificate if parts.renewing is not None else parts.settings.mqtt.certificate

@@ -77,8 +77,10 @@ class Renewing:
 
     def receivers(self) -> Mapping[str, Callable[[bytes], None]]:
         """Return what the connection hands over here, by topic."""
-        take = lambda payload: self._inputs.put(renewal.read_wish(payload))  # noqa: E731
-        return {self._topics.delta: take, self._topics.got: take}
+        return {self._topics.delta: self._take_wish, self._topics.got: self._take_wish}
+
+    def _take_wish(self, payload: bytes) -> None:
+        self._inputs.put(renewal.read_wish(payload))
 
     def start(self) -> None:
         """Begin to look at the certificate's end."""
@@ -97,10 +99,7 @@ class Renewing:
     # below: on the thread
 
     def _run(self, thread: Watched) -> None:
-        try:
-            self._lineage.tidy()
-        except StorageError as exc:
-            self._trouble("old keys are not deleted", exc)
+        self._tidy()
         self._take(None)
         while not thread.stopping.is_set():
             try:
@@ -148,11 +147,12 @@ class Renewing:
         try:
             prove(self._with(files), self._thing, _TRIAL_S)
             self._lineage.switch()
-            self._refused, self._fault = "", ""
-            self._tell_exchange()
         except AgentError as exc:
             self._refused, self._fault, self._again_at = pem, exc.message, time.monotonic() + _AGAIN_S
             self._trouble("the next certificate was refused, the old one goes on", exc)
+        else:
+            self._refused, self._fault = "", ""
+            self._tell_exchange()
         finally:
             self._come_back(jobs)
 
@@ -173,10 +173,17 @@ class Renewing:
         return self._settings.model_copy(update=files._asdict())
 
     def _tell_exchange(self) -> None:
+        self._tidy()
         current = self._lineage.current
         _log.info("certificate exchanged", extra={"action": "certificate_exchanged", "certificate": current.id})
         self._audit.append("certificate_exchanged", certificate=current.id, before=self._lineage.before)
         self._look()
+
+    def _tidy(self) -> None:
+        try:
+            self._lineage.tidy()
+        except StorageError as exc:
+            self._trouble("old keys are not deleted", exc)
 
     def _look(self) -> None:
         """Tell when the certificate ends, and note when that is soon."""

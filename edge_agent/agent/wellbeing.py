@@ -27,6 +27,8 @@ class Rooms(NamedTuple):
     quarantined: Callable[[], Mapping[str, str]]
     generation: Callable[[], int]
     last: Callable[[], Deployment | None]
+    certificate: Callable[[], Path | None]
+    """The one in use."""
 
 
 class Wellbeing(NamedTuple):
@@ -135,7 +137,7 @@ def look(rooms: Rooms, settings: Settings, state_dir: Path, *, now: Callable[[],
         clock_trusted=clock.trusted,
         clock_synchronised=synchronised.synchronised,
         cameras=rooms.cameras(),
-        certificate_ends=certificate_ends(settings.mqtt.certificate),
+        certificate_ends=certificate_ends(rooms.certificate()),
         certificate_days=telemetry.certificate_days,
     )
     return Wellbeing(

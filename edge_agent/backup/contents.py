@@ -33,6 +33,8 @@ FILES: Final = (
 )
 """Of the state directory, as patterns."""
 LIMIT_HEADER_BYTES: Final = 4 << 20
+LIMIT_FILES: Final = 10_000
+"""Each picture of a golden sample is one."""
 
 
 _BESIDE_STATE: Final = (CONFIG, FLOORS, BLOBS + "*", MANIFESTS + "*/*.json")
@@ -64,7 +66,7 @@ class Contents(Document):
     agent: str = Field(description="version of the agent that made it")
     thing: str = Field(description="whose state it is")
     layout: int = Field(ge=1, description="of the state directory")
-    files: tuple[Entry, ...] = Field(max_length=1000, description="in their order")
+    files: tuple[Entry, ...] = Field(max_length=LIMIT_FILES, description="in their order")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

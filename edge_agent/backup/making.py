@@ -10,11 +10,11 @@ from typing import BinaryIO
 from edge_agent import __version__
 from edge_agent.backup import contents as names
 from edge_agent.backup.contents import Contents, Entry
-from edge_agent.errors import Code, StorageError
+from edge_agent.errors import Code, RefusedError, StorageError
 from edge_agent.formats import ModelVersion
 from edge_agent.storage import durable
 from edge_agent.storage.database import snapshot
-from edge_agent.store import Generations
+from edge_agent.store import Generations, exchange
 from edge_agent.store.blobs import Blobs
 from edge_agent.store.layout import check_version
 from edge_agent.store.versions import Versions
@@ -37,16 +37,24 @@ def make(
         with_models: the committed versions and those before them as well; else they come from the repository.
 
     Raises:
-        StorageError: NOT_FOUND, there is no state yet; STORAGE_FAILED; NO_SPACE; CONTENT_MISSING.
+        RefusedError: FAILED_PRECONDITION, a restore was cut off here.
+        StorageError: NOT_FOUND, there is no state yet; STORAGE_FAILED, also where there are too many files; NO_SPACE;
+            CONTENT_MISSING.
     """
     layout = check_version(state_dir)
     if layout == 0:
         raise StorageError(Code.NOT_FOUND, f"{state_dir}: expected the state directory of an agent, there is none")
+    if exchange.is_pending(state_dir):
+        message = (
+            f"{state_dir}: expected a state directory in which no restore was cut off; start its agent, which ends it"
+        )
+        raise RefusedError(Code.FAILED_PRECONDITION, message)
     scratch = durable.staging_path(state_dir / "backup")
     try:
         durable.make_directory(scratch, mode=0o700)
         with durable.translated(state_dir):
             found = list(_gather(state_dir, config, scratch, with_models=with_models))
+            _check_number(state_dir, len(found))
             files = [_entry(name, path) for name, path in found]
             told = {"created": now, "agent": __version__, "thing": thing, "layout": layout, "files": files}
             contents = Contents.model_validate({"schema": "edge-agent/backup/1", **told})
@@ -72,7 +80,9 @@ def _gather(state_dir: Path, config: Path | None, scratch: Path, *, with_models:
         copy.write_bytes(path.read_bytes())
         yield name, copy
     if config is not None:
-        yield names.CONFIG, config
+        copy = scratch / "config"
+        copy.write_bytes(config.read_bytes())
+        yield names.CONFIG, copy
     if with_models:
         yield from _models(state_dir)
 
@@ -93,6 +103,12 @@ def _models(state_dir: Path) -> Iterator[tuple[str, Path]]:
             if artefact.sha256 not in told:
                 told.add(artefact.sha256)
                 yield names.BLOBS + artefact.sha256, blobs.path(artefact.sha256)
+
+
+def _check_number(state_dir: Path, files: int) -> None:
+    if files > names.LIMIT_FILES:
+        message = f"{state_dir}: expected at most {names.LIMIT_FILES} files for a backup, came {files}"
+        raise StorageError(Code.STORAGE_FAILED, message)
 
 
 def _entry(name: str, path: Path) -> Entry:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from edge_agent.backup.contents import HEADER, LIMIT_HEADER_BYTES, Contents
+from edge_agent.backup.contents import HEADER, LIMIT_FILES, LIMIT_HEADER_BYTES, Contents
 from edge_agent.errors import BundleError, Code, DocumentError, StorageError
 from edge_agent.formats import parse
 from edge_agent.formats.archive import Member, read_members
@@ -27,7 +27,8 @@ def unpack(file: BinaryIO, directory: Path, *, what: str) -> Contents:
             NO_SPACE; STORAGE_FAILED.
     """
     try:
-        members = read_members(iter(lambda: file.read(_CHUNK_BYTES), b""), limit_bytes=1 << 50)
+        chunks = iter(lambda: file.read(_CHUNK_BYTES), b"")
+        members = read_members(chunks, limit_bytes=1 << 50, limit_entries=LIMIT_FILES + 1)
         contents = _header(next(members, None))
         _take_all(members, contents, directory)
     except BundleError as exc:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -51,12 +51,10 @@ def backup(
     thing, target = where.settings().device.thing, file.absolute()
     staged = durable.staging_path(target)
     try:
-        with durable.translated(target), staged.open("xb") as out:
-            staged.chmod(0o600)
-            with as_owner_of(where.state_dir):
-                contents = make(
-                    where.state_dir, where.config_file, out, thing=thing, now=time.time(), with_models=with_models
-                )
+        with durable.translated(target), _new(staged) as out, as_owner_of(where.state_dir):
+            contents = make(
+                where.state_dir, where.config_file, out, thing=thing, now=time.time(), with_models=with_models
+            )
         durable.publish(staged, target)
     finally:
         staged.unlink(missing_ok=True)
@@ -82,17 +80,22 @@ def restore(
     from edge_agent.backup import check, unpack  # noqa: PLC0415 - only these verbs pay for it
     from edge_agent.backup import restore as put_back  # noqa: PLC0415 - as above
     from edge_agent.storage import durable  # noqa: PLC0415 - as above
+    from edge_agent.store import exchange  # noqa: PLC0415 - as above
 
     where = places(context)
     root, config, here = where.state_dir, None, where.settings().device.thing
     with durable.translated(file), file.open("rb") as source, _locked(root), _scratch(root) as scratch:
         with as_owner_of(root):
+            # What was decided here counts, also where nobody has started since.
+            exchange.finish(root)
             contents = unpack(source, scratch, what=str(file))
             _check_identity(here, contents, other_device=other_device)
             check(root, scratch, contents, replace=replace)
-        if not keep_config and not other_device:
+            # As the owner too, who may put a link in its place.
+            came = _config_in(scratch)
+        if came is not None and not keep_config and not other_device:
             # First: rules without models answer nothing, models without the rules of then might answer wrongly.
-            config = _restore_config(where, scratch)
+            config = _restore_config(where, came)
         with as_owner_of(root):
             put_back(root, scratch, contents, actor=actor())
     if config is not None:
@@ -140,7 +143,8 @@ def _scratch(root: Path) -> Iterator[Path]:
             durable.make_directory(scratch, mode=0o700)
         yield scratch
     finally:
-        durable.remove_tree(scratch)
+        with as_owner_of(root):
+            durable.remove_tree(scratch)
 
 
 def _check_identity(here: str, contents: "Contents", *, other_device: bool) -> None:
@@ -154,19 +158,30 @@ def _check_identity(here: str, contents: "Contents", *, other_device: bool) -> N
         raise RefusedError(Code.FAILED_PRECONDITION, f"{message}; --other-device takes its state, not its identity")
 
 
-def _restore_config(where: Places, unpacked: Path) -> Path | None:
-    """Replace the configuration, keeping what was there; return its path, None where nothing changes."""
+def _new(file: Path) -> BinaryIO:
+    """Open a new file that is nobody else's from its first byte."""
+    return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
+
+
+def _config_in(unpacked: Path) -> bytes | None:
     from edge_agent.backup.contents import CONFIG  # noqa: PLC0415 - as above
+
+    path = unpacked / CONFIG
+    return path.read_bytes() if path.exists() else None
+
+
+def _restore_config(where: Places, came: bytes) -> Path | None:
+    """Replace the configuration, keeping what was there; return its path, None where nothing changes."""
     from edge_agent.storage import durable  # noqa: PLC0415 - as above
 
-    came, target = unpacked / CONFIG, where.config or DEFAULT_FILE
+    target = where.config or DEFAULT_FILE
     before = target.read_bytes() if target.exists() else b""
-    if not came.exists() or before == came.read_bytes():
+    if before == came:
         return None
     durable.make_directory(target.parent)
     mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o640
     durable.write(target.with_name(f"{target.name}.before-restore"), before, mode=mode)
-    durable.write(target, came.read_bytes(), mode=mode)
+    durable.write(target, came, mode=mode)
     # A new file is root's; the agent reads its configuration as a member of the directory's group.
     if os.geteuid() == 0:
         os.chown(target, target.parent.stat().st_uid, target.parent.stat().st_gid)

@@ -38,15 +38,14 @@ def back(context: typer.Context, as_json: AsJson = False) -> None:
     What was committed since goes with it; trust, captures and the audit log stay as they are.
     """
     from edge_agent.storage.lock import StateLock  # noqa: PLC0415 - as above
-    from edge_agent.store import AuditLog, exchange, kept_layouts, layout  # noqa: PLC0415 - as above
+    from edge_agent.store import AuditLog, exchange, layout  # noqa: PLC0415 - as above
 
     root, target = places(context).state_dir, layout.LAYOUT_VERSION
     with as_owner_of(root), StateLock(root / "lock"):
         exchange.finish(root)
         now = layout.read_version(root)
         if now > target:
-            kept_layouts.check(root, now=now, target=target)
-            _check_floors(root)
+            _check_floors(root, now)
             # The line comes first: what is not noted is not done.
             AuditLog(root / "audit.log").append("layout_put_back", layout=now, to=target, actor=actor())
             layout.put_back(root)
@@ -57,17 +56,18 @@ def back(context: typer.Context, as_json: AsJson = False) -> None:
         show_lines([f"{root}: {told}"])
 
 
-def _check_floors(root: Path) -> None:
+def _check_floors(root: Path, now: int) -> None:
     """Refuse what would bring a revoked version back.
 
     Raises:
         RefusedError: BELOW_FLOOR.
+        StorageError: NOT_FOUND, what is needed was not kept.
     """
     from edge_agent.store import kept_layouts, layout  # noqa: PLC0415 - as above
     from edge_agent.trust.floors import FloorFiles  # noqa: PLC0415 - as above
 
     floors = FloorFiles(root / "trust").load().models
-    for name, committed in kept_layouts.committed(root, layout.LAYOUT_VERSION).items():
+    for name, committed in kept_layouts.committed(root, now=now, target=layout.LAYOUT_VERSION).items():
         if committed.release_seq < floors.get(name, 0):
             message = f"{name} {committed.version}, committed then, was revoked since: nothing was changed"
             raise RefusedError(Code.BELOW_FLOOR, message)

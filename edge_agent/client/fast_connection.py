@@ -92,7 +92,7 @@ class FastConnection:
         prepared = self._prepared.get(key)
         if prepared is None:
             order = InferOrder(model, version, (), (0, 0), microseconds(timeout_s), priority)
-            prepared = self._prepare(order, form)
+            prepared = self._prepare(order, form, timeout_s)
             remember(self._prepared, key, prepared, limit=_KNOWN_LIMIT)
         for place, tensor in zip(prepared.places, inputs.values(), strict=True):
             place[...] = tensor
@@ -118,7 +118,7 @@ class FastConnection:
         """
         size_bytes = len(content)
         room_at = aligned(size_bytes)
-        self._hold(room_at + room_bytes)
+        self._hold(room_at + room_bytes, timeout_s)
         self._bytes[:size_bytes] = np.frombuffer(content, np.uint8)
         return self._ask(Kind.INSPECT, write(room_at)[HEAD.size :], timeout_s)
 
@@ -132,7 +132,7 @@ class FastConnection:
         self._socket.close()
         self._let_go()
 
-    def _prepare(self, order: InferOrder, form: Form) -> _Prepared:
+    def _prepare(self, order: InferOrder, form: Form, timeout_s: float) -> _Prepared:
         at, placed = 0, []
         for name, dtype, shape in form:
             if dtype.name not in tensors.DTYPES:
@@ -141,7 +141,7 @@ class FastConnection:
             size_bytes = dtype.itemsize * prod(shape)
             placed.append(TensorAt(name, dtype.name, shape, at, size_bytes))
             at = aligned(at + size_bytes)
-        self._hold(at + _ROOM_BYTES)
+        self._hold(at + _ROOM_BYTES, timeout_s)
         body = tensors.infer(0, order._replace(tensors=tuple(placed), room=(at, _ROOM_BYTES)))[HEAD.size :]
         return _Prepared(body, [self._view(tensor) for tensor in placed])
 
@@ -155,13 +155,15 @@ class FastConnection:
         inside = self._bytes[tensor.offset : tensor.offset + tensor.size_bytes]
         return inside.view(tensor.dtype).reshape(tensor.shape)
 
-    def _hold(self, size_bytes: int) -> None:
-        """Lend memory of at least this size."""
+    def _hold(self, size_bytes: int, timeout_s: float) -> None:
+        """Lend memory of at least this size, for a request that has so long."""
         if size_bytes <= self._bytes.size:
             return
         if size_bytes > frames.SEGMENT_LIMIT_BYTES:
             raise NotAskedError(f"expected at most {frames.SEGMENT_LIMIT_BYTES} bytes, came {size_bytes}")
         self._let_go()
+        # Not as long as the request before had; and what is left is for the other way.
+        self._wait(timeout_s / 2)
         size_bytes = max(_LEAST_BYTES, -(-size_bytes // _LEAST_BYTES) * _LEAST_BYTES)
         try:
             descriptor = os.memfd_create("edge-agent-client", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)

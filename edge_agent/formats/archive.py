@@ -50,12 +50,13 @@ class Member(NamedTuple):
     """To be read before the next member is asked for, or not at all."""
 
 
-def read_members(chunks: Iterable[bytes], *, limit_bytes: int) -> Iterator[Member]:
+def read_members(chunks: Iterable[bytes], *, limit_bytes: int, limit_entries: int = LIMIT_ENTRIES) -> Iterator[Member]:
     """Yield the regular files; after the last one the whole archive was read and is in order.
 
     Args:
         chunks: the archive, piece by piece.
         limit_bytes: how many bytes may come out of it, headers and padding included.
+        limit_entries: how many files and directories may be in it.
 
     Raises:
         BundleError: DIGEST_MISMATCH, it is cut short or damaged; FORMAT_FORBIDDEN, it holds what may not be in it.
@@ -65,8 +66,8 @@ def read_members(chunks: Iterable[bytes], *, limit_bytes: int) -> Iterator[Membe
     after_pax = False
     while (header := stream.take(BLOCK_BYTES)) != _END:
         entries += 1
-        if entries > LIMIT_ENTRIES:
-            raise forbidden(f"expected at most {LIMIT_ENTRIES} entries, came more")
+        if entries > limit_entries:
+            raise forbidden(f"expected at most {limit_entries} entries, came more")
         name, size, kind = _read_header(header)
         if kind == b"x":
             if after_pax:

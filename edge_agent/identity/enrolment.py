@@ -17,6 +17,8 @@ from edge_agent.config.fragment import AUTHORITY, CERTIFICATE, KEY, ROOT
 from edge_agent.errors import Code, IdentityError
 from edge_agent.formats import Document
 
+CLAIMING: Final = "claim-"
+"""How the names begin under which a claim connects: the policy of claims lets it have no other."""
 CREATE_TOPIC: Final = "$aws/certificates/create-from-csr/json"
 # AWS IoT: the token that proves whose a certificate is expires after an hour; a slow answer has its time too.
 _TOKEN_LIFE_S: Final = 3300.0

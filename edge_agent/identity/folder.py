@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from edge_agent.config import KeyPlace, TokenKey, fragment
+from edge_agent.config import KeyPlace, TokenKey, fragment, read_settings
 from edge_agent.config.tokens import SCHEME
 from edge_agent.errors import Code, ConfigError, IdentityError
 from edge_agent.formats import parse
@@ -118,8 +118,10 @@ class Folder:
 
         Raises:
             IdentityError: another root of trust, or another thing's settings are here.
-            ConfigError: the settings say otherwise.
+            ConfigError: the settings say otherwise, or a value is none that the agent would take.
         """
+        told = {room: {key: value for key, value in keys.items() if value != ""} for room, keys in pack.rooms.items()}
+        read_settings(None, told)
         if pack.root:
             check_root(pack.root, allow_demo=pack.allow_demo_root)
             self._refuse_other_root(pack.root)
@@ -145,7 +147,7 @@ class Folder:
         Raises:
             IdentityError: it is no certificate, or another key's.
         """
-        found = material.read_certificate(pem.encode(), "certificate")
+        found = material.read_certificate(pem, "certificate")
         material.check_fit(found, self._public(), "certificate")
         return found
 
@@ -174,6 +176,9 @@ class Folder:
         text = self.check(pack)
         if pack.root:
             self._write(self.directory / fragment.ROOT, pack.root.encode(), PUBLIC)
+        if isinstance(self.private_key, Path):
+            # A power cut may have taken back whom it was given to.
+            self._own(self.private_key)
         mode = stat.S_IMODE(self.config.stat().st_mode) if self.config.exists() else PUBLIC
         if text != self._read(self.config):
             self._write(self.config, text.encode(), mode)
@@ -219,6 +224,9 @@ class Folder:
 
     def _write(self, path: Path, content: bytes, mode: int) -> None:
         durable.write(path, content, mode=mode)
+        self._own(path)
+
+    def _own(self, path: Path) -> None:
         if self._owner:
             with durable.translated(path):
                 who = pwd.getpwnam(self._owner)

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from pydantic import Field
 
 from edge_agent.config import KeyPlace, TokenKey, fragment
-from edge_agent.errors import Code, DocumentError, IdentityError
+from edge_agent.errors import Code, DocumentError, IdentityError, StorageError
 from edge_agent.formats import Document, parse
 from edge_agent.identity import material
 from edge_agent.storage import durable
@@ -115,7 +115,7 @@ class Lineage:
             IdentityError: it is no certificate, another key's, or the one in use.
             StorageError: NO_SPACE or STORAGE_FAILED.
         """
-        found = material.read_certificate(pem.encode(), "the next certificate")
+        found = material.read_certificate(pem, "the next certificate")
         material.check_fit(found, self._public(self._next), "the next certificate")
         if found.id == self.current.id:
             # Taken as another one, it would be ended as the one before.
@@ -125,7 +125,7 @@ class Lineage:
         return self._next
 
     def switch(self) -> None:
-        """Use the next certificate from now on, also after a power cut.
+        """Use the next certificate from now on, also after a power cut; ``tidy`` deletes the one before.
 
         Raises:
             IdentityError: the one in use cannot be read.
@@ -133,7 +133,6 @@ class Lineage:
         """
         news = {"current": self._succession.current + 1, "before": self.current.id, "asking": False}
         self._keep(self._succession.model_copy(update=news))
-        self.tidy()
 
     def tidy(self) -> None:
         """Delete what is neither in use nor waiting, keys of the past above all; nothing where that is not known.
@@ -166,16 +165,20 @@ class Lineage:
         with durable.translated(files.private_key):
             return material.read_key(files.private_key.read_bytes(), str(files.private_key))
 
+    def _check_whole(self, files: Files) -> None:
+        material.check_fit(_read(files.certificate), self._public(files), str(files.certificate))
+
     def _found(self, first: str) -> Succession | None:
         """Return what is kept; None where nothing is, it is another enrolment's, or the disk lost it."""
         path = self._directory / _RECORD
-        if not path.exists():
-            return None
+        with durable.translated(path):
+            if not path.exists():
+                return None
         try:
             kept = parse(Succession, _text(path), what=str(path))
             if kept.current:
-                _read(self._files(kept.current).certificate)
-        except (DocumentError, IdentityError) as exc:
+                self._check_whole(self._files(kept.current))
+        except (DocumentError, IdentityError, StorageError) as exc:
             # The cloud keeps the certificate that went before until its operator deletes it.
             fields = {"action": "certificate_lost", "reason": exc.message}
             _log.error("the device's newest certificate is lost, the first one is used", extra=fields)
@@ -200,7 +203,7 @@ def _new_key(path: Path, thing: str) -> str:
 
 
 def _read(path: Path) -> material.Certificate:
-    return material.read_certificate(_text(path).encode(), str(path))
+    return material.read_certificate(_text(path), str(path))
 
 
 def _text(path: Path) -> str:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
@@ -76,14 +77,14 @@ def public_part(key: PrivateKey | Request) -> bytes:
     return key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-def read_certificate(pem: bytes, what: str) -> Certificate:
+def read_certificate(pem: bytes | str, what: str) -> Certificate:
     """Return what the first certificate in ``pem`` says.
 
     Raises:
         IdentityError: there is none.
     """
     with _expected(f"{what}: expected a PEM certificate"):
-        found = x509.load_pem_x509_certificate(pem)
+        found = x509.load_pem_x509_certificate(pem.encode() if isinstance(pem, str) else pem)
         names = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         public = found.public_key().public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -113,5 +114,6 @@ def check_fit(certificate: Certificate, key: PrivateKey | Request, what: str) ->
 def _expected(message: str) -> Iterator[None]:
     try:
         yield
-    except (ValueError, TypeError, x509.UnsupportedGeneralNameType) as exc:
-        raise IdentityError(Code.FAILED_PRECONDITION, f"{message}, {str(exc).splitlines()[0][:200]}") from exc
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.UnsupportedGeneralNameType) as exc:
+        told = next(iter(str(exc).splitlines()), type(exc).__name__)[:200]
+        raise IdentityError(Code.FAILED_PRECONDITION, f"{message}, {told}") from exc

@@ -85,17 +85,18 @@ def check(root: Path, *, now: int, target: int) -> Sequence[int]:
     return needed
 
 
-def committed(root: Path, version: int) -> Mapping[str, Committed]:
-    """Return what would be committed again, by model, if layout ``version`` were put back.
+def committed(root: Path, *, now: int, target: int) -> Mapping[str, Committed]:
+    """Return what would be committed again, by model, if ``root`` were brought back; none where that stays as it is.
 
     Raises:
-        StorageError: STORAGE_FAILED.
+        StorageError: NOT_FOUND, as ``check``; STORAGE_FAILED.
     """
-    prepared = path_of(root, version)
-    place = exchange.read_index(prepared).place
-    if "generations" not in place:
-        return {}
-    return Generations(prepared / place["generations"]).current().models
+    # The oldest is put back last.
+    for version in check(root, now=now, target=target):
+        place = exchange.read_index(path_of(root, version)).place
+        if "generations" in place:
+            return Generations(path_of(root, version) / place["generations"]).current().models
+    return {}
 
 
 def path_of(root: Path, version: int) -> Path:

@@ -23,16 +23,19 @@ _FIELDS: Final = 8
 _OFF: Final = logging.CRITICAL + 1
 # Who sends the lines must not make new ones by that.
 _OWN: Final = ("edge_agent.agent.fleet_news", "edge_agent.agent.device_shadow", "edge_agent.telemetry")
-_USER: Final = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s@\"']+@", re.IGNORECASE)
+# Each begins with what must be there, not with any letters before it: whoever logs waits for the search.
+_USER: Final = re.compile(r"((?<=[a-z0-9+.-])://)[^/\s@\"']+@", re.IGNORECASE)
+_NAMED: Final = (
+    r"(?:password|passwd|passphrase|secret(?:[-_]?access)?(?:[-_]?key)?|token|authorization|(?:api|private)[-_]?key)"
+)
+# A text in quotes ends at its own quote, not at one behind a backslash; one that was cut ends with the line.
 _PAIR: Final = re.compile(
-    r"(\b[\w-]*(?:password|passwd|passphrase|secret|token|authorization|api[-_]?key)[\"']?\s*[=:]\s*)"
-    r"(?:(?:bearer|basic)\s+)?(\"[^\"]*\"|'[^']*'|[^\s,;&\"'}]+)",
-    re.IGNORECASE,
+    rf"({_NAMED}[\"']?\s*[=:]\s*)"
+    r"(?:(?:bearer|basic)\s+)?(\"(?:[^\"\\]|\\.)*(?:\"|\\?$)|'(?:[^'\\]|\\.)*(?:'|\\?$)|[^\s,;&\"'}]+)",
+    re.IGNORECASE | re.DOTALL,
 )
 _BLOCK: Final = re.compile(r"-----BEGIN [A-Z ]+-----.*?(?:-----END [A-Z ]+-----|$)", re.DOTALL)
-_KEY: Final = re.compile(
-    r"password|passwd|passphrase|secret|token|authorization|api[-_]?key|private[-_]?key", re.IGNORECASE
-)
+_KEY: Final = re.compile(_NAMED, re.IGNORECASE)
 
 
 class CloudLog(logging.Handler):
@@ -92,6 +95,12 @@ class CloudLog(logging.Handler):
             taken = list(self._waiting)
             self._waiting.clear()
         return taken
+
+    def lost(self, taken: Collection[LogNews]) -> None:
+        """Count lines that were taken and could not be kept, with those that they told of."""
+        with self._guard:
+            self._untold += len(taken) + sum(line.dropped for line in taken)
+            self.suppressed += len(taken)
 
     def _is_wanted(self, record: logging.LogRecord) -> bool:
         return record.levelno >= self._least or getattr(record, "action", "") in self._actions

@@ -51,7 +51,9 @@ def line_of(record: logging.LogRecord) -> LogLine:
     """Return a record as it is kept: cut, and without the signatures of URLs."""
     fields = dict(list(extra_fields(record).items())[:LIMIT_FIELDS])
     if record.exc_info:
-        fields["exception"] = logging.Formatter().formatException(record.exc_info)
+        # What went wrong stands at a traceback's end.
+        told = without_signatures(logging.Formatter().formatException(record.exc_info))
+        fields["exception"] = told[-LIMIT_TEXT:]
     return LogLine(
         at=record.created,
         level=record.levelname,

@@ -14,8 +14,8 @@ from typing import Any, TextIO
 from edge_agent.telemetry import tracing
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-# Presigned URLs of S3 and CloudFront: whoever reads one may use it.
-_SIGNED = re.compile(r"\?[^\s\"'<>]*(?:Signature|Credential|Security-Token|AWSAccessKeyId)=[^\s\"'<>]*", re.IGNORECASE)
+# Presigned URLs of S3 and CloudFront: whoever reads one may use it. Looked for from the last ? on: whoever logs waits.
+_SIGNED = re.compile(r"\?[^\s\"'<>?]*(?:Signature|Credential|Security-Token|AWSAccessKeyId)=[^\s\"'<>]*", re.IGNORECASE)
 
 
 class JsonFormatter(logging.Formatter):

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from cloud_tools.aws import Aws
+from cloud_tools.errors import CloudError
 from cloud_tools.local import LocalCloud, aws_environment
 from cloud_tools.rollout.begin import begin
-from cloud_tools.rollout.driver import Driver
+from cloud_tools.rollout.driver import Driver, Stay
 from cloud_tools.rollout.iot import IotJobs
 from cloud_tools.rollout.jobs import create_job, form_document, read_status
 from cloud_tools.rollout.ledger import Ledger
@@ -64,6 +65,7 @@ _TIMES_S: Final = {**TIMES_S, "DOWNLOADING": 20.0, "BUILDING": 10.0, "PROBATION"
 _CANARY_SHARE, _LEAST_CANARIES = 100, 5
 _KILLED_AT: Final = 0.1
 _PATIENCE_S: Final = 600.0
+_THREADS, _FILES = "/proc/self/task", "/proc/self/fd"
 
 
 class World(NamedTuple):
@@ -105,7 +107,7 @@ def standing_world(devices: int, directory: Path, times_s: Mapping[str, float]) 
         address = f"{endpoints.mqtt_host}:{endpoints.mqtt_port}"
         place = Place(address, endpoints.ca_pem, directory / "identity", reconnect_max_s=20.0)
         with standing(Front(directory / "front", aws, connection(aws, fleet, devices, place))) as front:
-            before_kib = _resident_kib()
+            before_kib, threads, open_files = _resident_kib(), _entries(_THREADS), _entries(_FILES)
             behaviour = Behaviour(times_s, bad=frozenset({"unet-2"}))
             simulated = Fleet(front.settings, names(fleet, devices), behaviour)
             began = time.monotonic()
@@ -114,8 +116,8 @@ def standing_world(devices: int, directory: Path, times_s: Mapping[str, float]) 
                 begun = {
                     "devices": devices,
                     "device_kib": round((_resident_kib() - before_kib) / devices, 1),
-                    "threads": _entries("/proc/self/task"),
-                    "open_files": _entries("/proc/self/fd"),
+                    "threads": _entries(_THREADS) - threads,
+                    "open_files": _entries(_FILES) - open_files,
                     "connected_s": _since(began),
                 }
                 ledger = Ledger(open_storage(str(directory / "rollouts")))
@@ -218,7 +220,10 @@ def _roll_out(world: World, name: str, version: str) -> None:
             raise TimeoutError(f"rollout {name} has not ended within {_PATIENCE_S:.0f} s")
         time.sleep(0.5)
 
-    for _ in world.driver.drive(name, wait=wait):
+    def trouble(passing: CloudError) -> None:
+        sys.stderr.write(f"bench fleet: {passing}; asked again\n")
+
+    for _ in world.driver.drive(name, Stay(wait, trouble)):
         pass
 
 

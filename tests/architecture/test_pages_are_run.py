@@ -7,7 +7,7 @@ import pytest
 from tests.pages import NEEDS, ROOT, Block, claims, pages, read, unlabelled
 
 # Falls, and never rises.
-NOT_YET = 6
+NOT_YET = 0
 BLOCKS = [block for page in pages() for block in read(page)]
 CLAIMS = {claim for test in sorted(ROOT.glob("tests/*/test_*.py")) for claim in claims(test.read_text("utf-8"))}
 

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,12 @@ def complaints(path: Path, text: str) -> Iterator[str]:
 def test_no_text_says_where_it_was_made_or_what_is_left() -> None:
     texts = ((path, text_of(path)) for path in FILES if "_proto" not in path.parts and path.name != "LICENSE")
     assert [each for path, text in texts if text for each in complaints(path, text)] == []
+
+
+def test_no_two_tests_files_have_one_name() -> None:
+    names = Counter(path.name for path in FILES if path.match("tests/*/test_*.py"))
+    # They stand in no packages, so pytest imports each by its name alone and refuses the second.
+    assert [name for name, times in names.items() if times > 1] == []
 
 
 @pytest.mark.parametrize("line", ["see /w_ork/main", "T_ODO: later", "as in iss_ue #_12", "cf. #_31", "in /h_ome/me/x"])

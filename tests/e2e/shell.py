@@ -25,7 +25,8 @@ def run_blocks(commands: list[str], directory: Path, *, timeout_s: float, **envi
         AssertionError: one of the commands failed.
     """
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    own_user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    # Who is not root stays who they are, as the reader is: PostgreSQL, for one, does otherwise for root.
+    own_user = [] if os.geteuid() == 0 else ["--map-current-user", "--keep-caps"]
     ran = subprocess.run(
         ["unshare", "--net", *own_user, "bash", "-c", _PROLOGUE + "\n".join(commands)],
         cwd=directory,

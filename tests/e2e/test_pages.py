@@ -1,6 +1,7 @@
 """Blocks of the pages, each run as it stands where it says that it works; the loop's own are in test_loop."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from cloud_tools.datasets.sample_line import write_dataset
 from cloud_tools.local import Endpoints
+from cloud_tools.training.run import TrainingOptions, train
 from tests.e2e.shell import ROOT, blocks, run_blocks
 from tests.fakes import layouts
 from tests.fakes.cloud_operator import CloudOperator
@@ -19,6 +21,7 @@ from tests.integration.test_package_import import STAGE, lookout_package
 
 pytest.importorskip("torch", reason="the extra train is not installed")
 TIMEOUT_S = 400
+_QUICK = TrainingOptions(depth=4, size=96, epochs=2, threads=1)
 pytestmark = pytest.mark.timeout(TIMEOUT_S + 60)
 
 
@@ -58,6 +61,10 @@ def beside(device: AgentDevice) -> dict[str, str]:
     }
 
 
+def _quiet(_line: str) -> None:
+    """Say nothing."""
+
+
 def good_parts(root: Path) -> Path:
     """Write a data set for methods that learn from good parts."""
     return layouts.mvtec(root, good=24)
@@ -92,22 +99,38 @@ def test_a_method_learns_from_good_parts_and_is_packaged(tmp_path: Path) -> None
     assert json.loads((tmp_path / "bundle" / "manifest.json").read_text())["model"] == "part-check"
 
 
-def test_bundles_are_made_with_a_memory_without_thumbnails_and_without_one(tmp_path: Path) -> None:
-    good_parts(tmp_path / "data")
-    run_blocks(blocks(ROOT / "docs" / "similar.md", "Where a picture lies"), tmp_path, timeout_s=TIMEOUT_S)
-    assert [(tmp_path / name / "bank.safetensors").exists() for name in ("bundle", "unseen", "bare")] == [
-        True,
-        True,
-        False,
-    ]
-
-
 def test_a_run_is_a_file_and_is_done_again_from_its_own(tmp_path: Path, sample: Path) -> None:
     told = {"kind": "segmentation", "data": str(sample / "segmentation"), "out": "run", "depth": 4, "size": 64}
     (tmp_path / "part.yaml").write_text(json.dumps({**told, "epochs": 1, "override-gate": "a test needs no quality"}))
     run_blocks(blocks(ROOT / "docs" / "runs.md", "A run as a file"), tmp_path, timeout_s=TIMEOUT_S)
     again = [(tmp_path / name / "model.onnx").read_bytes() for name in ("run-1", "again")]
     assert again[0] == again[1]
+
+
+def test_a_training_that_was_ended_by_hand_goes_on_where_it_was(tmp_path: Path) -> None:
+    def ended_by_hand(line: str) -> None:
+        if line.startswith("epoch 2"):
+            raise KeyboardInterrupt
+
+    layouts.lookout(tmp_path / "data", plain=True)
+    with pytest.raises(KeyboardInterrupt):
+        train("classification", tmp_path / "data", tmp_path / "run", _QUICK._replace(epochs=3), ended_by_hand)
+    said = run_blocks(blocks(ROOT / "docs" / "runs.md", "Interrupted"), tmp_path, timeout_s=TIMEOUT_S)
+    assert re.findall(r"^epoch \d", said, re.MULTILINE) == ["epoch 2", "epoch 3"]
+    assert (tmp_path / "run" / "model.onnx").is_file()
+    assert not (tmp_path / "run" / "checkpoint").exists()
+
+
+def test_methods_are_compared_and_the_best_ones_bundle_is_judged(tmp_path: Path) -> None:
+    good_parts(tmp_path / "data")
+    run_blocks(blocks(ROOT / "docs" / "evaluation.md"), tmp_path, timeout_s=TIMEOUT_S)
+    compared, judged = (json.loads((tmp_path / out / "report.json").read_text()) for out in ("first", "report"))
+    assert [row["method"] for row in compared["methods"]] == ["patchcore", "padim", "dfm"]
+    (row,) = judged["methods"]
+    assert row["method"] == "part-check-1"
+    assert row["image_auroc"] == pytest.approx(compared["methods"][1]["image_auroc"])
+    for out in ("first", "report"):
+        assert (tmp_path / out / "report.html").is_file()
 
 
 def mochi_package(directory: Path) -> None:
@@ -117,18 +140,33 @@ def mochi_package(directory: Path) -> None:
     )
 
 
-def test_a_graph_and_a_package_from_elsewhere_become_bundles(tmp_path: Path) -> None:
+def test_graphs_from_elsewhere_become_bundles_and_a_run_becomes_one_in_other_forms(tmp_path: Path) -> None:
+    pytest.importorskip("nncf", reason="the extra nncf is not installed")
     write_graph(tmp_path / "model.onnx", "softmax")
     mochi_package(tmp_path)
     (tmp_path / "pictures").mkdir()
     for level in range(0, 256, 8):
         cv2.imwrite(str(tmp_path / "pictures" / f"{level:03}.png"), np.full((20, 30, 3), level, np.uint8))
+    layouts.lookout(tmp_path / "data", plain=True)
+    assert train("classification", tmp_path / "data", tmp_path / "run", _QUICK, _quiet).ok
     run_blocks(blocks(ROOT / "docs" / "models-from-elsewhere.md"), tmp_path, timeout_s=TIMEOUT_S)
-    for bundle, model in (("bundle", "scratch"), ("imported", "mochi")):
-        assert json.loads((tmp_path / bundle / "manifest.json").read_text())["model"] == model
+    for bundle, model, precision in (
+        ("bundle", "scratch", "fp32"),
+        ("imported", "mochi", "fp32"),
+        ("bundle-int8", "part-check", "int8"),
+    ):
+        manifest = json.loads((tmp_path / bundle / "manifest.json").read_text())
+        assert (manifest["model"], manifest["runtime"]["precision"]) == (model, precision)
+    graphs = [(tmp_path / name / "model.xml").read_bytes() for name in ("run-int8-ir", "run-ir")]
+    assert [b"FakeQuantize" in graph for graph in graphs] == [True, False]
 
 
-def test_a_package_that_is_left_of_lookout_for_vision_becomes_a_bundle(tmp_path: Path) -> None:
+def test_what_is_left_of_lookout_for_vision_a_package_and_a_data_set_becomes_bundles(tmp_path: Path) -> None:
     mochi_package(tmp_path)
+    layouts.lookout(tmp_path / "data", plain=True)
     run_blocks(blocks(ROOT / "docs" / "migrating-lookout.md"), tmp_path, timeout_s=TIMEOUT_S)
-    assert json.loads((tmp_path / "bundle" / "manifest.json").read_text())["model"] == "mochi"
+    for bundle, version in (("bundle", "1"), ("bundle-2", "2")):
+        manifest = json.loads((tmp_path / bundle / "manifest.json").read_text())
+        assert (manifest["model"], manifest["version"]) == ("mochi", version)
+    (trial,) = json.loads((tmp_path / "report" / "report.json").read_text())["trials"]
+    assert trial["method"] == "mochi-2"

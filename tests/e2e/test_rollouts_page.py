@@ -12,31 +12,12 @@ _CLOUD = """
 edge-cloud local up --dir cloud >/dev/null && eval "$(edge-cloud local env --dir cloud)"
 export EDGE_AGENT__RPC__TCP="" EDGE_AGENT__TELEMETRY__METRICS="" EDGE_AGENT__DEPLOYMENT__RESERVE_BYTES=0
 """
-# What several verbs would do, by one process.
 _DEVICES = """
+python -m tests.fakes.small_fleet hall unet/2 -- press-1 press-2
 python - <<'EOF'
-import os, time
-from pathlib import Path
 from cloud_tools.aws import Aws
-from cloud_tools.provision.bucket import create_bucket
-from cloud_tools.provision.device import provision_device
-from cloud_tools.provision.fragment import Mqtt, Wishes
-from cloud_tools.release.keys import KeyDirectory
-from cloud_tools.release.publish import publish, read_bundle
-from cloud_tools.release.repository import Repository
-from cloud_tools.storage import BucketStorage
 
-aws, keys, samples = Aws(), Path("keys"), Path(os.environ["REPO"]) / "samples" / "bundles" / "unet"
-create_bucket(aws, "line")
-repository = Repository(BucketStorage("line", "releases", aws), KeyDirectory(keys, lambda: ""), time.time())
-repository.create(demo=True)
-publish(repository, [read_bundle(samples / "2")])
-host, port = os.environ["EDGE_CLOUD_MQTT"].split(":")
-mqtt = Mqtt(host, int(port), Path(os.environ["EDGE_CLOUD_MQTT_CA"]).read_text())
-root = (keys / "root.json").read_text()
-wishes = Wishes(mqtt, "s3://line/releases", "s3://line/captures", root, allow_demo_root=True)
-for thing in ("press-1", "press-2"):
-    provision_device(aws, thing, Path(thing), fleet="hall", wishes=wishes)
+aws = Aws()
 aws.call("iot", "create_thing_group", thingGroupName="canary")
 aws.call("iot", "add_thing_to_thing_group", thingGroupName="canary", thingName="press-1")
 EOF

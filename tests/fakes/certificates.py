@@ -1,5 +1,6 @@
 """Certificates for tests: one authority, and what it signs."""
 
+import base64
 import datetime as dt
 import ipaddress
 from pathlib import Path
@@ -9,6 +10,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
+
+_P256 = bytes.fromhex("06082a8648ce3d030107")
 
 
 class Pair(NamedTuple):
@@ -114,3 +117,10 @@ def _builder(
         .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + dt.timedelta(days=2 if expired else 730))
     )
+
+
+def of_unknown_curve(pem: str) -> str:
+    """Return a certificate or a request whose key is on a curve that nobody knows; what is signed is not judged."""
+    first, *body, last = pem.strip().splitlines()
+    der = base64.b64decode("".join(body)).replace(_P256, _P256[:-1] + b"\x7f")
+    return "\n".join([first, base64.b64encode(der).decode(), last]) + "\n"

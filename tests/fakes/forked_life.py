@@ -101,8 +101,16 @@ class PromptJobs(JobsClient):
     cloud: Cloud
     begun = threading.Event()
 
-    def __init__(self, settings: Mqtt, thing: str, outbox: Outbox, *, events: Callable[[Event], None]) -> None:
-        super().__init__(settings, thing, outbox, events=events, connect=lambda _hand_over: NoLink())
+    def __init__(
+        self,
+        settings: Mqtt,
+        thing: str,
+        outbox: Outbox,
+        *,
+        events: Callable[[Event], None],
+        others: Mapping[str, Callable[[bytes], None]],
+    ) -> None:
+        super().__init__(settings, thing, outbox, events=events, connect=lambda _hand_over: NoLink(), others=others)
 
     @property
     def connected(self) -> bool:

@@ -26,6 +26,18 @@ def picture(seed: int, *, cut: bool = False, light: int = 0) -> vision.RGB:
     return np.asarray(drawn + noise, np.uint8)
 
 
+def striped(seed: int) -> vision.RGB:
+    """Return a surface [48, 48, 3] with a defect that two epochs find: stripes, as bright as what they hide."""
+    drawn = picture(seed)
+    rng = np.random.default_rng(seed + 10_000)
+    side, place = 24, slice(12, 36)
+    bright = float(drawn[place, place].mean())
+    stripes = np.where(np.arange(side) // 4 % 2, 45, -45)[None, :, None]
+    noise = rng.integers(-24, int(rng.integers(12, 36)), (side, side, 3))
+    drawn[place, place] = np.clip(bright + stripes + noise, 0, 255)
+    return drawn
+
+
 def mask(*, cut: bool = True, value: int = 255) -> NDArray[np.uint8]:
     """Return what ``picture`` cut [48, 48]."""
     drawn = np.zeros((SIDE, SIDE), np.uint8)
@@ -106,15 +118,21 @@ def kolektor(root: Path) -> Path:
     return root
 
 
-def lookout(root: Path, *, masks: bool = False) -> Path:
-    """Write manifests as Lookout for Vision takes them, with pictures where a bucket's folders were copied to."""
+def lookout(root: Path, *, masks: bool = False, plain: bool = False) -> Path:
+    """Write manifests as Lookout for Vision takes them, with pictures where a bucket's folders were copied to.
+
+    Args:
+        root: of the data set.
+        masks: defects are drawn too.
+        plain: the defects are ``striped`` ones.
+    """
     for split, count in (("train", 16), ("test", 8)):
         lines = []
         for index in range(count):
             seed = index + 100 * (split == "test")
             cut = index % 2 == 1
             name = f"{split}ing-images/{'anomaly' if cut else 'normal'}-{index}.jpg"
-            put(root / name, picture(seed, cut=cut))
+            put(root / name, striped(seed) if plain and cut else picture(seed, cut=cut))
             lines.append(_line(f"s3://lookout-bucket/line/1/{name}", cut=cut))
             if masks and cut:
                 drawn = f"mask-images/{split}-{index}.png"

@@ -3,13 +3,17 @@
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.fakes.job_line import MODEL, Line
 from tests.fakes.jobs_clouds import MosquittoCloud
 from tests.fakes.nursery import Nursery
+from tests.fakes.repository import SignedRepository
+from tests.fakes.signed import publish_versions
 from tests.fakes.sweep import Places
 
 
@@ -18,6 +22,21 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MosquittoCloud]:
     cloud = MosquittoCloud(tmp_path_factory.mktemp("cloud"))
     yield cloud
     cloud.stop()
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> SignedRepository:
+    repository = SignedRepository(tmp_path_factory.mktemp("repository"), now=time.time())
+    publish_versions(repository, (MODEL, "1"), (MODEL, "2"))
+    return repository
+
+
+@pytest.fixture
+def line(tmp_path: Path, cloud: MosquittoCloud, repository: SignedRepository) -> Iterator[Line]:
+    line = Line(tmp_path, cloud, repository)
+    yield line
+    if line.device.process is not None:  # a failed test leaves nobody behind
+        line.device.kill()
 
 
 @pytest.fixture(scope="session")

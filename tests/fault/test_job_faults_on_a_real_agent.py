@@ -1,8 +1,7 @@
 """What the cloud does to a job whose real agent is held in one state: a sample of every kind of fault."""
 
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -12,8 +11,6 @@ from tests.fakes.device import eventually
 from tests.fakes.job_line import MODEL, Line
 from tests.fakes.jobs_clouds import MosquittoCloud
 from tests.fakes.jobs_service import Publication
-from tests.fakes.repository import SignedRepository
-from tests.fakes.signed import publish_versions
 
 SAMPLE = [
     (State.DOWNLOADING, "TIMED_OUT", "CANCELLED", "CANCELLED", "1"),
@@ -23,21 +20,6 @@ SAMPLE = [
     (State.PROBATION, "TIMED_OUT", "FAILED", "ROLLED_BACK", "1"),
     (State.COMMITTED, "CANCELED", "COMMITTED", "", "2"),
 ]
-
-
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> SignedRepository:
-    repository = SignedRepository(tmp_path_factory.mktemp("repository"), now=time.time())
-    publish_versions(repository, (MODEL, "1"), (MODEL, "2"))
-    return repository
-
-
-@pytest.fixture
-def line(tmp_path: Path, cloud: MosquittoCloud, repository: SignedRepository) -> Iterator[Line]:
-    line = Line(tmp_path, cloud, repository)
-    yield line
-    if line.device.process is not None:
-        line.device.kill()
 
 
 def happen(cloud: MosquittoCloud, thing: str, job_id: str, fault: str) -> None:

@@ -2,8 +2,6 @@
 
 import itertools
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -12,8 +10,6 @@ from edge_agent.deployment.states import INSTALL, State
 from tests.fakes.deployment import install
 from tests.fakes.job_line import MODEL, Line
 from tests.fakes.jobs_clouds import MosquittoCloud
-from tests.fakes.repository import SignedRepository
-from tests.fakes.signed import publish_versions
 
 
 class Row(NamedTuple):
@@ -35,21 +31,6 @@ ROWS = [
     Row(State.COMMITTED, "2", "SUCCEEDED", "", "2"),
 ]
 CASES = [(row, when) for row, when in itertools.product(ROWS, ("before", "after"))]
-
-
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> SignedRepository:
-    repository = SignedRepository(tmp_path_factory.mktemp("repository"), now=time.time())
-    publish_versions(repository, (MODEL, "1"), (MODEL, "2"))
-    return repository
-
-
-@pytest.fixture
-def line(tmp_path: Path, cloud: MosquittoCloud, repository: SignedRepository) -> Iterator[Line]:
-    line = Line(tmp_path, cloud, repository)
-    yield line
-    if line.device.process is not None:  # a failed test leaves nobody behind
-        line.device.kill()
 
 
 @pytest.mark.parametrize(

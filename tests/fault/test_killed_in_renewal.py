@@ -1,8 +1,5 @@
 """An agent that installs a version is given another certificate, and killed on the way: neither is lost."""
 
-import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,25 +10,8 @@ from tests.fakes.deployment import install
 from tests.fakes.device import eventually
 from tests.fakes.job_line import MODEL, Line
 from tests.fakes.jobs_clouds import MosquittoCloud
-from tests.fakes.repository import SignedRepository
-from tests.fakes.signed import publish_versions
 
 SHADOW = "certificate"
-
-
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> SignedRepository:
-    repository = SignedRepository(tmp_path_factory.mktemp("repository"), now=time.time())
-    publish_versions(repository, (MODEL, "1"), (MODEL, "2"))
-    return repository
-
-
-@pytest.fixture
-def line(tmp_path: Path, cloud: MosquittoCloud, repository: SignedRepository) -> Iterator[Line]:
-    line = Line(tmp_path, cloud, repository)
-    yield line
-    if line.device.process is not None:  # a failed test leaves nobody behind
-        line.device.kill()
 
 
 def reported(cloud: MosquittoCloud, line: Line, word: str, unlike: str = "") -> str:

@@ -31,6 +31,7 @@ def renew(directory: Path, first: Files, authority: Authority) -> str:
     lineage.ask("press-4")
     lineage.put(authority.sign(lineage.request))
     lineage.switch()
+    lineage.tidy()
     return lineage.current.id
 
 

@@ -123,6 +123,23 @@ def test_what_was_taken_back_may_be_tried_again(trying: Home) -> None:
     assert trying.do("came-up").returncode == 0
 
 
+def test_a_version_that_comes_while_another_is_tried_goes_back_to_the_one_that_was_proven(trying: Home) -> None:
+    trying.do("attempt")
+    trying.take("3-c")
+    assert trying.runs() == "3-c"
+    trying.do("attempt")
+    trying.do("failed", SERVICE_RESULT="exit-code")
+    assert trying.runs() == "1-a"
+
+
+def test_the_version_that_was_proven_ends_a_trial_when_it_is_installed_again(trying: Home) -> None:
+    trying.do("attempt")
+    trying.take("1-a")
+    assert (trying.runs(), (trying.path / "trial").exists()) == ("1-a", False)
+    # What the newer one made of the state directory is put back.
+    assert (trying.path / "went-back").exists()
+
+
 def test_two_versions_are_kept_and_back_goes_between_them(trying: Home) -> None:
     trying.do("attempt")
     trying.do("confirm")

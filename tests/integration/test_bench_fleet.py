@@ -18,8 +18,9 @@ def test_a_good_release_reaches_all_in_stages_a_bad_one_stops_within_the_canarie
     assert None not in figures.values()
     assert (figures["staged_ended"], figures["killed_ended"], figures["canaries"]) == (DEVICES, DEVICES, 5)
     assert 0 < figures["bad_failed"] <= figures["bad_asked"] <= 5
-    # Few threads carry all: the fleet's, the library's loops and its resolver, and this one.
+    # Few threads carry all: the fleet's, the library's loops and its resolver.
     assert figures["threads"] < 20
+    assert figures["open_files"] >= DEVICES
     # What a device says of a deployment is bounded: a word for each state, and what asking for a job takes.
     assert 10 < figures["staged_messages_per_device"] < 80
 

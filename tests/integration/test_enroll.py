@@ -1,6 +1,7 @@
 """A device enrols itself: by claim over a real broker, or by a request that an operator signs."""
 
 import json
+import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -100,6 +101,41 @@ def test_a_claim_becomes_an_identity_and_is_deleted(device: Device, service: Pro
         connection.subscribe(f"$aws/things/{device.thing}/jobs/notify")
     (made,) = service.certificates.values()
     assert (device.directory / "certificate.pem").read_text() == made
+
+
+def test_a_claim_that_lies_where_the_identity_will_is_refused_and_stays(
+    device: Device, service: ProvisioningResponder
+) -> None:
+    device.directory.mkdir()
+    for number, name in enumerate(("certificate.pem", "private.key")):
+        device.claim[number] = device.claim[number].rename(device.directory / name)
+    before = [path.read_bytes() for path in device.claim]
+    assert "expected a claim that lies elsewhere" in refused(device.enroll()).message
+    assert [path.read_bytes() for path in device.claim] == before
+    assert service.things == {}
+
+
+def test_what_the_template_tells_is_judged_before_it_is_written(device: Device, service: ProvisioningResponder) -> None:
+    service.configuration = {"fleet": "press shop"}
+    assert "device.fleet" in refused(device.enroll()).message
+    assert "config.toml" not in device.names()
+    assert all(path.exists() for path in device.claim)
+    # Another word of a person mends it.
+    assert device.enroll("--fleet", "press-shop").exit_code == 0
+    assert read_settings(device.directory / "config.toml").device.fleet == "press-shop"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
+def test_the_key_is_its_owners_also_where_a_power_cut_took_that_back(
+    device: Device, service: ProvisioningResponder
+) -> None:
+    service.refuse[CREATE] = ("AccessDenied", "not yet")
+    refused(device.enroll("--owner", "nobody"))
+    key = device.directory / "private.key"
+    os.chown(key, 0, 0)
+    service.refuse.clear()
+    assert device.enroll("--owner", "nobody").exit_code == 0
+    assert key.owner() == "nobody"
 
 
 def test_enrolled_again_nothing_is_asked_and_nothing_changes(device: Device, service: ProvisioningResponder) -> None:

@@ -364,8 +364,8 @@ def punch_out(descriptor: int) -> None:
 def test_a_deadline_is_kept_and_the_late_answer_harms_nobody(isolated: FastLine) -> None:
     with FastPeer(isolated.path) as peer:
         memory = peer.lend()
-        memory[:PIXELS] = image(GREY, work=60)["image"].tobytes()
-        reply = peer.ask(infer("bright", [IMAGE], ROOM, timeout_us=20_000))
+        memory[:PIXELS] = image(GREY, work=255)["image"].tobytes()
+        reply = peer.ask(infer("bright", [IMAGE], ROOM, timeout_us=300_000))
         fault = error_of(reply)
         assert fault is not None
         assert (fault.word, fault.status, flags_of(reply)) == ("DEADLINE_EXCEEDED", 4, frames.SEGMENT_RETIRED)
@@ -377,7 +377,9 @@ def test_a_deadline_is_kept_and_the_late_answer_harms_nobody(isolated: FastLine)
         assert error_of(peer.ask(infer("bright", [IMAGE], ROOM, timeout_us=60_000_000))) is None
         assert struct.unpack_from("<f", fresh, ROOM[0])[0] == pytest.approx(2.0)
         with FastPath(isolated.path) as fast:
-            assert asked(lambda: fast.infer("bright", image(GREY, work=60), timeout_s=0.02)) is Code.DEADLINE_EXCEEDED
+            # Connected and its memory lent: so short a time is for the answer only.
+            fast.infer("bright", image(BRIGHT), timeout_s=PATIENCE_S)
+            assert asked(lambda: fast.infer("bright", image(GREY, work=255), timeout_s=0.3)) is Code.DEADLINE_EXCEEDED
             assert fast.infer("bright", image(BRIGHT), timeout_s=PATIENCE_S)[1]["score"] == pytest.approx(2.0)
 
 
@@ -695,6 +697,25 @@ def test_a_segment_that_the_agent_refused_is_never_asked_about(
         fast._not_before = 0.0
         _, outputs = fast.infer("bright", image(144), timeout_s=PATIENCE_S)
     assert outputs["score"].tolist() == pytest.approx([1.0])
+
+
+def test_lending_memory_takes_no_longer_than_the_request_that_needs_it_has(
+    inline: FastLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, goes_on = lent._opened, threading.Event()
+
+    def late(descriptor: int) -> int:
+        assert goes_on.wait(PATIENCE_S)
+        return real(descriptor)
+
+    with FastPath(inline.path) as fast:
+        fast.infer("bright", image(112), timeout_s=PATIENCE_S)
+        monkeypatch.setattr(lent, "_opened", late)
+        started = time.monotonic()
+        with pytest.raises(NotAskedError, match="takes no segment"):
+            fast.infer("bright", image(112, batch=9000), timeout_s=0.2)
+        assert time.monotonic() - started < PATIENCE_S / 2, "not as long as the request before had"
+        goes_on.set()
 
 
 def test_what_is_too_large_for_a_segment_goes_another_way_at_once_and_the_connection_stays(

@@ -13,6 +13,7 @@ import pytest
 from edge_agent.agent.surroundings import certificate_ends, synchronisation
 from edge_agent.config import Telemetry
 from edge_agent.formats import Alarm, Counts, Heartbeat, LogNews, parse
+from edge_agent.identity.lineage import RENEWED, Files, Lineage
 from edge_agent.jobs.happenings import Subscribed
 from tests.fakes.device import AgentDevice
 from tests.fakes.jobs_clouds import MosquittoCloud
@@ -63,6 +64,19 @@ def test_an_alarm_is_raised_once_and_cleared_once_over_a_restart(device: Telling
         "alarm", lambda found: found["detail"]["state"] == "cleared" or found["detail"]["id"] != raised["detail"]["id"]
     )
     assert (cleared["detail"]["id"], cleared["detail-type"]) == (raised["detail"]["id"], "Edge Agent Alarm Cleared")
+
+
+def test_an_alarm_that_stands_is_cleared_when_alarms_are_switched_off(device: TellingDevice) -> None:
+    device.troubles = {"unet": "not served"}
+    raised = device.listener.until("alarm", is_of("agent-degraded", "raised"))
+    device.listener.until("heartbeat", lambda found: found["alarms"] == 1)
+    device.news.stop()
+    device.settings = device.settings.model_copy(update={"alarms": False})
+    device.begin()
+    cleared = device.listener.until("alarm", is_of("agent-degraded", "cleared"))
+    assert cleared["detail"]["id"] == raised["detail"]["id"]
+    device.listener.until("heartbeat", lambda found: found["alarms"] == 0)
+    assert device.news.standing() == {}
 
 
 def test_what_happens_while_the_broker_is_away_is_told_when_it_is_back_also_after_a_restart(
@@ -152,6 +166,10 @@ def test_a_real_agent_fills_the_shadow_and_shows_that_it_lives(broker: Mosquitto
             "telemetry": {"metrics": "", "heartbeat_s": 0.5, "cloud_actions": ["ready"]},
         },
     )
+    renewed = Lineage(device.state_dir / RENEWED, Files(mqtt.certificate or tmp_path, mqtt.private_key or tmp_path))
+    renewed.ask(thing)
+    renewed.put(broker.authority.sign(renewed.request, days=400))
+    renewed.switch()
     listener = Listener(broker, thing)
     device.start()
     told = parse(Heartbeat, listener.until("heartbeat"), what="heartbeat")
@@ -161,7 +179,8 @@ def test_a_real_agent_fills_the_shadow_and_shows_that_it_lives(broker: Mosquitto
     shadow = device_shadow(broker, thing)
     assert shadow["agent"]["state"] == told.state
     assert shadow["disk"]["free_bytes"] > 0
-    assert shadow["certificate_ends"] > time.time()
+    # The one in use, and not the first one.
+    assert shadow["certificate_ends"] == renewed.current.ends
     assert shadow["shift"]["ok"] == 0
     device.stop()
     listener.close()

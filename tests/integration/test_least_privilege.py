@@ -505,7 +505,7 @@ def mqtt(host: str, port: int, ca: Path, certificate: str, keys: dict[str, str],
 
 def test_a_claim_speaks_of_enrolment_alone(claim: Mqtt) -> None:
     asked, told = "$aws/certificates/create-from-csr/json", "$aws/provisioning-templates/edge-agent/provision/json"
-    talker = Talker(claim, "press-11")
+    talker = Talker(claim, "claim-press-11")
     assert talker.next(Connected, Disconnected) == Connected(1)
     assert talker.subscribes(f"{asked}/accepted")
     assert talker.subscribes(f"{told}/rejected")
@@ -531,9 +531,16 @@ def test_a_claim_speaks_of_enrolment_alone(claim: Mqtt) -> None:
     ],
 )
 def test_a_claim_does_not_speak_as_a_device(claim: Mqtt, topic: str) -> None:
-    talker = Talker(claim, "press-11")
+    talker = Talker(claim, "claim-press-11")
     assert talker.next(Connected, Disconnected) == Connected(1)
     assert not talker.publishes(topic)
+    assert talker.link.stop(TIMEOUT_S)
+
+
+@pytest.mark.parametrize("name", ["press-1", "operator"])
+def test_a_claim_pushes_no_device_off(claim: Mqtt, name: str) -> None:
+    talker = Talker(claim, name)
+    assert isinstance(talker.next(Connected, Disconnected), Disconnected)
     assert talker.link.stop(TIMEOUT_S)
 
 

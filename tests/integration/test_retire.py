@@ -12,7 +12,7 @@ from cloud_tools import cli
 from cloud_tools.aws import Aws
 from cloud_tools.errors import CloudError
 from cloud_tools.local import Endpoints
-from cloud_tools.provision import retire
+from cloud_tools.provision import renewal_shadow, retire
 from cloud_tools.provision.device import Device, provision_device
 from cloud_tools.provision.fragment import Mqtt, Wishes
 from cloud_tools.provision.listing import list_devices, show_device
@@ -142,6 +142,13 @@ def test_a_certificate_that_is_another_things_too_goes_on(aws: Aws, made: Device
     retire.retire(aws, found, TODAY)
     assert show_device(aws, other)["certificates"] == [{"id": made.certificate_id, "status": "ACTIVE"}]
     assert show_device(aws, thing)["certificates"] == []
+
+
+def test_a_report_that_nobody_understands_keeps_no_device_in_service(aws: Aws, made: Device, thing: str) -> None:
+    renewal_shadow._write(aws, thing, {"reported": {"id": 7}})
+    retire.retire(aws, retire.look(aws, thing), TODAY)
+    assert show_device(aws, made.thing)["fleet"] == ""
+    assert renewal_shadow.read(aws, thing) == renewal_shadow.Exchange()
 
 
 def test_who_was_retired_may_be_provisioned_anew(

@@ -296,6 +296,18 @@ def test_a_certificate_near_its_end_is_asked_anew_for_by_the_device_itself(
         device.close()
 
 
+def test_an_old_certificate_that_is_another_things_too_is_only_let_go(aws: Aws, device: Device, run: Run) -> None:
+    seen(aws, device.thing)
+    other, old = f"{device.thing}-b", device.lineage.current.id
+    aws.call("iot", "create_thing", thingName=other)
+    arn = aws.call("iot", "describe_certificate", certificateId=old)["certificateDescription"]["certificateArn"]
+    aws.call("iot", "attach_thing_principal", thingName=other, principal=arn)
+    assert run(device.thing, "--wait", str(PATIENCE_S))[1][0]["state"] == "rotated"
+    assert certificates(aws, other) == {old: "ACTIVE"}
+    assert certificates(aws, device.thing) == {device.lineage.current.id: "ACTIVE"}
+    assert run(device.thing, "--dry-run")[1][0]["state"] == "asked"
+
+
 def test_a_request_that_is_another_things_is_not_signed(aws: Aws, device: Device, run: Run) -> None:
     seen(aws, device.thing)
     device.close()

@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,6 @@ psycopg = pytest.importorskip("psycopg", reason="the extra pg is not installed")
 
 from cloud_tools.similar.server import address_of  # noqa: E402 - they need it
 from cloud_tools.similar.table import KnownModel, Part, PartTable, open_table  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def open_folder() -> Iterator[Path]:
-    """A folder that everybody may enter: as root PostgreSQL is run by another user, and pytest's own are closed."""
-    with tempfile.TemporaryDirectory(prefix="edge-pg-") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
 
 
 @pytest.fixture(scope="module")

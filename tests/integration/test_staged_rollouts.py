@@ -290,6 +290,14 @@ def test_a_dry_run_tells_who_is_asked_when_and_writes_nothing(
     assert not asked(fleet)
 
 
+def test_who_is_in_no_stage_is_told_at_the_start_too(
+    edge_cloud: Callable[..., Ran], fleet: dict[str, FleetDevice], written: Callable[..., str]
+) -> None:
+    ran = edge_cloud("start", written({"percent": 60}), *DRIVE)
+    assert (ran.code, ran.lines[-1]["phase"]) == (0, "COMPLETED")
+    assert "2 devices are in no stage" in ran.err
+
+
 def test_a_rollout_is_begun_once_and_never_takes_anothers_job_for_its_own(
     edge_cloud: Callable[..., Ran], fleet: dict[str, FleetDevice], aws: Aws, written: Callable[..., str], name: str
 ) -> None:

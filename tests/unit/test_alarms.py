@@ -113,6 +113,26 @@ def test_after_a_restart_it_is_not_raised_again_and_still_cleared() -> None:
     assert [alarm.detail.id for alarm in again.look(after_s=HOLD_S)] == [raised.detail.id]
 
 
+def test_a_certificate_that_nobody_renews_becomes_a_critical_alarm_in_its_last_week() -> None:
+    line = Watched(Alarms("press-4", "default", {}, hold_s=0.0))
+
+    def ending(days: float) -> list[Condition]:
+        return list(conditions(Situation(0.0, certificate_ends=days * DAY_S, certificate_days=30.0), {}).values())
+
+    (warned,) = line.look(*ending(20))
+    assert line.look(*ending(8), after_s=12 * DAY_S) == []
+    cleared, raised = line.look(*ending(6), after_s=2 * DAY_S)
+    assert (cleared.detail.state, cleared.detail.id, cleared.detail.severity) == (
+        "cleared",
+        warned.detail.id,
+        "warning",
+    )
+    assert (raised.detail.state, raised.detail.severity) == ("raised", "critical")
+    assert raised.detail.id != warned.detail.id
+    assert line.look(*ending(-1), after_s=7 * DAY_S) == [], "told once"
+    assert [alarm.detail.id for alarm in line.look()] == [raised.detail.id]
+
+
 def test_no_more_than_so_many_stand_at_a_time() -> None:
     line = Watched(Alarms("press-4", "default", {}, hold_s=0.0))
     many = [Condition("quarantine", f"{number:03}", "critical", "x" * 9000) for number in range(LIMIT + 9)]

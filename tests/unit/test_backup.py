@@ -8,11 +8,11 @@ import shutil
 import tarfile
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import pytest
 
-from edge_agent.backup import Contents, check, make, restore, unpack
+from edge_agent.backup import Contents, check, make, making, restore, unpack
 from edge_agent.errors import AgentError, Code, RefusedError, StorageError
 from edge_agent.storage.database import Database, snapshot
 from edge_agent.store import AuditLog, Store, exchange
@@ -68,6 +68,15 @@ def brought_back(content: bytes, root: Path, scratch: Path, *, replace: bool = F
     contents = unpack(io.BytesIO(content), scratch, what="press-4.backup")
     check(root, scratch, contents, replace=replace)
     restore(root, scratch, contents, actor="cli:anna")
+
+
+def cut_off(backup: Backup, root: Path, tmp_path: Path) -> Path:
+    """Return a state directory whose restore was decided, and not finished."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(exchange, "finish", lambda _: None)
+        brought_back(backup.content, root, tmp_path / "scratch", replace=True)
+    assert exchange.is_pending(root)
+    return root
 
 
 def count(root: Path) -> int:
@@ -130,6 +139,45 @@ def test_without_models_a_backup_has_none(tmp_path: Path) -> None:
     brought_back(small.content, tmp_path / "new", tmp_path / "scratch")
     assert Store(tmp_path / "new").generations.current().models["unet"].version == "2"
     assert Store(tmp_path / "new").installed() == []
+
+
+def test_more_files_than_a_package_may_have_come_back_too(tmp_path: Path) -> None:
+    root = device(tmp_path / "old")
+    for number in range(1100):
+        (root / f"quarantine/{number:064x}").write_text('{"reason": "it took the device down"}')
+    with faults():
+        brought_back(backed_up(root).content, tmp_path / "new", tmp_path / "scratch")
+    assert len(list((tmp_path / "new/quarantine").iterdir())) == 1100
+
+
+def test_more_files_than_a_backup_may_have_are_refused_with_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.backup.contents.LIMIT_FILES", 3)
+    with pytest.raises(StorageError, match=r"expected at most 3 files for a backup, came \d+"):
+        backed_up(device(tmp_path / "state"))
+
+
+def test_settings_that_change_meanwhile_are_whole_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, config = device(tmp_path / "state"), tmp_path / "config.toml"
+    config.write_text("[device]\n")
+    digest = making._digest
+
+    def changed(file: BinaryIO) -> str:
+        found = digest(file)
+        config.write_text('[rpc]\n[device]\nthing = "press-4"\n')
+        return found
+
+    monkeypatch.setattr(making, "_digest", changed)
+    (tmp_path / "scratch").mkdir()
+    unpack(io.BytesIO(backed_up(root, config).content), tmp_path / "scratch", what="press-4.backup")
+    assert (tmp_path / "scratch/config.toml").read_text() == "[device]\n"
+
+
+def test_a_restore_that_was_cut_off_is_no_state_to_back_up(backup: Backup, tmp_path: Path) -> None:
+    root = cut_off(backup, device(tmp_path / "state"), tmp_path)
+    with pytest.raises(RefusedError, match="expected a state directory in which no restore was cut off"):
+        backed_up(root)
 
 
 def test_making_one_changes_nothing(tmp_path: Path) -> None:

@@ -35,6 +35,28 @@ def test_what_is_newer_is_said_by_the_releases_number_then_by_the_version() -> N
 
 
 @pytest.mark.parametrize(
+    "absurd",
+    [10**400, -(10**400), float("inf"), float("nan"), "many", [], True],
+    ids=["huge", "tiny", "inf", "nan", "text", "list", "truth"],
+)
+def test_one_device_that_tells_absurd_numbers_takes_no_list_of_all_with_it(absurd: Any) -> None:
+    told = {
+        "alarms": {"count": absurd},
+        "disk": {"free_bytes": absurd},
+        "shift": {"ok": absurd},
+        "at": absurd,
+        "quarantined": absurd,
+        "models": {"unet": {"version": "2", "release_seq": absurd}},
+    }
+    liar = Device("liar", reported=told)
+    row = liar.row()
+    assert [row[column] for column in ("alarms", "disk_free_gib", "ok", "told")] == [""] * 4
+    (unet,) = spreads([liar, device("a", "3", 3)], {})
+    assert unet.newest == "3"
+    assert explain(liar, None) == "nothing is known: no job of it, no failure told"
+
+
+@pytest.mark.parametrize(
     ("late", "execution", "why"),
     [
         (

@@ -6,12 +6,16 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from edge_agent.errors import Code, StorageError
+from edge_agent.cli.app import build_app
+from edge_agent.errors import AgentError, Code, StorageError
 from edge_agent.storage import durable, steps
-from edge_agent.store import check_layout, exchange, kept_layouts, layout
+from edge_agent.store import Generations, check_layout, exchange, kept_layouts, layout
 from edge_agent.store.layout import MIGRATIONS, NEVER_PUT_BACK, Migration
+from edge_agent.trust.floors import FloorFiles, Floors
 from tests.fakes.faulty_os import Killed, faults
+from tests.fakes.releases import make_release
 
 OLD, NEW = layout.LAYOUT_VERSION, layout.LAYOUT_VERSION + 1
 
@@ -96,6 +100,22 @@ def test_several_layouts_are_taken_back_one_after_the_other(root: Path) -> None:
     downgrade(root)
     assert content(root) == before
     assert kept_layouts.kept(root) == []
+
+
+@pytest.mark.parametrize("touching", [OLD, NEW])
+def test_a_revoked_version_does_not_come_back_whichever_migration_kept_it(root: Path, touching: int) -> None:
+    for path in (root / "generations").iterdir():
+        path.unlink()
+    Generations(root / "generations").commit({"unet": make_release(version="1").committed()})
+    FloorFiles(root / "trust").save(Floors(serial=1, models={"unet": 2}))
+    plain = Migration(lambda _: None, ("places.json",))
+    migrations = {OLD: plain, NEW: plain} | {touching: Migration(reshape, TOUCHED)}
+    layout.prepare(root, migrations=migrations, target=NEW + 1)
+    before = content(root)
+    told = CliRunner().invoke(build_app(), ["--state-dir", str(root), "state", "back"])
+    assert isinstance(told.exception, AgentError), told.output
+    assert told.exception.code is Code.BELOW_FLOOR
+    assert content(root) == before
 
 
 def test_what_is_kept_goes_when_a_later_agent_migrates_again(root: Path) -> None:

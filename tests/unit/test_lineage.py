@@ -1,12 +1,13 @@
 """A device's certificates one after the other, on the disk."""
 
 import json
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from edge_agent.errors import IdentityError
+from edge_agent.errors import IdentityError, StorageError
 from edge_agent.identity import material
 from edge_agent.identity.lineage import Files, Lineage, keys_in
 from tests.fakes.certificates import Authority
@@ -27,6 +28,7 @@ def renewed(lineage: Lineage, authority: Authority) -> str:
     lineage.ask("press-4")
     lineage.put(authority.sign(lineage.request))
     lineage.switch()
+    lineage.tidy()
     return lineage.current.id
 
 
@@ -103,7 +105,7 @@ def test_a_new_enrolment_ends_what_followed_the_old_one(tmp_path: Path, first: F
     assert Lineage(tmp_path, other).current.id == lineage.current.id
 
 
-@pytest.mark.parametrize("lost", ["succession.json", "1/certificate.pem"])
+@pytest.mark.parametrize("lost", ["succession.json", "1/certificate.pem", "1/private.key"])
 def test_where_the_disk_lost_the_newest_the_first_is_used_and_no_key_is_deleted(
     tmp_path: Path, first: Files, authority: Authority, lost: str
 ) -> None:
@@ -113,6 +115,19 @@ def test_where_the_disk_lost_the_newest_the_first_is_used_and_no_key_is_deleted(
     lineage.tidy()
     assert lineage.files == first
     assert (tmp_path / "1" / "private.key").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_who_may_not_look_there_is_told_so(tmp_path: Path, first: Files, authority: Authority) -> None:
+    renewed(Lineage(tmp_path / "identity", first), authority)
+    for directory in (tmp_path, *tmp_path.parents, *first.certificate.parents):
+        directory.chmod(directory.stat().st_mode | 0o011)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(StorageError, match=r"succession\.json: Permission denied"):
+            Lineage(tmp_path / "identity", first)
+    finally:
+        os.seteuid(0)
 
 
 def test_what_a_newer_agent_wrote_is_not_understood_and_left(tmp_path: Path, first: Files) -> None:

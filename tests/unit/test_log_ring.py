@@ -61,6 +61,26 @@ def test_what_is_kept_of_a_line_is_bounded_and_text(root: io.StringIO) -> None:
     assert "invalid literal for int" in failed.fields["exception"]
 
 
+def _down(depth: int) -> int:
+    return _further_down(depth - 1) if depth else int("a cause")
+
+
+def _further_down(depth: int) -> int:
+    return _down(depth)
+
+
+def test_of_a_long_traceback_the_end_is_kept_which_says_what_went_wrong(root: io.StringIO) -> None:
+    ring = LogRing()
+    logs.configure("INFO", root, ring)
+    try:
+        _down(40)
+    except ValueError:
+        logging.getLogger("edge_agent.test").exception("failed")
+    (line,) = ring.lines(1)
+    assert len(line.fields["exception"]) == LIMIT_TEXT
+    assert line.fields["exception"].endswith("ValueError: invalid literal for int() with base 10: 'a cause'")
+
+
 def test_a_golden_check_that_failed_is_trouble_until_one_is_passed() -> None:
     told: list[Payload] = []
     troubles: dict[str, str] = {}

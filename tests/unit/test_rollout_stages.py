@@ -1,5 +1,6 @@
 """Rollouts in stages: what is asked of whom, what stops them, and how they go on."""
 
+import json
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from cloud_tools.errors import CloudError, Exit
 from cloud_tools.rollout.decide import Create, Wait
 from cloud_tools.rollout.ledger import Ledger
 from cloud_tools.rollout.plan import STOP_CODES
+from cloud_tools.rollout.rollout_commands import list_
 from cloud_tools.rollout.seen import Running, outcomes
 from cloud_tools.rollout.shadows import read_shadow
 from cloud_tools.rollout.shares import divide
@@ -174,6 +176,38 @@ def test_after_the_end_those_that_failed_are_asked_again(tmp_path: Path) -> None
         world.driver.ask_again("unet-3", accept=False)
 
 
+def test_a_canary_that_is_asked_again_holds_up_the_stages_after_it_and_the_end(tmp_path: Path) -> None:
+    world = World(tmp_path, plan(CANARY, {"percent": 50}, REST), THINGS, TWO)
+    while "unet-3-s1" not in world.cloud.created:
+        world.driver.carry_on("unet-3")
+        world.wait()
+    world.cloud.runs = {"press-7": Running("2", world.now)}
+    assert (world.drive().phase, world.state.stage) == ("STOPPED", 1)
+    world.cloud.runs, world.cloud.asleep = {}, {"press-7"}
+    world.driver.ask_again("unet-3", accept=False)
+    for _ in range(5):
+        standing = world.driver.carry_on("unet-3")
+        world.wait()
+    assert standing.next == Wait("0 at work, 1 not begun")
+    assert world.cloud.created[-1] == "unet-3-s1-r1", "the canary was asked again, and nothing followed"
+    world.cloud.asleep = set()
+    assert world.drive().phase == "COMPLETED"
+
+
+def test_a_rollout_whose_canary_is_asked_again_after_its_end_has_ended_when_the_canary_has(tmp_path: Path) -> None:
+    lenient = {**CANARY, "failed_percent": 60}
+    world = World(tmp_path, plan(lenient, REST), THINGS, TWO, {"press-7": ("FAILED", "NO_SPACE")})
+    assert world.drive().phase == "COMPLETED"
+    world.cloud.ends, world.cloud.asleep = {}, {"press-7"}
+    world.driver.ask_again("unet-3", accept=False)
+    for _ in range(3):
+        assert isinstance(world.driver.carry_on("unet-3").next, Wait)
+        world.wait()
+    world.cloud.asleep = set()
+    world.drive()
+    assert world.cloud.jobs["unet-3-s1-r1"].executions["press-7"].status == "SUCCEEDED"
+
+
 def test_an_abort_takes_jobs_back_and_is_for_good(tmp_path: Path) -> None:
     world = World(tmp_path, plan(REST), THINGS)
     world.driver.carry_on("unet-3")
@@ -250,6 +284,15 @@ def test_a_large_stage_is_several_jobs_of_a_hundred_that_share_its_rate(tmp_path
     assert {len(world.cloud.things(job)) for job in world.cloud.created} == {100, 50}
     rates = {job["jobExecutionsRolloutConfig"]["maximumPerMinute"] for job in world.cloud.asked.values()}
     assert rates == {20}
+
+
+def test_a_rate_that_the_jobs_of_a_stage_would_exceed_is_refused() -> None:
+    things = [f"line-{number}" for number in range(450)]
+    assert len(divide(plan(REST, per_minute=5), things, [()])[0]) == 450
+    with pytest.raises(CloudError, match=r"expected 5 or more for a stage of 450 devices, 100 to a job.*came 4"):
+        divide(plan(REST, per_minute=4), things, [()])
+    halves = plan({"percent": 50}, REST, per_minute=4)
+    assert [len(share) for share in divide(halves, things, [(), ()])] == [225, 225]
 
 
 def test_who_is_gone_from_a_large_stage_moves_nobody_into_a_second_job(tmp_path: Path) -> None:
@@ -380,6 +423,19 @@ def test_a_cloud_that_is_away_for_a_while_is_asked_again_but_not_at_the_first_ti
     left[0] = 4
     with pytest.raises(CloudError, match="no answer"):
         world.drive()
+
+
+def test_a_file_that_is_no_rollout_hides_no_other_in_the_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    World(tmp_path, plan(REST), THINGS).drive()
+    (tmp_path / "newer.json").write_text('{"schema": "edge-agent/rollout-state/9"}')
+    (tmp_path / "hand made.json").write_text("{}")
+    list_(str(tmp_path), as_json=True)
+    newer, good = json.loads(capsys.readouterr().out)
+    assert good == {"rollout": "unet-3", "phase": "COMPLETED", "reason": ""}
+    assert (newer["rollout"], newer["phase"]) == ("newer", "UNREADABLE")
+    assert "newer.json" in newer["reason"]
 
 
 def test_two_drivers_make_each_job_once(tmp_path: Path) -> None:

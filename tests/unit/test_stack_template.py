@@ -11,6 +11,7 @@ from cloud_tools.fleet.log_reading import GROUP
 from cloud_tools.provision import existing, policy, stack
 from edge_agent.formats import Alarm, AlarmDetail, LogNews
 from edge_agent.formats.fleet import CLEARED, RAISED
+from edge_agent.identity.enrolment import CLAIMING
 from tests.fakes.stack_template import ACCOUNT, Statement, resolved, statements, template
 
 ALLOWED = [each for each in statements() if each.effect == "Allow"]
@@ -197,3 +198,9 @@ def test_a_claim_can_ask_for_a_certificate_and_enrol_and_nothing_else() -> None:
         "iot:Receive",
         "iot:Subscribe",
     }
+
+
+def test_a_claim_connects_under_names_that_are_no_devices() -> None:
+    (connect,) = [each for each in ALLOWED if each.where == "ClaimPolicy" and "iot:Connect" in each.actions]
+    # Whoever connects as a device pushes that device off.
+    assert [resource.partition(":client/")[2] for resource in connect.resources] == [f"{CLAIMING}*"]

@@ -1,15 +1,21 @@
 """What learns and what does not in the networks that learn with labels."""
 
+import copy
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
 pytest.importorskip("torch", reason="the extra train is not installed")
 
+import numpy as np
 import torch
 from torch import nn
 
 from cloud_tools.training.backbone import Trunk
+from cloud_tools.training.batches import Loaded
 from cloud_tools.training.classification import Classifier
-from cloud_tools.training.segmentation import UNet
+from cloud_tools.training.segmentation import UNet, train_unet
 
 _IMAGES = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -22,6 +28,23 @@ def test_a_trunk_that_is_prepared_to_learn_says_what_it_said_before() -> None:
         for was, now in zip(before, trunk(_IMAGES), strict=True):
             torch.testing.assert_close(now, was, rtol=1e-4, atol=1e-4)
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in trunk.modules())
+
+
+def test_a_u_net_whose_validation_shows_no_defect_is_that_of_the_last_epoch() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (4, 64, 64, 3), np.uint8)
+    masks = np.zeros((4, 64, 64), np.uint8)
+    masks[:, 20:40, 20:40] = 1
+    learnt, held = Loaded((), images, masks, ()), Loaded((), images, np.zeros_like(masks), ())
+    last: dict[str, torch.Tensor] = {}
+
+    def steps(_stage: str, total: int, **parts: Any) -> Iterator[int]:
+        for epoch in range(total):
+            yield epoch
+            last.update(copy.deepcopy(parts["net"].state_dict()))
+
+    kept = train_unet(learnt, held, depth=4, epochs=2, seed=0, progress=lambda _: None, steps=steps).state_dict()  # type: ignore[arg-type]
+    assert all(torch.equal(kept[name], value) for name, value in last.items())
 
 
 @pytest.mark.parametrize("network", [Classifier(4, (True, False)), UNet(4)], ids=["classification", "segmentation"])
