@@ -108,8 +108,21 @@ def key_of(certificate: str, what: str) -> PublicKeyTypes:
     Raises:
         CloudError: it is none.
     """
+    return _loaded(certificate, what).public_key()
+
+
+def id_of(certificate: str, what: str) -> str:
+    """Return AWS IoT's id of a certificate in PEM.
+
+    Raises:
+        CloudError: it is none.
+    """
+    return _loaded(certificate, what).fingerprint(hashes.SHA256()).hex()
+
+
+def _loaded(certificate: str, what: str) -> x509.Certificate:
     try:
-        return x509.load_pem_x509_certificate(certificate.encode()).public_key()
+        return x509.load_pem_x509_certificate(certificate.encode())
     except (ValueError, UnsupportedAlgorithm) as exc:
         raise CloudError(Code.FAILED_PRECONDITION, f"{what}: expected a PEM certificate, {exc}") from exc
 

@@ -97,9 +97,15 @@ def next_step(standing: Standing, *, wanted: bool) -> Step:
 
 def _answer(thing: str, told: CertificateReport, offered: str) -> Step:
     key = identity.read_request(told.request, thing, "the device's request")
-    if not offered or identity.key_of(offered, "what was offered") != key:
+    what = "what was offered"
+    # A key in a token stays: an offer for it may be the certificate that is in use by now.
+    if not offered or identity.key_of(offered, what) != key or identity.id_of(offered, what) in _past(told):
         return Step.SIGN
     return Step.REFUSED if told.fault else Step.AWAIT_DEVICE
+
+
+def _past(told: CertificateReport) -> frozenset[str]:
+    return frozenset({told.id, told.before})
 
 
 def carry_out(aws: Aws, standing: Standing, step: Step) -> None:
@@ -114,23 +120,25 @@ def carry_out(aws: Aws, standing: Standing, step: Step) -> None:
     if step is Step.ASK:
         renewal_shadow.desire(aws, standing.thing, renew=told.id)
     elif step is Step.SIGN:
-        pem = _certificate(aws, standing, told.request, told.id)
+        pem = _certificate(aws, standing, told)
         renewal_shadow.desire(aws, standing.thing, certificate=pem)
     elif step is Step.END_OLD:
         _end(aws, standing.thing, told.before)
         renewal_shadow.desire(aws, standing.thing)
 
 
-def _certificate(aws: Aws, standing: Standing, request: str, old: str) -> str:
+def _certificate(aws: Aws, standing: Standing, told: CertificateReport) -> str:
     """Return the certificate for a request, with the rights of the old one; what a cut left is used."""
+    request = told.request
     key = identity.read_request(request, standing.thing, "the device's request")
     found = None
-    for one in (_describe(aws, held) for held in standing.held):
+    for one in (_describe(aws, held) for held in standing.held if held not in _past(told)):
         if one["status"] == _ACTIVE and identity.key_of(one["certificatePem"], one["certificateId"]) == key:
             found = one
     made = found or aws.call("iot", "create_certificate_from_csr", certificateSigningRequest=request, setAsActive=True)
     arn = str(made["certificateArn"])
-    rights = aws.pages("iot", "list_attached_policies", "policies", target=str(_describe(aws, old)["certificateArn"]))
+    old = str(_describe(aws, told.id)["certificateArn"])
+    rights = aws.pages("iot", "list_attached_policies", "policies", target=old)
     # The thing first: by it the next call finds a certificate that was cut off here.
     aws.call("iot", "attach_thing_principal", thingName=standing.thing, principal=arn)
     for name in [str(right["policyName"]) for right in rights] or [policy.NAME]:

@@ -5,9 +5,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from edge_agent.config import Mqtt, fragment
+from edge_agent.config import KeyPlace, Mqtt, fragment
 from edge_agent.errors import Code, IdentityError, JobsError
-from edge_agent.identity import Folder, Pack, Progress, Stage, Step, Wanted, enrolment, material
+from edge_agent.identity import Folder, Pack, Progress, Stage, Step, Wanted, enrolment
 from edge_agent.jobs.asking import Answer, Asking, prove
 from edge_agent.storage import durable
 
@@ -75,7 +75,7 @@ def enroll_by_claim(
 
 def _check_place(folder: Folder, claim: Claim) -> None:
     """Refuse a claim that the identity would overwrite, and that would then be deleted in its name."""
-    ours = {path.resolve() for path in (folder.private_key, folder.certificate)}
+    ours = {place.resolve() for place in (folder.private_key, folder.certificate) if isinstance(place, Path)}
     for path in (claim.private_key, claim.certificate):
         if path.resolve() in ours:
             message = f"{path}: expected a claim that lies elsewhere, the device's own will lie here"
@@ -103,7 +103,7 @@ class _Conversation(ExitStack):
         return progress
 
     def _create(self, progress: Progress) -> Progress:
-        request = material.signing_request(self._folder.key(), progress.asked)
+        request = self._folder.request(progress.asked)
         answer = self._ask(enrolment.CREATE_TOPIC, enrolment.create_request(request))
         if not answer.accepted:
             raise _refused("a certificate", answer)
@@ -141,7 +141,7 @@ class _Conversation(ExitStack):
             self._asking = self.enter_context(Asking(settings, client_id, self._timeout_s))
         return self._asking.ask(topic, payload)
 
-    def _settings(self, certificate: Path, private_key: Path) -> Mqtt:
+    def _settings(self, certificate: Path, private_key: KeyPlace) -> Mqtt:
         return Mqtt(
             endpoint=self._wanted.host,
             port=self._wanted.port,
@@ -180,17 +180,21 @@ def install_pack(folder: Folder, texts: Mapping[str, str], what: str) -> Enrolle
         ConfigError, IdentityError: the certificate is another key's, or something here says otherwise.
         StorageError: the files cannot be written.
     """
-    if not folder.private_key.exists():
-        message = f"{folder.private_key}: expected the key that the request was made with, there is none"
+    if not folder.has_key:
+        message = (
+            f"{folder.private_key}: expected the key that the request was made with, there is none; "
+            "one in a token is named by --key again"
+        )
         raise IdentityError(Code.FAILED_PRECONDITION, message)
     folder.check_certificate(texts[fragment.CERTIFICATE])
     rooms = fragment.read(texts[fragment.CONFIG], what)
-    named = rooms.get("mqtt", {}).get("private_key")
-    if named != str(folder.private_key):
-        message = (
-            f"{what}: expected settings that name {folder.private_key}, came {named}; provision it with --installed-at"
-        )
+    mqtt, key = rooms.get("mqtt", {}), folder.directory / fragment.KEY
+    named = mqtt.get("private_key")
+    if named != str(key):
+        message = f"{what}: expected settings that name {key}, came {named}; provision it with --installed-at"
         raise IdentityError(Code.FAILED_PRECONDITION, message)
+    # Who provisions does not know where the device keeps its key.
+    mqtt["private_key"] = str(folder.private_key)
     pack = Pack(rooms, texts.get(fragment.ROOT, ""), texts.get(fragment.AUTHORITY, ""))
     folder.check(pack)
     folder.put_certificate(texts[fragment.CERTIFICATE], pack.authority)

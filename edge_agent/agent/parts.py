@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import edge_agent
 from edge_agent import __version__
@@ -199,7 +199,7 @@ class Parts:
         return open_objects(
             url,
             words,
-            aws_iot=device_credentials(identity, renewed) if words == "aws-iot" else None,
+            aws_iot=device_credentials(identity, renewed, _get_by_token) if words == "aws-iot" else None,
             ca=repository.ca,
             proxy=repository.proxy,
         )
@@ -480,6 +480,13 @@ def default_models_config() -> Path:
     package = Path(edge_agent.__file__).parent
     inside = package / "models_config.json"
     return inside if inside.exists() else package.parent / "models_config.json"
+
+
+def _get_by_token(*asked: Any) -> tuple[int, bytes]:
+    # Only whose key lies in a token pays for the import.
+    from edge_agent.jobs import token  # noqa: PLC0415
+
+    return token.get(*asked)
 
 
 def _trust(settings: Trust, directory: Path, objects: ObjectStore) -> "TrustClient":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from edge_agent.cli.context import Places
 from edge_agent.client import AgentClient
-from edge_agent.config import Inference, Settings, is_loopback
+from edge_agent.config import Inference, Settings, TokenKey, is_loopback
 from edge_agent.errors import AgentError, Code, ConfigError
 
 if TYPE_CHECKING:
@@ -156,7 +156,8 @@ def _rivals() -> Iterator[Finding]:
 
 
 def _secrets(settings: Settings) -> Iterator[Finding]:
-    found = [settings.mqtt.private_key, settings.rpc.tls.private_key]
+    key = settings.mqtt.private_key
+    found = [key.pin_file if isinstance(key, TokenKey) else key, settings.rpc.tls.private_key]
     for credentials in (settings.repository.credentials, settings.capture.credentials):
         kind, _, file = credentials.partition(":")
         found.append(Path(file) if kind == "file" else None)
@@ -177,7 +178,7 @@ def _certificate(where: Places, settings: Settings) -> Iterator[Finding]:
     except AgentError as exc:
         yield Finding("certificate", BAD, exc.message)
         return
-    if files.private_key != mqtt.private_key:
+    if isinstance(files.private_key, Path) and files.private_key != mqtt.private_key:
         yield _secret(files.private_key)
     left_days = (ends - time.time()) / _DAY_S
     soon: Literal["ok", "warning"] = WARN if left_days < mqtt.renew_before_days else OK

@@ -11,7 +11,7 @@ import typer
 
 from edge_agent.cli.context import places
 from edge_agent.cli.output import AsJson, note, show_json, show_lines
-from edge_agent.config import DEFAULT_FILE
+from edge_agent.config import DEFAULT_FILE, token_key
 from edge_agent.config.fragment import AUTHORITY, CERTIFICATE, CONFIG, ROOT
 from edge_agent.errors import Code, IdentityError
 
@@ -27,6 +27,14 @@ Directory = Annotated[
 ]
 Owner = Annotated[
     str | None, typer.Option(help=f"Who gets the files.  [default: root gives them to {_USER}, where there is one]")
+]
+Key = Annotated[
+    str,
+    typer.Option(
+        "--key",
+        help="The key in a PKCS#11 token or TPM: pkcs11:token=LABEL;object=LABEL?module-path=LIBRARY.so"
+        "&pin-source=file:PATH; made there where the token has none. Empty: in a file.",
+    ),
 ]
 
 
@@ -58,6 +66,7 @@ def claim(  # noqa: PLR0917 - typer takes its options so
     allow_demo_root: Annotated[bool, typer.Option("--allow-demo-root", help="Trust a demo's root.")] = False,
     keep_claim: Annotated[bool, typer.Option("--keep-claim", help="Leave the claim: it lies on a stick.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds for each connection and answer.")] = 60.0,
+    key: Key = "",
     directory: Directory = None,
     owner: Owner = None,
     as_json: AsJson = False,
@@ -79,9 +88,10 @@ def claim(  # noqa: PLR0917 - typer takes its options so
         _text("--root", root),
         _text("--ca", ca) if ca else "",
         allow_demo_root=allow_demo_root,
+        private_key=key,
     )
     shown = Claim(claim_certificate, claim_key, ca, template, _parameters(parameter or []), keep_claim)
-    done = enroll_by_claim(_folder(context, directory, owner), wanted, shown, timeout_s=timeout, now=time.time)
+    done = enroll_by_claim(_folder(context, directory, owner, key), wanted, shown, timeout_s=timeout, now=time.time)
     word = "was enrolled already" if done.was_enrolled else "is enrolled"
     show_json(_plain(done._asdict())) if as_json else show_lines([f"{done.thing} {word}: {done.config}"])
 
@@ -90,16 +100,16 @@ def request(
     context: typer.Context,
     thing: Thing,
     csr: Annotated[Path, typer.Option(help="Gets the request, for edge-cloud device provision --csr.")],
+    key: Key = "",
     directory: Directory = None,
     owner: Owner = None,
     as_json: AsJson = False,
 ) -> None:
     """Make the key, and write a signing request for an operator."""
-    from edge_agent.identity import material  # noqa: PLC0415 - only these verbs pay for it
-    from edge_agent.storage import durable  # noqa: PLC0415
+    from edge_agent.storage import durable  # noqa: PLC0415 - only these verbs pay for it
 
-    folder = _folder(context, directory, owner)
-    durable.write(csr, material.signing_request(folder.key(), thing).encode())
+    folder = _folder(context, directory, owner, key)
+    durable.write(csr, folder.request(thing).encode())
     found = {"thing": thing, "csr": str(csr), "private_key": str(folder.private_key)}
     show_json(found) if as_json else show_lines([f"{csr}: sign it with edge-cloud device provision {thing} --csr"])
 
@@ -107,6 +117,7 @@ def request(
 def install(
     context: typer.Context,
     pack: Annotated[Path, typer.Argument(help="What edge-cloud device provision --csr wrote.")],
+    key: Key = "",
     directory: Directory = None,
     owner: Owner = None,
     as_json: AsJson = False,
@@ -116,7 +127,7 @@ def install(
 
     texts = {name: _text("PACK", pack / name) for name in (CERTIFICATE, CONFIG)}
     texts |= {name: _text("PACK", pack / name) for name in (AUTHORITY, ROOT) if (pack / name).exists()}
-    done = install_pack(_folder(context, directory, owner), texts, str(pack / CONFIG))
+    done = install_pack(_folder(context, directory, owner, key), texts, str(pack / CONFIG))
     show_json(_plain(done._asdict())) if as_json else show_lines([f"{done.thing} is enrolled: {done.config}"])
 
 
@@ -136,6 +147,8 @@ def forget(
         ):
             raise typer.Exit(1)
         doomed = folder.wipe()
+    if folder.key_elsewhere:
+        note(f"the key stays in its token: {folder.key_elsewhere}")
     found = {
         "deleted": [] if dry_run else list(map(str, doomed)),
         "would_delete": list(map(str, doomed)) if dry_run else [],
@@ -148,14 +161,15 @@ def forget(
         show_lines([f"{'would delete' if dry_run else 'deleted'} {path}" for path in doomed])
 
 
-def _folder(context: typer.Context, directory: Path | None, owner: str | None) -> "Folder":
+def _folder(context: typer.Context, directory: Path | None, owner: str | None, key: str = "") -> "Folder":
     from edge_agent.identity import Folder  # noqa: PLC0415 - only these verbs pay for it
     from edge_agent.identity.lineage import RENEWED  # noqa: PLC0415
 
     found = places(context)
     where = directory or (found.config.parent if found.config else DEFAULT_FILE.parent)
     renewed = found.state_dir / RENEWED
-    return Folder(where, _default_owner() if owner is None else _known(owner), found.config, renewed)
+    whose = _default_owner() if owner is None else _known(owner)
+    return Folder(where, whose, found.config, renewed, token_key(key) if key else None)
 
 
 def _default_owner() -> str:

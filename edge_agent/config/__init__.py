@@ -19,6 +19,7 @@ from edge_agent.config.settings import (
     Telemetry,
     read_settings,
 )
+from edge_agent.config.tokens import KeyPlace, TokenFault, TokenKey, read_pin, token_key
 
 __all__ = [
     "CREDENTIALS_PATTERN",
@@ -34,6 +35,7 @@ __all__ = [
     "Device",
     "Inference",
     "Inspection",
+    "KeyPlace",
     "Modbus",
     "Mqtt",
     "Opcua",
@@ -49,7 +51,11 @@ __all__ = [
     "Shadow",
     "Station",
     "Telemetry",
+    "TokenFault",
+    "TokenKey",
     "Trust",
     "is_loopback",
+    "read_pin",
     "read_settings",
+    "token_key",
 ]

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from edge_agent.config.fields import CREDENTIALS_PATTERN, HOUR, MAX_PORT, THING_PATTERN, OptionalPath, Room
+from edge_agent.config.fields import CREDENTIALS_PATTERN, HOUR, MAX_PORT, THING_PATTERN, OptionalKey, OptionalPath, Room
 from edge_agent.formats import ProbationPolicy, ShadowPolicy
 
 
@@ -27,8 +27,8 @@ class Mqtt(Room):
     """The endpoint's port."""
     certificate: OptionalPath = None
     """The device's certificate, PEM."""
-    private_key: OptionalPath = None
-    """The device's key, PEM."""
+    private_key: OptionalKey = None
+    """The device's key: a PEM file, or a PKCS#11 URI (RFC 7512) of one in a token or TPM."""
     ca: OptionalPath = None
     """The authority that the endpoint's certificate must come from, PEM; empty: the system's."""
     keep_alive_s: int = Field(30, ge=5, le=1200)

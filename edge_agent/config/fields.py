@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from edge_agent.config.tokens import KeyPlace, key_place
+
 # AWS IoT: what a thing may be called.
 THING_PATTERN = r"^[a-zA-Z0-9:_-]{1,128}$"
 CREDENTIALS_PATTERN = r"^(none|aws-iot|environment|file:.+)$"
@@ -43,3 +45,4 @@ def is_loopback(host: str) -> bool:
 Address = Annotated[str, Field(pattern=_ADDRESS_PATTERN), AfterValidator(_port_that_exists)]
 OptionalAddress = Annotated[str, Field(pattern=_OPTIONAL_ADDRESS_PATTERN), AfterValidator(_port_that_exists)]
 OptionalPath = Annotated[Path | None, BeforeValidator(_none_if_empty)]
+OptionalKey = Annotated[KeyPlace | None, BeforeValidator(lambda value: key_place(_none_if_empty(value)))]

@@ -17,6 +17,7 @@ CERTIFICATE = "certificate.pem"
 KEY = "private.key"
 AUTHORITY = "ca.pem"
 ROOT = "root.json"
+REQUEST = "request.csr"
 
 Rooms = Mapping[str, Mapping[str, Any]]
 

@@ -98,6 +98,8 @@ class Wanted(NamedTuple):
     authority: str = ""
     """PEM of the endpoint's authority."""
     allow_demo_root: bool = False
+    private_key: str = ""
+    """The URI of a key in a token; empty: a file beside the certificate."""
 
     def filled(self, thing: str, told: Mapping[str, str]) -> "Wanted":
         """Return it with what the template tells where nothing else was said."""
@@ -136,7 +138,7 @@ class Wanted(NamedTuple):
                 "endpoint": self.host,
                 "port": self.port,
                 "certificate": str(directory / CERTIFICATE),
-                "private_key": str(directory / KEY),
+                "private_key": self.private_key or str(directory / KEY),
                 "ca": str(directory / AUTHORITY) if self.authority else "",
             },
             "repository": {

@@ -6,10 +6,11 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from edge_agent.config import fragment, read_settings
-from edge_agent.errors import Code, IdentityError
+from edge_agent.config import KeyPlace, TokenKey, fragment, read_settings
+from edge_agent.config.tokens import SCHEME
+from edge_agent.errors import Code, ConfigError, IdentityError
 from edge_agent.formats import parse
-from edge_agent.identity import material
+from edge_agent.identity import material, token
 from edge_agent.identity.enrolment import Pack, Progress, check_root
 from edge_agent.identity.lineage import keys_in
 from edge_agent.storage import durable
@@ -28,27 +29,52 @@ class Folder:
         owner: the user who gets the files; empty: whoever writes them.
         config: the settings' file; None: ``config.toml`` in ``directory``.
         renewed: where the agent keeps the certificates that followed.
+        key: the device's key in a token; None: a file in ``directory``.
     """
 
     def __init__(
-        self, directory: Path, owner: str = "", config: Path | None = None, renewed: Path | None = None
+        self,
+        directory: Path,
+        owner: str = "",
+        config: Path | None = None,
+        renewed: Path | None = None,
+        key: TokenKey | None = None,
     ) -> None:
         self.directory = directory.absolute()
         self.config = config or self.directory / fragment.CONFIG
         self.certificate = self.directory / fragment.CERTIFICATE
-        self.private_key = self.directory / fragment.KEY
+        self.private_key: KeyPlace = key or self.directory / fragment.KEY
+        self._request = self.directory / fragment.REQUEST
+        self._requested: dict[str, str] = {}
         self.authority = self.directory / fragment.AUTHORITY
         self._owner, self._renewed = owner, renewed
         self._progress = self.directory / _PROGRESS
 
-    def key(self) -> material.PrivateKey:
-        """Return the device's key; made, with mode 0600 from its first byte, where there is none.
+    def request(self, thing: str) -> str:
+        """Return a signing request by the device's key, PEM; the key is made where there is none.
+
+        A token's request is kept: it tells the public part where the token stays closed, and asks for the next one.
 
         Raises:
-            IdentityError: the file holds no key, or others may read it.
+            ConfigError: the token, its PIN or its library is missing or wrong.
+            IdentityError: there is another kind of key, others may read it, or the token refused.
             StorageError: it cannot be written.
         """
-        path = self.private_key
+        if not isinstance(self.private_key, TokenKey):
+            return material.signing_request(self._key(self.private_key), thing)
+        # A second time in one process a connection may have the token open.
+        if thing not in self._requested:
+            self._requested[thing] = token.signing_request(self.private_key, thing)
+            durable.make_directory(self.directory)
+            self._write(self._request, self._requested[thing].encode(), PUBLIC)
+        return self._requested[thing]
+
+    @property
+    def has_key(self) -> bool:
+        """Tell whether a key was made, or found in its token."""
+        return (self._request if isinstance(self.private_key, TokenKey) else self.private_key).exists()
+
+    def _key(self, path: Path) -> material.PrivateKey:
         if not path.exists():
             durable.make_directory(self.directory)
             self._write(path, material.new_key(), PRIVATE)
@@ -106,9 +132,9 @@ class Folder:
         """Tell whether everything is here and was finished.
 
         Raises:
-            IdentityError, ConfigError: as ``check`` and ``key``.
+            IdentityError, ConfigError: as ``check`` and ``request``.
         """
-        if self._progress.exists() or not self.certificate.exists() or not self.private_key.exists():
+        if self._progress.exists() or not self.certificate.exists() or not self.has_key:
             return False
         if self.check(pack) != self._read(self.config):
             return False
@@ -122,8 +148,13 @@ class Folder:
             IdentityError: it is no certificate, or another key's.
         """
         found = material.read_certificate(pem, "certificate")
-        material.check_fit(found, self.key(), "certificate")
+        material.check_fit(found, self._public(), "certificate")
         return found
+
+    def _public(self) -> material.PrivateKey | material.Request:
+        if isinstance(self.private_key, TokenKey):
+            return material.read_request(self._read(self._request), str(self._request))
+        return self._key(self.private_key)
 
     def put_certificate(self, pem: str, authority: str = "") -> None:
         """Write the certificate and the endpoint's authority, so that a connection can be made.
@@ -145,17 +176,27 @@ class Folder:
         text = self.check(pack)
         if pack.root:
             self._write(self.directory / fragment.ROOT, pack.root.encode(), PUBLIC)
-        # A power cut may have taken back whom it was given to.
-        self._own(self.private_key)
+        if isinstance(self.private_key, Path):
+            # A power cut may have taken back whom it was given to.
+            self._own(self.private_key)
         mode = stat.S_IMODE(self.config.stat().st_mode) if self.config.exists() else PUBLIC
         if text != self._read(self.config):
             self._write(self.config, text.encode(), mode)
         durable.remove(self._progress)
 
+    @property
+    def key_elsewhere(self) -> str:
+        """Return the token's key that the settings name, which ``wipe`` cannot delete; empty: none."""
+        try:
+            named = fragment.read(self._read(self.config), str(self.config)).get("mqtt", {}).get("private_key")
+        except ConfigError:
+            return ""
+        return named if isinstance(named, str) and named.startswith(SCHEME) else ""
+
     def forget(self) -> list[Path]:
         """Return what ``wipe`` would delete: the identity's files; the settings and the root of trust stay."""
         followed = keys_in(self._renewed) if self._renewed else []
-        files = (self._progress, self.private_key, self.certificate, *followed)
+        files = (self._progress, self.directory / fragment.KEY, self.certificate, self._request, *followed)
         return [path for path in files if path.exists()]
 
     def wipe(self) -> list[Path]:
@@ -166,7 +207,7 @@ class Folder:
         Raises:
             StorageError: STORAGE_FAILED.
         """
-        doomed = sorted(self.forget(), key=lambda path: path.name != self.private_key.name)
+        doomed = sorted(self.forget(), key=lambda path: path.name != fragment.KEY)
         for path in doomed:
             durable.remove(path)
         return doomed

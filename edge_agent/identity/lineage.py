@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 
 from pydantic import Field
 
-from edge_agent.config import fragment
-from edge_agent.errors import Code, DocumentError, IdentityError
+from edge_agent.config import KeyPlace, TokenKey, fragment
+from edge_agent.errors import Code, DocumentError, IdentityError, StorageError
 from edge_agent.formats import Document, parse
 from edge_agent.identity import material
 from edge_agent.storage import durable
@@ -22,7 +22,6 @@ _log = logging.getLogger(__name__)
 RENEWED: Final = "identity"
 """The folder in the state directory."""
 _RECORD: Final = "succession.json"
-_REQUEST: Final = "request.csr"
 _PRIVATE, _PUBLIC, _FOLDER = 0o600, 0o644, 0o700
 
 
@@ -40,7 +39,7 @@ class Files(NamedTuple):
     """A certificate and its key."""
 
     certificate: Path
-    private_key: Path
+    private_key: KeyPlace
 
 
 class Lineage:
@@ -89,21 +88,23 @@ class Lineage:
         """Return the signing request that waits for its certificate; empty: none does."""
         if not self._succession.asking:
             return ""
-        return _text(self._next.certificate.with_name(_REQUEST))
+        return _text(self._next.certificate.with_name(fragment.REQUEST))
 
     def ask(self, thing: str) -> None:
         """Make the next key and a signing request for it; again it changes nothing.
 
+        A key in a token stays: nobody can have copied it, and the request that its enrolment kept is told once more.
+
         Raises:
+            IdentityError: no request was kept; nothing is asked for.
             StorageError: NO_SPACE or STORAGE_FAILED; nothing is asked for.
         """
         if self._succession.asking:
             return
-        key, request = self._next.private_key, self._next.certificate.with_name(_REQUEST)
-        durable.make_directory(key.parent, mode=_FOLDER)
-        pem = material.new_key()
-        durable.write(key, pem, mode=_PRIVATE)
-        signed = material.signing_request(material.read_key(pem, str(key)), thing)
+        key, request = self._next.private_key, self._next.certificate.with_name(fragment.REQUEST)
+        kept = _text(self._first.certificate.with_name(fragment.REQUEST)) if isinstance(key, TokenKey) else ""
+        durable.make_directory(request.parent, mode=_FOLDER)
+        signed = kept if isinstance(key, TokenKey) else _new_key(key, thing)
         durable.write(request, signed.encode(), mode=_PUBLIC)
         self._keep(self._succession.model_copy(update={"asking": True}))
 
@@ -111,13 +112,15 @@ class Lineage:
         """Write the next certificate beside its key, so that a connection can be tried; it is not in use.
 
         Raises:
-            IdentityError: it is no certificate, or another key's.
+            IdentityError: it is no certificate, another key's, or the one in use.
             StorageError: NO_SPACE or STORAGE_FAILED.
         """
         found = material.read_certificate(pem, "the next certificate")
-        with durable.translated(self._next.private_key):
-            key = material.read_key(self._next.private_key.read_bytes(), str(self._next.private_key))
-        material.check_fit(found, key, "the next certificate")
+        material.check_fit(found, self._public(self._next), "the next certificate")
+        if found.id == self.current.id:
+            # Taken as another one, it would be ended as the one before.
+            message = "the next certificate: expected another one, came the one in use"
+            raise IdentityError(Code.FAILED_PRECONDITION, message)
         durable.write(self._next.certificate, pem.encode(), mode=_PUBLIC)
         return self._next
 
@@ -152,7 +155,18 @@ class Lineage:
 
     def _files(self, number: int) -> Files:
         folder = self._directory / str(number)
-        return Files(folder / fragment.CERTIFICATE, folder / fragment.KEY)
+        key = self._first.private_key if isinstance(self._first.private_key, TokenKey) else folder / fragment.KEY
+        return Files(folder / fragment.CERTIFICATE, key)
+
+    def _public(self, files: Files) -> material.PrivateKey | material.Request:
+        if isinstance(files.private_key, TokenKey):
+            request = files.certificate.with_name(fragment.REQUEST)
+            return material.read_request(_text(request), str(request))
+        with durable.translated(files.private_key):
+            return material.read_key(files.private_key.read_bytes(), str(files.private_key))
+
+    def _check_whole(self, files: Files) -> None:
+        material.check_fit(_read(files.certificate), self._public(files), str(files.certificate))
 
     def _found(self, first: str) -> Succession | None:
         """Return what is kept; None where nothing is, it is another enrolment's, or the disk lost it."""
@@ -163,8 +177,8 @@ class Lineage:
         try:
             kept = parse(Succession, _text(path), what=str(path))
             if kept.current:
-                _check_whole(self._files(kept.current))
-        except (DocumentError, IdentityError) as exc:
+                self._check_whole(self._files(kept.current))
+        except (DocumentError, IdentityError, StorageError) as exc:
             # The cloud keeps the certificate that went before until its operator deletes it.
             fields = {"action": "certificate_lost", "reason": exc.message}
             _log.error("the device's newest certificate is lost, the first one is used", extra=fields)
@@ -181,9 +195,11 @@ def keys_in(directory: Path) -> list[Path]:
     return [path for name in (fragment.KEY, fragment.CERTIFICATE) for path in sorted(directory.glob(f"*/{name}"))]
 
 
-def _check_whole(files: Files) -> None:
-    key = material.read_key(_text(files.private_key).encode(), str(files.private_key))
-    material.check_fit(_read(files.certificate), key, str(files.certificate))
+def _new_key(path: Path, thing: str) -> str:
+    """Write a new key; return a signing request by it."""
+    pem = material.new_key()
+    durable.write(path, pem, mode=_PRIVATE)
+    return material.signing_request(material.read_key(pem, str(path)), thing)
 
 
 def _read(path: Path) -> material.Certificate:

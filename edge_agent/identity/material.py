@@ -13,6 +13,7 @@ from cryptography.x509.oid import NameOID
 from edge_agent.errors import Code, IdentityError
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+Request = x509.CertificateSigningRequest
 
 
 class Certificate(NamedTuple):
@@ -58,7 +59,20 @@ def signing_request(key: PrivateKey, thing: str) -> str:
     return request.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def public_part(key: PrivateKey) -> bytes:
+def read_request(pem: str, what: str) -> Request:
+    """Return a signing request, which bears the public part of the key that signed it.
+
+    Raises:
+        IdentityError: there is none, or it was signed by another key.
+    """
+    with _expected(f"{what}: expected a signing request, PEM"):
+        request = x509.load_pem_x509_csr(pem.encode())
+        if not request.is_signature_valid:
+            raise ValueError("its signature is not of its key")
+        return request
+
+
+def public_part(key: PrivateKey | Request) -> bytes:
     """Return the public key, DER."""
     return key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
@@ -84,7 +98,7 @@ def read_certificate(pem: bytes | str, what: str) -> Certificate:
         )
 
 
-def check_fit(certificate: Certificate, key: PrivateKey, what: str) -> None:
+def check_fit(certificate: Certificate, key: PrivateKey | Request, what: str) -> None:
     """Check that a certificate is this key's.
 
     Raises:

@@ -16,8 +16,9 @@ from awscrt import io, mqtt5
 from awscrt.exceptions import AwsCrtError
 from awsiot import mqtt5_client_builder
 
-from edge_agent.config import Mqtt
+from edge_agent.config import KeyPlace, Mqtt, TokenKey
 from edge_agent.errors import Code, ConfigError
+from edge_agent.jobs import token
 from edge_agent.jobs.happenings import Connected, Disconnected, Happening, Received, Subscribed
 from edge_agent.jobs.reconnect import policy
 
@@ -93,7 +94,7 @@ class MqttConnection:
         waits = policy(settings.reconnect_max_s)
         ping_timeout_s = min(_LONGEST_PING_TIMEOUT_S, settings.keep_alive_s / 2)
         try:
-            return mqtt5_client_builder.mtls_from_path(
+            return _begun(
                 certificate,
                 private_key,
                 endpoint=settings.endpoint,
@@ -142,8 +143,15 @@ class MqttConnection:
         self._stopped.set()
 
 
-def check_settings(settings: Mqtt) -> tuple[str, str, str | None]:
-    """Return the paths of certificate, key and authority; None for the system's authorities.
+def _begun(certificate: str, private_key: KeyPlace, **words: Any) -> Any:
+    if not isinstance(private_key, TokenKey):
+        return mqtt5_client_builder.mtls_from_path(certificate, str(private_key), **words)
+    with token.opening(private_key) as opening:
+        return mqtt5_client_builder.mtls_with_pkcs11(**opening, cert_filepath=certificate, **words)
+
+
+def check_settings(settings: Mqtt) -> tuple[str, KeyPlace, str | None]:
+    """Return certificate, key and authority; None for the system's authorities.
 
     Raises:
         ConfigError: the endpoint, or a file that is named or needed, is missing.
@@ -154,9 +162,12 @@ def check_settings(settings: Mqtt) -> tuple[str, str, str | None]:
     # AWS IoT's own endpoints have certificates that every system trusts.
     named = {"ca": settings.ca} if settings.ca is not None else {}
     for key, path in {**paths, **named}.items():
+        if isinstance(path, TokenKey):
+            continue
         if path is None or not path.is_file():
             raise ConfigError(Code.CONFIG_INVALID, f"mqtt.{key}: expected a PEM file, came {path}")
-    return str(settings.certificate), str(settings.private_key), str(settings.ca) if settings.ca else None
+    assert settings.private_key is not None
+    return str(settings.certificate), settings.private_key, str(settings.ca) if settings.ca else None
 
 
 def _fault(done: "Future[Any]") -> str:

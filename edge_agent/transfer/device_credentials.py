@@ -9,12 +9,13 @@ import http.client
 import json
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from edge_agent.config import KeyPlace, TokenKey
 from edge_agent.errors import Code, ConfigError, TransferError
 from edge_agent.transfer.credentials import AwsCredentials, CredentialProvider
 
@@ -33,18 +34,25 @@ class DeviceIdentity(NamedTuple):
     role_alias: str
     thing: str
     certificate: Path | None
-    private_key: Path | None
+    private_key: KeyPlace | None
     ca: Path | None = None  # trusted beside the system's authorities
 
 
+ByToken = Callable[[str, int, str, Mapping[str, str], Path, TokenKey, Path | None], tuple[int, bytes]]
+"""A GET by HTTPS with a key in a token: host, port, path, headers, certificate, key, authority; status and body."""
+
+
 def device_credentials(
-    identity: DeviceIdentity, renewed: Callable[[], tuple[Path, Path]] | None = None
+    identity: DeviceIdentity,
+    renewed: Callable[[], tuple[Path, KeyPlace]] | None = None,
+    by_token: ByToken | None = None,
 ) -> CredentialProvider | None:
     """Return what fetches fresh credentials at each call; None where no endpoint is set.
 
     Args:
         identity: who asks, and where.
         renewed: the certificate and key in use at each call; None: those of ``identity`` for good.
+        by_token: asks where the key lies in a token, which Python's TLS cannot use.
 
     Raises:
         ConfigError: the role alias, the certificate or the key is missing or cannot be used.
@@ -56,15 +64,41 @@ def device_credentials(
         raise _bad(f"credentials_endpoint: expected HOST or HOST:PORT, came {identity.endpoint[:200]!r}")
     if not identity.role_alias:
         raise _bad("role_alias: expected the name of a role alias, came nothing")
-    contexts = _Contexts(identity, renewed)
     host, port = address["host"], int(address["port"] or _HTTPS_PORT)
+    if isinstance(identity.private_key, TokenKey):
+        asked = _by_token(host, port, identity, renewed, by_token)
+        return lambda: _fetch(asked, _region_of(host))
+    contexts = _Contexts(identity, renewed)
     return lambda: _fetch(lambda: _ask(host, port, identity, contexts.current()), _region_of(host))
+
+
+def _by_token(
+    host: str,
+    port: int,
+    identity: DeviceIdentity,
+    renewed: Callable[[], tuple[Path, KeyPlace]] | None,
+    get: ByToken | None,
+) -> Callable[[], tuple[int, bytes]]:
+    first = identity.certificate
+    if first is None or get is None:
+        raise _bad("credentials aws-iot: expected mqtt.certificate with the key in a token, came nothing")
+
+    def ask() -> tuple[int, bytes]:
+        certificate, key = renewed() if renewed is not None else (first, identity.private_key)
+        assert isinstance(key, TokenKey)
+        try:
+            return get(host, port, _path(identity), _headers(identity), certificate, key, identity.ca)
+        except ConfigError as exc:
+            # At work already: whoever took the token away may bring it back.
+            raise TransferError(Code.ACCESS_DENIED, exc.message) from exc
+
+    return ask
 
 
 class _Contexts:
     """The TLS context of the certificate in use; made anew when that is another."""
 
-    def __init__(self, identity: DeviceIdentity, renewed: Callable[[], tuple[Path, Path]] | None) -> None:
+    def __init__(self, identity: DeviceIdentity, renewed: Callable[[], tuple[Path, KeyPlace]] | None) -> None:
         self._renewed = renewed
         self._identity = self._now(identity)
         self._context = _context(self._identity)
@@ -85,6 +119,7 @@ class _Contexts:
 def _context(identity: DeviceIdentity) -> ssl.SSLContext:
     if identity.certificate is None or identity.private_key is None:
         raise _bad("credentials aws-iot: expected mqtt.certificate and mqtt.private_key to be set")
+    assert isinstance(identity.private_key, Path), "asked by its token"
     try:
         context = ssl.create_default_context()
         if identity.ca is not None:
@@ -98,12 +133,19 @@ def _context(identity: DeviceIdentity) -> ssl.SSLContext:
 def _ask(host: str, port: int, identity: DeviceIdentity, context: ssl.SSLContext) -> tuple[int, bytes]:
     connection = http.client.HTTPSConnection(host, port, timeout=_TIMEOUT_S, context=context)
     try:
-        path = f"/role-aliases/{quote(identity.role_alias, safe='')}/credentials"
-        connection.request("GET", path, headers={"x-amzn-iot-thingname": identity.thing})
+        connection.request("GET", _path(identity), headers=_headers(identity))
         answer = connection.getresponse()
         return answer.status, answer.read(_LIMIT_BYTES)
     finally:
         connection.close()
+
+
+def _path(identity: DeviceIdentity) -> str:
+    return f"/role-aliases/{quote(identity.role_alias, safe='')}/credentials"
+
+
+def _headers(identity: DeviceIdentity) -> dict[str, str]:
+    return {"x-amzn-iot-thingname": identity.thing}
 
 
 def _fetch(ask: Callable[[], tuple[int, bytes]], region: str | None) -> AwsCredentials:

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from doclib.markdown import code, table
-from edge_agent.config import DEFAULT_FILE, PREFIX, Settings, Station
+from edge_agent.config import DEFAULT_FILE, PREFIX, Settings, Station, TokenKey
 
 INTRODUCTION = f"""# Settings
 
@@ -74,7 +74,14 @@ def _word(annotation: Any) -> str:
         return f"table of {_word(arguments[1])}"
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_word(each) for each in arguments if each is not type(None))
-    words = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
+    words = {
+        str: "text",
+        int: "whole number",
+        float: "number",
+        bool: "true or false",
+        Path: "path",
+        TokenKey: "PKCS#11 URI",
+    }
     return words[annotation]
 
 

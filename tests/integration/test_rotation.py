@@ -21,6 +21,7 @@ from edge_agent.agent import renewing
 from edge_agent.agent.renewing import Renewing
 from edge_agent.config import Mqtt, read_settings
 from edge_agent.errors import Code, JobsError
+from edge_agent.identity import Folder
 from edge_agent.identity.lineage import Files, Lineage
 from edge_agent.jobs import Connection, Event, JobOffered, JobReported, JobsClient, Outbox
 from edge_agent.jobs.asking import Asking, prove
@@ -28,6 +29,7 @@ from edge_agent.store import AuditLog
 from edge_agent.telemetry import metrics
 from tests.fakes.device import eventually
 from tests.fakes.jobs_clouds import EmulatedCloud
+from tests.fakes.soft_token import SoftToken
 
 DOCUMENT = {"schema": "edge-agent/job/1", "operation": "install", "models": [{"name": "unet", "version": "2"}]}
 END = "edge_agent_certificate_end_seconds "
@@ -51,7 +53,9 @@ class Device:
 
     def __init__(self, directory: Path, mqtt: Mqtt, thing: str) -> None:
         self.directory, self.mqtt, self.thing = directory, mqtt, thing
-        self.first = Files(Path(str(mqtt.certificate)), Path(str(mqtt.private_key)))
+        assert mqtt.certificate
+        assert mqtt.private_key
+        self.first = Files(mqtt.certificate, mqtt.private_key)
         self.troubles: dict[str, str] = {}
         self.events: list[Event] = []
         self.lineage = Lineage(directory / "identity", self.first)
@@ -161,6 +165,36 @@ def test_a_certificate_is_exchanged_and_the_job_in_work_and_the_next_one_are_not
     assert Lineage(device.directory / "identity", device.first).current.id == new
     assert run(thing, "--dry-run")[1][0]["state"] == "asked"
     assert renewal_shadow.read(aws, thing)[1:] == ("", "")
+
+
+def test_with_a_key_in_a_token_certificates_are_exchanged_again_and_again_and_the_key_stays(
+    aws: Aws, cloud: EmulatedCloud, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hsm").mkdir()
+    key = SoftToken(tmp_path / "hsm", monkeypatch).key()
+    thing, folder = f"press-{secrets.token_hex(4)}", Folder(tmp_path / "etc", key=key)
+    there = cloud.endpoints
+    broker = Broker(there.mqtt_host, there.mqtt_port, there.ca_pem.read_text())
+    made = provision_device(
+        aws, thing, tmp_path / "pack", fleet=thing, wishes=Wishes(broker), request=folder.request(thing)
+    )
+    folder.put_certificate((tmp_path / "pack" / "certificate.pem").read_text())
+    files = {"certificate": folder.certificate, "private_key": key}
+    device = Device(tmp_path, read_settings(made.config).mqtt.model_copy(update=files), thing)
+    try:
+        first = device.lineage.current
+        seen(aws, thing)
+        for number in (1, 2):
+            code, (row,), said = run(thing, "--wait", str(PATIENCE_S))
+            assert (code, row["state"]) == (0, "rotated"), said
+            assert device.lineage.files == Files(tmp_path / "identity" / str(number) / "certificate.pem", key)
+        now = device.lineage.current
+        assert (now.public_key, len(certificates(aws, thing))) == (first.public_key, 3)
+        assert certificates(aws, thing)[now.id] == "ACTIVE"
+        cloud.create_job(thing, f"{thing}-1", DOCUMENT)
+        device.wait(JobOffered)
+    finally:
+        device.close()
 
 
 def test_each_call_takes_one_step_and_cut_off_anywhere_the_device_works_with_one_of_both(

@@ -1,7 +1,5 @@
 """A signing key that never leaves a PKCS#11 token, here SoftHSM's: targets and root signed by it."""
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
@@ -16,14 +14,10 @@ from edge_agent.errors import AgentError, Code
 from edge_agent.formats import ModelVersion
 from edge_agent.trust import TrustClient
 from tests.fakes.repository import NOW, SignedRepository
+from tests.fakes.soft_token import softhsm
 
 PIN = "31415926"
 LABEL = "edge-cloud test"
-LIBRARIES = (
-    "/usr/lib/softhsm/libsofthsm2.so",
-    *(str(path) for path in Path("/usr/lib").glob("*/softhsm/libsofthsm2.so")),
-    "/usr/lib64/pkcs11/libsofthsm2.so",
-)
 
 
 class Token(NamedTuple):
@@ -41,11 +35,7 @@ class Token(NamedTuple):
 @pytest.fixture
 def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Token:
     """A fresh token with two P-256 keys."""
-    library = next((path for path in LIBRARIES if Path(path).is_file()), None)
-    missing = "SoftHSM is absent (scripts/setup-host brings it)"
-    if library is None or shutil.which("softhsm2-util") is None:
-        assert not os.environ.get("CI"), missing
-        pytest.skip(missing)
+    library = str(softhsm())
     pkcs11 = pytest.importorskip("pkcs11", reason="the extra hsm is not installed")
     (tmp_path / "tokens").mkdir()
     (tmp_path / "softhsm2.conf").write_text(f"directories.tokendir = {tmp_path / 'tokens'}\nlog.level = ERROR\n")

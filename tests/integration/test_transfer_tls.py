@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 
 from edge_agent.errors import Code, ConfigError, TransferError
+from edge_agent.identity import Folder
+from edge_agent.jobs.token import get
 from edge_agent.transfer import DeviceIdentity, Timeouts, device_credentials, open_objects
 from tests.fakes.certificates import Authority, Pair
+from tests.fakes.soft_token import SoftToken
 from tests.fakes.transfer_peer import Fault, TransferPeer, transfer_peer
 
 KEY, PATH = "metadata/1.root.json", "/repository/metadata/1.root.json"
@@ -242,6 +245,36 @@ def test_credentials_come_by_the_certificate_that_is_in_use_when_they_are_asked_
         provider()
         provider()
     assert [name for _, _, name in server.asked] == ["press-7", "press-7-next", "press-7-next"]
+
+
+def test_credentials_come_with_a_key_that_stays_in_its_token(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = SoftToken(tmp_path, monkeypatch)
+    folder = Folder(tmp_path / "etc", key=token.key())
+    folder.put_certificate(authority.sign(folder.request("press-7")))
+    with _provider(authority) as server:
+        asks = _identity(server, authority, Pair(folder.certificate, Path("none")))._replace(private_key=token.key())
+        provider = device_credentials(asks, by_token=get)
+        assert provider is not None
+        assert provider().access_key_id == "KEY"
+        assert server.asked == [(ALIAS_PATH, "press-7", "press-7")]
+        server.answers = [(403, b"no")]
+        with pytest.raises(TransferError, match="answered 403"):
+            provider()
+        following = authority.issue("press-8").certificate
+        renewed = device_credentials(asks, lambda: (following, token.key()), get)
+        assert renewed is not None
+        with pytest.raises(TransferError, match="expected an answer"):
+            renewed()
+    with pytest.raises(TransferError, match="expected an answer"):
+        provider()
+    token.pin_file.unlink()
+    with pytest.raises(TransferError, match="expected the token's PIN") as told:
+        provider()
+    assert (told.value.code, told.value.permanent) == (Code.ACCESS_DENIED, False)
+    with pytest.raises(ConfigError, match=r"mqtt\.certificate"):
+        device_credentials(asks._replace(certificate=None), by_token=get)
 
 
 def test_a_device_that_nobody_vouches_for_gets_no_credentials(authority: Authority, tmp_path: Path) -> None:
