@@ -80,10 +80,12 @@ class FastLine:
     def path(self) -> Path:
         return self.directory / "fast.sock"
 
-    def activate(self, name: str, version: str, *, kind: str = "classification", bias: float = 0.0) -> Session:
+    def activate(
+        self, name: str, version: str, *, kind: str = "classification", bias: float = 0.0, fault: str = ""
+    ) -> Session:
         """Open a version, put it in front, and return it; what it replaced is retired."""
         directory = self.directory / f"{name}-{version}"
-        manifest = write_version(directory, name=name, version=version, kind=kind, bias=bias)
+        manifest = write_version(directory, name=name, version=version, kind=kind, bias=bias, fault=fault)
         options = Inference.model_validate(self.options)
         session = open_session(directory, manifest, options, engines=self.engines)
         for replaced in self.registry.activate({name: session}).values():

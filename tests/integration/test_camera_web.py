@@ -63,9 +63,10 @@ def test_a_part_without_a_length_ends_at_the_next_boundary() -> None:
 def test_a_web_camera_that_stalls_is_asked_again_and_its_old_picture_is_not_shown() -> None:
     with web_camera(sends(part(jpeg("old"))), sends(part(jpeg("new")))) as web, looking(web.url) as camera:
         assert picture_of(camera).content == jpeg("old")
-        assert "expected a picture within 1 s" in fault_of(camera)
+        fault_of(camera, "expected a picture within 1 s")
         assert picture_of(camera).content == jpeg("new")
-        assert web.asked == 2
+        # A busy machine may come to look only when the new one has stalled too.
+        assert web.asked >= 2
 
 
 @pytest.mark.parametrize("with_length", [True, False])
@@ -108,7 +109,7 @@ def test_a_web_camera_that_drips_is_too_slow() -> None:
             handler.wfile.write(b"x")
 
     with web_camera(drips) as web, looking(web.url) as camera:
-        assert "expected a whole picture within 1 s, it comes too slowly" in fault_of(camera)
+        fault_of(camera, "expected a whole picture within 1 s, it comes too slowly")
 
 
 def test_a_part_without_an_end_is_bounded() -> None:
@@ -119,7 +120,7 @@ def test_a_part_without_an_end_is_bounded() -> None:
             handler.wfile.write(b"x" * (1 << 20))
 
     with web_camera(endless) as web, looking(web.url, stall_s=30.0) as camera:
-        assert f"expected a boundary after the picture within {LIMIT_PART_BYTES} bytes" in fault_of(camera)
+        fault_of(camera, f"expected a boundary after the picture within {LIMIT_PART_BYTES} bytes")
 
 
 def page(handler: BaseHTTPRequestHandler) -> None:
@@ -178,14 +179,14 @@ def gibberish(handler: BaseHTTPRequestHandler) -> None:
 )
 def test_a_web_server_that_sends_something_else_is_told_so(answer: Answer, fault: str) -> None:
     with web_camera(answer) as web, looking(web.url) as camera:
-        assert fault in fault_of(camera)
+        fault_of(camera, fault)
 
 
 def test_a_web_camera_that_is_away_is_taken_up_when_it_comes() -> None:
     with socket.create_server(("127.0.0.1", 0)) as place:
         port = place.getsockname()[1]
     with looking(f"http://127.0.0.1:{port}/mjpg") as camera:
-        assert "expected an answer, [Errno 111]" in fault_of(camera)
+        fault_of(camera, "expected an answer, [Errno 111]")
         with web_camera(sends(part(jpeg("1"))), port=port):
             assert picture_of(camera).content == jpeg("1")
 
@@ -222,7 +223,6 @@ def test_a_web_camera_takes_a_login_and_no_message_holds_it(challenge: str, is_r
         with looking(web.url.replace("//", "//bob:s3cret@")) as camera:
             assert picture_of(camera).content == jpeg("1")
         with looking(web.url.replace("//", "//bob:wr0ng@")) as camera:
-            fault = fault_of(camera)
+            fault = fault_of(camera, "401")
         assert fault.startswith(f"http://…@127.0.0.1:{web.port}/mjpg: expected ")
         assert "wr0ng" not in fault
-        assert "401" in fault

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import psutil
 import pytest
 from numpy.typing import NDArray
 
@@ -23,7 +22,7 @@ from edge_agent.inference.engines.cache import engine_file
 from edge_agent.inference.workers.isolated import IsolatedSession
 from tests.fakes.runtimes import CASES, Case
 from tests.fakes.tiny_models import BRIGHT, GREY, grey_picture, image, raw_score, replace_model
-from tests.fakes.worker_processes import worker_processes
+from tests.fakes.worker_processes import niced_builder, worker_processes
 
 PATIENCE_S = 60.0
 ECHOES = [
@@ -246,16 +245,7 @@ def test_a_sound_engine_that_its_library_refuses_gives_way_to_the_model(bench: B
 
 def test_the_engine_is_built_in_a_niced_process_that_is_gone_after_it(bench: Bench) -> None:
     manifest = bench.write()
-    seen: set[int] = set()
-
-    def look() -> bool:
-        for child in worker_processes():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                seen.add(child.nice())
-        return False
-
-    assert not bench.build(manifest, cancelled=look)
-    assert 19 in seen
+    assert not bench.build(manifest, ahead=niced_builder())
     assert worker_processes() == []
     assert not [*bench.engines.glob("*.staged")]
     assert bench.build(manifest)

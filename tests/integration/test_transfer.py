@@ -185,12 +185,12 @@ def test_a_link_too_slow_for_a_range_in_one_request_still_gets_there(peer: Trans
     content = CONTENT[: 256 << 10]
     peer.offer(PATH, content)
     fetch = Fetch(
-        open_objects(f"{peer.url}/repository", timeouts=Timeouts(5.0, 5.0, 0.5)),
+        open_objects(f"{peer.url}/repository", timeouts=Timeouts(5.0, 5.0, 1.5)),
         tmp_path / "partial",
         KEY,
         len(CONTENT),
     )
-    peer.misbehave(*[Fault(trickle_s=0.05, piece=8 << 10)] * 3)
+    peer.misbehave(*[Fault(trickle_s=0.1, piece=8 << 10)] * 3)
     fetch(size_bytes=len(content))
     assert fetch.target.read_bytes() == content
     starts = [asked.start or 0 for asked in peer.requests]

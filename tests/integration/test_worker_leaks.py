@@ -55,6 +55,11 @@ def held() -> Held:
     return Held(descriptors, maps.count("memfd:edge-agent"), threading.active_count(), len(worker_processes()))
 
 
+def nothing_more_than(before: Held) -> None:
+    # Less is no leak: what earlier tests left behind may come to its end at any moment.
+    assert Held(*map(max, held(), before)) == before
+
+
 def resident_bytes() -> int:
     return int(psutil.Process().memory_info().rss)
 
@@ -92,7 +97,7 @@ def test_a_worker_killed_again_and_again_leaves_no_descriptor_segment_or_process
     before = held()
     for _ in range(100 if SWEEP else 3):
         kill_during_a_request()
-        assert held() == before
+        nothing_more_than(before)
     session.close()
 
 
@@ -121,7 +126,7 @@ def test_swaps_and_failed_loads_leave_nothing_and_memory_stays(tmp_path: Path, m
     before, resident = held(), resident_bytes()
     for _ in range(100 if SWEEP else 3):
         swap_and_fail()
-        assert held() == before
+        nothing_more_than(before)
     if SWEEP:
         assert abs(resident_bytes() / resident - 1) <= 0.05
     registry.close()
@@ -211,7 +216,7 @@ def test_a_request_for_which_there_is_no_descriptor_costs_its_model_nothing(
     with _descriptors_left(left), pytest.raises(InferenceError, match="too many open files") as caught:
         session.infer(image(1), timeout_s=PATIENCE_S)
     assert caught.value.code is Code.RESOURCE_EXHAUSTED
-    assert held() == before
+    nothing_more_than(before)
     assert session.infer(image(1), timeout_s=PATIENCE_S)
     assert session.restarts == 0
     session.close()
@@ -243,6 +248,6 @@ def test_an_agent_that_has_no_descriptors_left_says_so_and_goes_on(tmp_path: Pat
             IsolatedSession(
                 tmp_path / "v", manifest, Inference(lanes=4), engine=EngineFile(tmp_path / "none", bytes(32))
             )
-    assert held() == before
+    nothing_more_than(before)
     assert session.infer(image(1), timeout_s=PATIENCE_S)
     session.close()

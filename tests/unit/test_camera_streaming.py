@@ -3,6 +3,7 @@
 import math
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -63,6 +64,13 @@ class Script:
             raise step
         return None if step is None else lambda: step
 
+    def is_read(self, times: int = 1) -> None:
+        """Wait until so many readers are inside ``read`` and nothing they do before is still to come."""
+        deadline = time.monotonic() + PATIENCE_S
+        while len(self.steps.not_empty._waiters) != times:  # type: ignore[attr-defined]
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+
     def trigger(self) -> None:
         self._count("triggers")
 
@@ -95,13 +103,14 @@ class Bench:
     def start(self) -> None:
         """Have the reader inside an open stream."""
         assert self.camera.newest(0) is None
-        self.script.has(lambda: self.script.opened > 0)
+        self.script.is_read()
 
     def gives(self, *contents: bytes | RawPicture) -> None:
-        """Have pictures come, and be where the camera would hand them out."""
+        """Have pictures come, and be where the camera would hand them out; the reader waits for the next."""
         count = self.camera._count + len(contents)
         self.script.offer(*contents)
         self.waits(lambda: self.camera._count == count)
+        self.script.is_read()
 
     def fails(self, fault: CameraError = AWAY) -> None:
         """Have the stream fail, and the camera know it."""
@@ -217,7 +226,7 @@ def test_a_reader_that_is_stuck_is_left_behind_and_what_it_reads_later_is_not_sh
         bench.clock.now += 60
         with pytest.raises(CameraError, match="it is stuck"):
             bench.camera.newest(0)
-        bench.script.has(lambda: bench.script.opened == 2)
+        bench.script.is_read(2)
         # Streams of the script share their steps, and the one that waits for longer is served first.
         bench.script.offer(b"out of date")
         stuck.join(PATIENCE_S)
@@ -234,7 +243,7 @@ def test_readers_that_stay_stuck_are_few() -> None:
             bench.clock.now += 60
             with pytest.raises(CameraError):
                 bench.camera.newest(0)
-            bench.script.has(lambda opened=opened: bench.script.opened == opened)  # type: ignore[misc]
+            bench.script.is_read(opened)
         for _ in range(5):
             bench.clock.now += 60
             with pytest.raises(CameraError, match="it is stuck"):

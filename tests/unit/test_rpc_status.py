@@ -7,7 +7,7 @@ import pytest
 
 from edge_agent.client import faults
 from edge_agent.errors import Code, ConfigError, InferenceError, RefusedError
-from edge_agent.rpc.deadlines import timeout_s
+from edge_agent.rpc.deadlines import answer_within_s, timeout_s
 from edge_agent.rpc.status import STATUS, abort, status_of
 
 
@@ -88,3 +88,11 @@ def test_long_messages_are_cut_so_that_they_fit_into_headers() -> None:
 def test_a_call_waits_as_long_as_its_caller_and_else_a_sane_time(remaining: float | None, expected: float) -> None:
     context: Any = Context(remaining)
     assert timeout_s(context, 10.0) == expected
+
+
+@pytest.mark.parametrize(("remaining", "expected"), [(None, 9.75), (0.5, 0.45), (2.5, 2.25), (47.0, 46.75)])
+def test_an_answer_is_on_its_way_a_little_before_its_callers_time_is_over(
+    remaining: float | None, expected: float
+) -> None:
+    context: Any = Context(remaining)
+    assert answer_within_s(context, 10.0) == pytest.approx(expected)
