@@ -95,10 +95,11 @@ def test_the_operator_sees_a_new_version_without_a_reload(line: Line, seen: Wind
 def test_the_operator_watches_a_deployment_run_and_finds_it_in_the_history(line: Line, seen: Window) -> None:
     seen.open("/models")
     expect(seen.find("deployment")).to_contain_text("Nothing is being deployed")
-    line.core.step_s = 0.3
+    line.core.hold_at = "downloading"
     line.core.install([ModelVersion("unet", "3")])
     expect(seen.find("deployment")).to_contain_text("Install unet 2 → 3")
     expect(seen.find("deployment")).to_contain_text("5.0 MB of 10.0 MB")
+    line.core.let_go.set()
     expect(seen.find("model-unet-version")).to_have_text("3")
     expect(seen.find("history")).to_contain_text("job-unet-3")
 
@@ -268,7 +269,7 @@ def test_verdict_name_and_picture_always_belong_to_one_part(line: Line, seen: Wi
         names[f"/frames/{frame.id}.jpg"] = (frame.name, frame.verdict.value)
         time.sleep(0.01)  # a line faster than the browser, so that frames are skipped
     names[f"/frames/{first.id}.jpg"] = (first.name, first.verdict.value)
-    is_shown(seen, frame)
+    seen.until("window.sights.some(([source]) => source.includes(it))", frame.id)
     sights = {tuple(sight) for sight in seen.page.evaluate("window.sights")}
     assert len(sights) > 1
     assert [sight for sight in sights if names[sight[0]] != sight[1:]] == []

@@ -69,6 +69,7 @@ KINDS = {"img-classification": "classification", "unet": "segmentation", "anomal
 STATES = ("received", "downloading", "verifying", "building", "trying", "activating", "active", "succeeded")
 SIZE = 10_000_000
 KEPT = 64
+_HELD_S = 60.0
 
 
 def manifest_of(name: str, version: str, *, inputs: Sequence[Mapping[str, Any]] | None = None) -> Manifest:
@@ -132,6 +133,9 @@ class FakeCore:
         self.counts = Counts()
         self.timeouts: list[float] = []
         self.step_s = 0.0
+        self.hold_at = ""
+        """A deployment stands still in this state until it is let go."""
+        self.let_go = threading.Event()
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
 
@@ -411,6 +415,8 @@ class FakeCore:
             report = report.model_copy(update={"state": state, "bytes_done": done, "states": (*report.states, stay)})
             self.running = report
             self.events.publish(report)
+            if state == self.hold_at:
+                self.let_go.wait(_HELD_S)
         (model,) = report.models
         self.previous[model.name] = self.models[model.name].version if previous_of else None
         self.models[model.name] = manifest_of(model.name, model.to or "1")

@@ -55,6 +55,7 @@ class Task(NamedTuple):
         repository, root: where releases come from.
         story: a method of ``Life``.
         hold: the state in which the deployer stands still until it is let go.
+        until: the code with which the deployment must have ended before the disk is well again; empty: none.
         seen_floors: role versions that were seen before and may not sink.
     """
 
@@ -64,6 +65,7 @@ class Task(NamedTuple):
     story: str
     gate: str = ""
     hold: str = ""
+    until: str = ""
     seen_floors: Mapping[str, int] = {}
 
 
@@ -241,7 +243,7 @@ class Life:
         self._resumed = threading.Event()
         self._held = threading.Event()
         self._go = threading.Event()
-        self._stop_seen = threading.Event()
+        self._met = threading.Event()
 
     def live(self) -> int:
         """Run the agent, follow the story beside it, and return the agent's exit code."""
@@ -290,6 +292,8 @@ class Life:
         deployer.RETRY_S = ledger.RETRY_S = 0.02
 
     def _observe(self, record: Deployment) -> None:
+        if self.task.until and record.code == self.task.until:
+            self._met.set()
         if self.task.story == "recover" and self.found is not None and not self._resumed.is_set():
             self._resumed.set()
             self._go.wait(PATIENCE_S)
@@ -366,6 +370,8 @@ class Life:
             served += 1
             self._must(answered.version in ("1", "2"), f"{answered} answered")
         self.facts["served"] = served
+        if self.task.until:
+            self._must(self._met.wait(PATIENCE_S), f"it never met {self.task.until}")
         self.gate(thread_number("deployer"))
         eventually(self._job_is_over, "end of the job")
         eventually(lambda: self.parts.journal.running() is None, "end in the journal")

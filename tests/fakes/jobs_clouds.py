@@ -60,7 +60,8 @@ class MosquittoCloud:
         self.authority = Authority(directory)
         self.broker = Mosquitto(directory, self.authority)
         self.broker.start()
-        self.responder = JobsResponder(self._settings("service"))
+        # A stall must not cut the service off: what it says then is lost, and a device would never hear of its job.
+        self.responder = JobsResponder(self._settings("service").model_copy(update={"keep_alive_s": 300}))
         self.responder.start()
         assert self.responder.ready.wait(TIMEOUT_S)
 

@@ -21,7 +21,11 @@ class Mosquitto:
     """
 
     def __init__(self, directory: Path, authority: Authority) -> None:
-        self.port = _free_port()
+        # Else somebody else's server could be given the port while the broker is away.
+        self._place = socket.socket()
+        self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._place.bind(("127.0.0.1", 0))
+        self.port = self._place.getsockname()[1]
         self._directory = directory
         server = authority.issue("broker")
         self._configuration = directory / "mosquitto.conf"
@@ -56,9 +60,10 @@ class Mosquitto:
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """End it, frozen or not."""
+        """End it for good, frozen or not."""
         if self._process is not None:
             self._end(signal.SIGKILL)
+        self._place.close()
 
     def freeze(self) -> None:
         """Stop it in its tracks: connections stay open, nothing answers."""
@@ -75,9 +80,3 @@ class Mosquitto:
         self._process.send_signal(how)
         self._process.wait(START_TIMEOUT_S)
         self._process = None
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

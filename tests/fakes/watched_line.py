@@ -17,6 +17,7 @@ from tests.fakes.repository import SignedRepository
 from tests.fakes.tiny_models import BRIGHT, GLARE, GREY, grey_picture, write_version
 
 MODEL = "img-classification"
+HANG_S = 5
 RIGHT = {GREY: "OK", BRIGHT: "NG", GLARE: "NG"}
 
 
@@ -96,7 +97,8 @@ class WatchedLine:
                 "repository": {"url": repository.directory.as_uri()},
                 "trust": {"root": repository.root, "allow_demo_root": True},
                 "deployment": deployment,
-                "inference": {"hang_timeout_s": 2, **(inference or {})},
+                # What a machine that stalls never does to a worker that works.
+                "inference": {"hang_timeout_s": HANG_S, **(inference or {})},
             },
         )
 

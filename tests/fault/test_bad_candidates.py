@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.fakes.tiny_models import BRIGHT, GLARE, GREY
-from tests.fakes.watched_line import MODEL, Load, WatchedLine, figures
+from tests.fakes.watched_line import HANG_S, MODEL, Load, WatchedLine, figures
 
 _MODEST: dict[str, Any] = {"changes": {"requires": {"memory_bytes": 130 << 20}}}
 
@@ -27,7 +27,7 @@ class Bad(NamedTuple):
 # Those of "glare" pass every golden sample: only copies of live requests find them out.
 CANDIDATES = {
     "2": Bad("glare-crash", "SHADOW", "SHADOW_REGRESSION", "worker ended during the request"),
-    "3": Bad("glare-hang", "SHADOW", "SHADOW_REGRESSION", "answered nothing for 2 s"),
+    "3": Bad("glare-hang", "SHADOW", "SHADOW_REGRESSION", f"answered nothing for {HANG_S} s"),
     "4": Bad("glare-nan", "SHADOW", "SHADOW_REGRESSION", "came NaN"),
     "5": Bad("glare-shape", "SHADOW", "SHADOW_REGRESSION", "expected score[1], came [2]"),
     "6": Bad("glare-memory", "SHADOW", "SHADOW_REGRESSION", "expected a worker of about 136314880 bytes", _MODEST),
@@ -79,20 +79,24 @@ def test_a_candidate_that_crashes_hangs_returns_nan_or_a_wrong_shape_or_eats_mem
 def test_a_candidate_that_ends_its_worker_is_seen_in_the_log_and_the_figures(line: WatchedLine) -> None:
     with Load(line.device, [GLARE]):
         report = line.install("2")
-    assert figures(report, "SHADOW")["failed"] == 1
+    assert figures(report, "SHADOW")["failed"] >= 1
     assert {entry["version"] for entry in line.logged("worker_replaced") if "version" in entry} >= {"2"}
 
 
 def test_a_candidate_whose_builder_hangs_is_given_up_and_never_answers_a_request(tmp_path: Path) -> None:
-    line = WatchedLine(tmp_path, {"1": {}, "2": {"fault": "build-hang"}}, {"build_timeout_s": 15})
+    line = WatchedLine(tmp_path, {"1": {}, "2": {"fault": "build-hang"}}, {})
     try:
         line.device.start()
         assert line.install("1").state == "COMMITTED"
+        # Only now: a busy machine may take as long for the sound one.
+        assert line.device.stop() == 0
+        line.device.add_environment({"EDGE_AGENT__DEPLOYMENT__BUILD_TIMEOUT_S": "10"})
+        line.device.start()
         with Load(line.device, [GREY, BRIGHT]) as load:
             report = line.install("2")
     finally:
         line.close()
     assert (report.state, report.code) == ("FAILED", "BUILD_FAILED"), report.message
-    assert report.message == "expected an engine within 15 s, came none"
+    assert report.message == "expected an engine within 10 s, came none"
     assert all(answer.version == "1" and answer.is_right for answer in load.answers)
     assert line.device.generation() == {MODEL: "1"}

@@ -64,6 +64,8 @@ def another_agent(device: AgentDevice, runtime_dir: Path) -> "subprocess.Popen[s
 def test_a_second_agent_on_the_same_directory_exits_and_changes_nothing(device: AgentDevice, tmp_path: Path) -> None:
     device.start()
     assert device.install((MODEL, "1")).state == "COMMITTED"
+    # That it is closed is the last thing that is written of it.
+    device.wait_for_deployment(lambda report: report.states[-1].state == "REPORTED")
     before, sockets = tree(device.state_dir), sorted(device.runtime_dir.iterdir())
     for runtime_dir in (device.runtime_dir, tmp_path / "other"):
         second = another_agent(device, runtime_dir)
