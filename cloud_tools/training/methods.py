@@ -22,6 +22,8 @@ _FEWEST, _MOST = 4, 40
 class Method(NamedTuple):
     """What must be known of a method before torch is loaded."""
 
+    name: str
+    """As the command, the report and ``run.yaml`` call it."""
     kind: Kind
     module: str
     least: tuple[str, float]
@@ -59,18 +61,25 @@ def _anomaly(
 ) -> Method:
     module = f"{_ROOM}.anomaly.{name}"
     least = ("image_auroc", 0.8)
-    return Method(Kind.ANOMALY, module, least, epochs, epochs_wide, takes=takes, on_gpu=bool(epochs), embeds=embeds)
+    return Method(
+        name, Kind.ANOMALY, module, least, epochs, epochs_wide, takes=takes, on_gpu=bool(epochs), embeds=embeds
+    )
 
 
-METHODS = {
-    "classification": Method(Kind.CLASSIFICATION, f"{_ROOM}.classification", ("f1", 0.8), sight=_SIGHT),
-    "segmentation": Method(Kind.SEGMENTATION, f"{_ROOM}.segmentation", ("iou", 0.3), sight=_SIGHT),
-    "patchcore": _anomaly("patchcore", embeds=True),
-    "padim": _anomaly("padim", embeds=True),
-    "dfm": _anomaly("dfm", epochs=20, takes=("scope", "tune"), embeds=True),
-    "gmm": _anomaly("gmm", embeds=True),
-    "efficientad": _anomaly("efficientad", epochs=60, epochs_wide=400, takes=("width",)),
-}
+def _labelled(kind: Kind, least: tuple[str, float]) -> Method:
+    return Method(kind.value, kind, f"{_ROOM}.{kind.value}", least, sight=_SIGHT)
+
+
+_ROWS = (
+    _labelled(Kind.CLASSIFICATION, ("f1", 0.8)),
+    _labelled(Kind.SEGMENTATION, ("iou", 0.3)),
+    _anomaly("patchcore", embeds=True),
+    _anomaly("padim", embeds=True),
+    _anomaly("dfm", epochs=20, takes=("scope", "tune"), embeds=True),
+    _anomaly("gmm", embeds=True),
+    _anomaly("efficientad", epochs=60, epochs_wide=400, takes=("width",)),
+)
+METHODS = {row.name: row for row in _ROWS}
 
 
 def method_of(name: str) -> Method:

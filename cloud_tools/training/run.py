@@ -68,14 +68,14 @@ def train(
     """
     started = time.monotonic()
     method = method_of(name)
-    check(name, method, options)
+    check(method.name, method, options)
     dataset = read(data, method.kind, seed=options.seed, part_regex=options.part_regex, only=options.only)
     options = sized(method, dataset, effective(method, options))
-    kept = begin(run, name, data, options, dataset.digest(), resume=resume)
+    kept = begin(run, method.name, data, options, dataset.digest(), resume=resume)
     findings = inspect_dataset(dataset)
     for finding in findings:
         progress(f"gate, {finding.level.value}: {finding.check}: {finding.message}")
-    report = _opening(name, method.kind, dataset, findings, options)
+    report = _opening(method, dataset, findings, options)
     blocked = [f"{f.check}: {f.message}" for f in findings if f.level is Level.BLOCK]
     if blocked and not options.override:
         message = f"the hygiene gate stops this data set: {'; '.join(blocked)}"
@@ -104,12 +104,10 @@ def _lacking(dataset: Dataset) -> str:
     return ""
 
 
-def _opening(
-    name: str, kind: Kind, dataset: Dataset, findings: Sequence[Finding], options: TrainingOptions
-) -> dict[str, Any]:
+def _opening(method: Method, dataset: Dataset, findings: Sequence[Finding], options: TrainingOptions) -> dict[str, Any]:
     return {
-        "method": str(name),
-        "kind": kind.value,
+        "method": method.name,
+        "kind": method.kind.value,
         "data": {
             "sha256": dataset.digest(),
             "classes": list(dataset.classes),

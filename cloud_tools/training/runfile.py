@@ -70,7 +70,7 @@ def write_run(run: Path, name: str, data: Path, options: TrainingOptions) -> Non
 def told(name: str, data: Path, options: TrainingOptions) -> dict[str, Any]:
     """Return a run as its file tells it, without what says nothing."""
     said = {_FLAG.get(option, option): value for option, value in options._asdict().items() if value not in ("", 0.0)}
-    return {"kind": str(name), "data": str(data.resolve()), "seed": options.seed, "depth": options.depth} | said
+    return {"kind": name, "data": str(data.resolve()), "seed": options.seed, "depth": options.depth} | said
 
 
 def _yaml(path: Path) -> dict[str, Any]:

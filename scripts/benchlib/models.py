@@ -3,7 +3,8 @@
 Each training is one ``edge-cloud train`` in a process of its own. Seeds are the outer loop, so
 that when the time is up every row has the same number of them, give or take one, and says so.
 With ``--keep`` a bench that was ended goes on where it was: no training that has ended is done
-twice, and one that was interrupted goes on after its last epoch.
+twice, and one that was interrupted goes on after its last epoch. ``--minutes 0`` trains nothing and
+prints what lies there.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from typing import Any, NamedTuple
 
 from scripts.benchlib.calls import ROOT
 from scripts.benchlib.lessons import PARTS, QUICK, Part, Row
-from scripts.benchlib.trainings import Seen, place_of, seen_in
+from scripts.benchlib.trainings import Seen, ended, place_of, seen_in
 
 PARITY = 1e-4
 SEEDS = 3
@@ -45,8 +46,12 @@ def main() -> int:
         sys.stderr.write(f"bench: expected real images in {data} (EDGE_TEST_DATA), there are none\n")
         return 1
     parts, seeds = ((Part(QUICK),), 1) if given.quick else (PARTS[given.part], given.seeds)
-    with _folder(given.keep) as keep:
-        seen = measure(parts, data, seeds, time.monotonic() + 60 * given.minutes, keep)
+    try:
+        with _folder(given.keep) as keep:
+            seen = measure(parts, data, seeds, time.monotonic() + 60 * given.minutes, keep)
+    except RuntimeError as exc:
+        sys.stderr.write(f"bench: {exc}\n")
+        return 1
     lines = [line for part in parts for row in part.rows for line in lines_of(row, seen)]
     speed = {} if given.quick or given.part == "supervised" else _speed()
     if not given.json:
@@ -65,7 +70,7 @@ def _folder(keep: Path | None) -> Iterator[Path]:
 
 
 def measure(parts: Sequence[Part], data: Path, seeds: int, deadline: float, keep: Path) -> list[Seen]:
-    """Return every training that began before ``deadline`` (monotonic), part by part, seed by seed."""
+    """Return every training that has ended in ``keep`` or began before ``deadline`` (monotonic), seed by seed."""
     return [one for part in parts for one in _measure(part, data, seeds, deadline, keep)]
 
 
@@ -73,10 +78,11 @@ def _measure(part: Part, data: Path, seeds: int, deadline: float, keep: Path) ->
     failed = Event()
 
     def see(row: Row, folder: str, seed: int) -> Seen | None:
-        if failed.is_set() or time.monotonic() >= deadline:
+        run = place_of(keep, row, folder, seed)
+        if failed.is_set() or not (ended(run) or time.monotonic() < deadline):
             return None
         try:
-            seen = seen_in(row, data / folder, seed, place_of(keep, row, folder, seed))
+            seen = seen_in(row, data / folder, seed, run)
         except RuntimeError:
             failed.set()
             raise

@@ -38,7 +38,8 @@ def seen_in(row: Row, data: Path, seed: int, run: Path) -> Seen:
         _train(row, data, seed, run)
     report = json.loads((run / REPORT).read_text())
     if report["code_version"] != code_version():
-        raise RuntimeError(f"{run}: expected a run of {code_version()}, came one of {report['code_version']}")
+        hint = "remove it, or name another folder with --keep"
+        raise RuntimeError(f"{run}: expected a run of {code_version()}, came one of {report['code_version']}: {hint}")
     if "parity" not in report:
         raise RuntimeError(f"expected a model of {row.name} on {data.name}, came {report['message']}")
     note = str((report.get("random_control") or {}).get("note", ""))

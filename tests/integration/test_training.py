@@ -17,6 +17,7 @@ from cloud_tools.packaging.bundle import MANIFEST, package_run
 from cloud_tools.packaging.parts import read_parts
 from cloud_tools.training.report import read_predictions
 from cloud_tools.training.run import PARITY, TrainingOptions, train
+from cloud_tools.training.runfile import read_run
 from edge_agent import vision
 from edge_agent.formats import Kind, Manifest, Role, parse
 
@@ -112,6 +113,13 @@ def test_a_run_keeps_a_report_and_a_prediction_for_every_picture(runs: dict[Kind
     assert set(report["metrics"]) >= {"f1", "image_auroc"} | ({"iou", "dice"} if kind is Kind.SEGMENTATION else set())
     with (runs[kind] / "predictions.csv").open() as file:
         assert next(csv.reader(file)) == ["file", "score", "label", "verdict", "split"]
+
+
+def test_a_run_calls_its_method_as_the_command_does(runs: dict[Kind, Path], kind: Kind) -> None:
+    """Whoever trains by the function may name a kind by the enumeration, whose text is another."""
+    assert json.loads((runs[kind] / "report.json").read_text())["method"] == kind.value
+    assert read_parts(runs[kind]).provenance["method"] == kind.value
+    assert read_run(runs[kind] / "run.yaml")["kind"] == kind.value
 
 
 def test_the_same_seed_gives_the_same_scores(data: Path, runs: dict[Kind, Path], tmp_path: Path) -> None:

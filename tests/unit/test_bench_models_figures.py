@@ -88,6 +88,27 @@ def test_a_training_that_has_ended_is_read_and_not_done_again(tmp_path: Path) ->
     assert seen_in(_ROW, tmp_path / "there is no data", 2, run) == Seen("paper padim", 2, {"f1": 0.5}, 1e-6, 3.0, "")
 
 
+def test_what_has_ended_is_told_though_the_time_is_up(tmp_path: Path) -> None:
+    _ended(place_of(tmp_path, _ROW, "two", 1), code_version())
+    seen = models.measure([Part((_ROW,))], tmp_path / "there is no data", 3, deadline=0.0, keep=tmp_path)
+    assert seen == [Seen("paper padim", 1, {"f1": 0.5}, 1e-6, 3.0, "")]
+
+
+def test_a_kept_training_of_other_code_is_told_in_a_line_and_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    row = SUPERVISED[0]
+    _ended(place_of(tmp_path, row, row.sets[0], 0), "0.0+other")
+    monkeypatch.setenv("EDGE_TEST_DATA", str(tmp_path))
+    arguments = ["bench", "--part", "supervised", "--minutes", "0", "--keep", str(tmp_path)]
+    monkeypatch.setattr(models.sys, "argv", arguments)
+    assert models.main() == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith(f"bench: {place_of(tmp_path, row, row.sets[0], 0)}: expected a run of ")
+    assert told.err.endswith("came one of 0.0+other: remove it, or name another folder with --keep\n")
+
+
 def test_a_training_of_other_code_is_no_figure_of_this_one(tmp_path: Path) -> None:
     _ended(tmp_path / "run", "0.0+other")
     with pytest.raises(RuntimeError, match=r"expected a run of .*, came one of 0\.0\+other"):
