@@ -1,9 +1,12 @@
 """Real PKCS#11 tokens in a directory of a test's own: SoftHSM's, and those of a TPM 2.0 in software."""
 
+import ctypes
 import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -80,6 +83,21 @@ class SoftToken(_Token):
         configuration.write_text(f"directories.tokendir = {directory / 'tokens'}\nlog.level = ERROR\n")
         monkeypatch.setenv("SOFTHSM2_CONF", str(configuration))
         super().__init__(directory, library)
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Take the tokens away for a while, from who did not open them yet."""
+        tokens, elsewhere = self.directory / "tokens", self.directory / "elsewhere"
+        tokens.rename(elsewhere)
+        yield
+        elsewhere.rename(tokens)
+
+    def replug(self) -> None:
+        """Do in this process what taking a token out and putting it back does: all sessions end, and the log-in."""
+        library, slots = ctypes.CDLL(str(self.library)), (ctypes.c_ulong * 8)()
+        found = ctypes.c_ulong(len(slots))
+        assert library.C_GetSlotList(1, slots, ctypes.byref(found)) == 0
+        assert [library.C_CloseAllSessions(ctypes.c_ulong(slot)) for slot in slots[: found.value]].count(0)
 
     def stop(self) -> None:
         """Nothing runs."""

@@ -1,6 +1,7 @@
 """A device whose key lies in a PKCS#11 token, here SoftHSM's: enrolled, at work, renewed, and mistakes told."""
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from edge_agent.identity import Folder
 from edge_agent.identity.lineage import Files, Lineage
 from edge_agent.jobs.asking import Asking, prove
 from edge_agent.jobs.mqtt import MqttConnection
+from tests.fakes.device import eventually
 from tests.fakes.jobs_agent import Agent
 from tests.fakes.jobs_clouds import TIMEOUT_S, MosquittoCloud
 from tests.fakes.provisioning_responder import ProvisioningResponder
@@ -197,10 +199,18 @@ def test_without_its_request_no_certificate_is_asked_for(
 Mistake = tuple[TokenKey, str]
 
 
-@pytest.fixture(params=["PIN", "token", "two tokens", "library", "no library", "PIN file"])
-def mistake(request: pytest.FixtureRequest, token: SoftToken) -> Mistake:
+@pytest.fixture(params=["PIN", "token", "two tokens", "no tokens", "library", "no library", "PIN file"])
+def mistake(request: pytest.FixtureRequest, token: SoftToken) -> Iterator[Mistake]:
     """A key that is named wrongly or whose token is not as it should be, and what has to be said."""
-    match request.param:
+    if request.param == "no tokens":
+        with token.away():
+            yield token.key(), f"the token '{LABEL}' to open, it refused: GENERAL_ERROR"
+    else:
+        yield _mistake(request.param, token)
+
+
+def _mistake(what: str, token: SoftToken) -> Mistake:
+    match what:
         case "PIN":
             token.write_pin("27182818")
             return token.key(), f"PIN of the token '{LABEL}' in file:{token.pin_file}"
@@ -253,6 +263,30 @@ def test_a_pin_that_was_refused_is_not_shown_to_the_token_again(
             MqttConnection(mqtt, thing, hand_over=print)
     token.write_pin(PIN)
     prove(mqtt, thing, TIMEOUT_S)
+
+
+def test_an_agent_whose_token_is_away_starts_and_connects_once_it_is_there(
+    token: SoftToken, broker: MosquittoCloud, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    thing, mqtt = enrolled(token, broker, tmp_path / "etc")
+    with token.away(), caplog.at_level(logging.INFO):
+        agent = Agent(tmp_path, thing, mqtt)
+        eventually(lambda: "expected the token" in caplog.text or None)
+    agent.wait_connected()
+    agent.close()
+
+
+def test_a_token_that_was_taken_out_and_put_back_is_opened_anew(
+    token: SoftToken, broker: MosquittoCloud, tmp_path: Path
+) -> None:
+    thing, mqtt = enrolled(token, broker, tmp_path / "etc")
+    agent = Agent(tmp_path, thing, mqtt)
+    agent.wait_connected()
+    token.replug()
+    broker.restart()
+    agent.wait_disconnected()
+    agent.wait_connected()
+    agent.close()
 
 
 def test_a_key_that_is_not_in_the_token_is_named(token: SoftToken, broker: MosquittoCloud, tmp_path: Path) -> None:
