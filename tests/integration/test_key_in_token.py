@@ -17,10 +17,11 @@ from cloud_tools.provision.device import provision_device
 from cloud_tools.provision.fragment import Mqtt as MqttPlace
 from cloud_tools.provision.fragment import Wishes
 from cloud_tools.provision.listing import show_device
+from edge_agent.agent import enrolling
 from edge_agent.cli.app import build_app
 from edge_agent.config import Mqtt, TokenKey, read_settings
-from edge_agent.errors import AgentError, Code, ConfigError
-from edge_agent.identity import Folder
+from edge_agent.errors import AgentError, Code, ConfigError, JobsError
+from edge_agent.identity import Folder, Progress, Stage
 from edge_agent.identity.lineage import Files, Lineage
 from edge_agent.jobs.asking import Asking, prove
 from edge_agent.jobs.mqtt import MqttConnection
@@ -82,20 +83,27 @@ def enrolled(token: SoftToken, broker: MosquittoCloud, directory: Path) -> tuple
     return thing, mqtt.model_copy(update={"certificate": folder.certificate, "private_key": token.key()})
 
 
+def claimed(token: SoftToken | SoftTpm, broker: MosquittoCloud, directory: Path, thing: str, mqtt: Mqtt) -> Result:
+    """Enrol by claim over the broker, into a folder in ``directory``."""
+    claim = [shutil.copy(path, directory) for path in broker.authority.issue(f"claim-{thing}")]
+    (directory / "root.json").write_text(ROOT)
+    service = ProvisioningResponder(broker.new_device()[1], broker.authority)
+    service.start()
+    assert service.ready.wait(TIMEOUT_S)
+    words = ["enroll", "claim", thing, "--dir", str(directory / "etc"), "--key", str(token.key())]
+    words += ["--endpoint", f"{mqtt.endpoint}:{mqtt.port}", "--ca", str(mqtt.ca)]
+    words += ["--root", str(directory / "root.json")]
+    result = run(*words, "--claim-certificate", claim[0], "--claim-key", claim[1])
+    service.stop()
+    return result
+
+
 def test_enrolled_by_claim_a_job_goes_through_and_the_key_is_on_no_disk(
     any_token: SoftToken | SoftTpm, broker: MosquittoCloud, tmp_path: Path
 ) -> None:
     token = any_token
     thing, mqtt = broker.new_device()
-    claim = [shutil.copy(path, tmp_path) for path in broker.authority.issue(f"claim-{thing}")]
-    (tmp_path / "root.json").write_text(ROOT)
-    service = ProvisioningResponder(broker.new_device()[1], broker.authority)
-    service.start()
-    assert service.ready.wait(TIMEOUT_S)
-    words = ["enroll", "claim", thing, "--dir", str(tmp_path / "etc"), "--key", str(token.key())]
-    words += ["--endpoint", f"{mqtt.endpoint}:{mqtt.port}", "--ca", str(mqtt.ca), "--root", str(tmp_path / "root.json")]
-    result = run(*words, "--claim-certificate", claim[0], "--claim-key", claim[1])
-    service.stop()
+    result = claimed(token, broker, tmp_path, thing, mqtt)
     assert result.exit_code == 0, (result.output, result.exception)
     assert names(tmp_path / "etc") == ["ca.pem", "certificate.pem", "config.toml", "request.csr", "root.json"]
     assert private_keys(tmp_path) == []
@@ -110,6 +118,26 @@ def test_enrolled_by_claim_a_job_goes_through_and_the_key_is_on_no_disk(
     agent = agent.again()
     agent.wait_connected()
     agent.close()
+
+
+def test_cut_off_where_the_certificate_is_worth_nothing_a_claim_goes_on_with_another_one(
+    token: SoftToken, broker: MosquittoCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thing, mqtt = broker.new_device()
+    folder, tries = Folder(tmp_path / "etc", key=token.key()), []
+    lost = broker.authority.sign(folder.request(thing))
+    folder.save(Progress(asked=thing, stage=Stage.REGISTERING, certificate=lost, token="late"))
+
+    def proven(settings: Mqtt, name: str, timeout_s: float) -> None:
+        prove(settings, name, timeout_s)
+        tries.append(name)
+        if len(tries) == 1:
+            raise JobsError(Code.NOT_CONNECTED, "refused, with the token open")
+
+    monkeypatch.setattr(enrolling, "prove", proven)
+    result = claimed(token, broker, tmp_path, thing, mqtt)
+    assert (result.exit_code, len(tries)) == (0, 2), (result.output, result.exception)
+    assert folder.certificate.read_text() != lost
 
 
 def test_the_key_that_enrolment_makes_cannot_be_taken_out(any_token: SoftToken | SoftTpm, tmp_path: Path) -> None:
