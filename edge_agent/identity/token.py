@@ -94,15 +94,31 @@ class _KeyInToken(ec.EllipticCurvePrivateKey):
 def _found(session: Any, name: TokenKey) -> _KeyInToken | None:
     from pkcs11 import Attribute, ObjectClass  # noqa: PLC0415 - the extra hsm
 
-    def all_of(kind: ObjectClass) -> list[Any]:
-        return list(session.get_objects({Attribute.CLASS: kind, Attribute.LABEL: name.object}))
+    def all_of(kind: ObjectClass, wanted: dict[Attribute, Any]) -> list[Any]:
+        return list(session.get_objects({Attribute.CLASS: kind, **wanted}))
 
-    private, public = all_of(ObjectClass.PRIVATE_KEY), all_of(ObjectClass.PUBLIC_KEY)
-    if not private and not public:
+    labelled = {Attribute.LABEL: name.object}
+    private = all_of(ObjectClass.PRIVATE_KEY, labelled)
+    if not private and not all_of(ObjectClass.PUBLIC_KEY, labelled):
         return None
-    if len(private) != 1 or len(public) != 1:
+    if len(private) != 1:
+        raise name.fault(TokenFault.KEY)
+    _check_fenced(private[0], name)
+    # Smart cards label the halves of a pair differently; what makes them one is their id.
+    number = private[0][Attribute.ID]
+    public = all_of(ObjectClass.PUBLIC_KEY, {Attribute.ID: number} if number else labelled)
+    if len(public) != 1:
         raise name.fault(TokenFault.KEY)
     return _KeyInToken(_public(public[0]), private[0])
+
+
+def _check_fenced(private: Any, name: TokenKey) -> None:
+    """Refuse a key that somebody may have copied, or may yet: certificates are renewed for it again and again."""
+    from pkcs11 import Attribute  # noqa: PLC0415 - the extra hsm
+
+    if private[Attribute.EXTRACTABLE] or not private[Attribute.SENSITIVE]:
+        message = f"{name}: expected a key that stays in its token, it can be taken out; name another one, to be made"
+        raise IdentityError(Code.FAILED_PRECONDITION, message)
 
 
 def _made(session: Any, name: TokenKey) -> _KeyInToken:

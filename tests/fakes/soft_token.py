@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,6 +61,18 @@ class _Token:
         """Write the PIN's file."""
         self.pin_file.touch(mode=0o600)
         self.pin_file.write_text(f"{pin}\n")
+
+    @contextmanager
+    def opened(self) -> Iterator[Any]:
+        """Open it as its own tool does: by another copy of the library, so that the other's state stays."""
+        import pkcs11  # noqa: PLC0415 - only with the extra hsm
+
+        another = str(shutil.copy(self.library, self.directory / "another.so"))
+        try:
+            with pkcs11.lib(another).get_token(token_label=LABEL).open(rw=True, user_pin=PIN) as session:
+                yield session
+        finally:
+            pkcs11.unload(another)
 
     def key(self, label: str = "press-7", *, token: str = LABEL, library: Path | None = None) -> TokenKey:
         """Return how the settings name a key in it."""

@@ -2,9 +2,11 @@
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from awsiot import mqtt5_client_builder
@@ -20,8 +22,8 @@ from cloud_tools.provision.listing import show_device
 from edge_agent.agent import enrolling
 from edge_agent.cli.app import build_app
 from edge_agent.config import Mqtt, TokenKey, read_settings
-from edge_agent.errors import AgentError, Code, ConfigError, JobsError
-from edge_agent.identity import Folder, Progress, Stage
+from edge_agent.errors import AgentError, Code, ConfigError, IdentityError, JobsError
+from edge_agent.identity import Folder, Progress, Stage, material
 from edge_agent.identity.lineage import Files, Lineage
 from edge_agent.jobs.asking import Asking, prove
 from edge_agent.jobs.mqtt import MqttConnection
@@ -143,14 +145,42 @@ def test_cut_off_where_the_certificate_is_worth_nothing_a_claim_goes_on_with_ano
 def test_the_key_that_enrolment_makes_cannot_be_taken_out(any_token: SoftToken | SoftTpm, tmp_path: Path) -> None:
     import pkcs11  # noqa: PLC0415 - only with the extra hsm
 
-    token = any_token
-    Folder(tmp_path / "etc", key=token.key()).request("press-7")
-    another = shutil.copy(token.library, tmp_path / "another.so")
-    with pkcs11.lib(str(another)).get_token(token_label=LABEL).open(user_pin=PIN) as session:
+    Folder(tmp_path / "etc", key=any_token.key()).request("press-7")
+    with any_token.opened() as session:
         (key,) = session.get_objects({pkcs11.Attribute.CLASS: pkcs11.ObjectClass.PRIVATE_KEY})
         said = [key[getattr(pkcs11.Attribute, name)] for name in ("LABEL", "EXTRACTABLE", "SENSITIVE", "PRIVATE")]
-    pkcs11.unload(str(another))
     assert said == ["press-7", False, True, True]
+
+
+def test_a_key_whose_halves_are_labelled_differently_as_on_smart_cards_signs(token: SoftToken, tmp_path: Path) -> None:
+    import pkcs11  # noqa: PLC0415 - only with the extra hsm
+
+    with token.opened() as session:
+        public, _ = pair(session, {pkcs11.Attribute.LABEL: "press-7 pubkey"}, {pkcs11.Attribute.LABEL: "press-7"})
+        pair(session, {pkcs11.Attribute.LABEL: "press-7"}, {pkcs11.Attribute.LABEL: "another"})
+        wanted = pkcs11.util.ec.encode_ec_public_key(public)
+    request = material.read_request(Folder(tmp_path / "etc", key=token.key()).request("press-7"), "request")
+    assert material.public_part(request) == wanted
+
+
+def test_a_key_that_can_be_taken_out_of_its_token_is_refused(token: SoftToken, tmp_path: Path) -> None:
+    import pkcs11  # noqa: PLC0415 - only with the extra hsm
+
+    with token.opened() as session:
+        label = {pkcs11.Attribute.LABEL: "press-7"}
+        pair(session, label, {**label, pkcs11.Attribute.EXTRACTABLE: True})
+    with pytest.raises(IdentityError, match="expected a key that stays in its token"):
+        Folder(tmp_path / "etc", key=token.key()).request("press-7")
+    assert names(tmp_path / "etc") == []
+
+
+def pair(session: Any, public: dict[Any, Any], private: dict[Any, Any]) -> Any:
+    """Make a key pair as the token's own tool does."""
+    import pkcs11  # noqa: PLC0415 - only with the extra hsm
+
+    curve = {pkcs11.Attribute.EC_PARAMS: pkcs11.util.ec.encode_named_curve_parameters("secp256r1")}
+    parameters = session.create_domain_parameters(pkcs11.KeyType.EC, curve, local=True)
+    return parameters.generate_keypair(id=os.urandom(4), store=True, public_template=public, private_template=private)
 
 
 def test_asked_again_the_same_key_signs(token: SoftToken, tmp_path: Path) -> None:
