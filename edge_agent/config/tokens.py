@@ -118,7 +118,9 @@ def token_key(uri: str) -> TokenKey:
     is_absolute = kind == _FILE and place.startswith("/")
     is_name = kind == _CREDENTIAL and place not in {"", ".", ".."} and "/" not in place
     words = [named.get("token", ""), named.get("object", ""), more.get("module-path", "")]
-    if not (uri.startswith(SCHEME) and known and all(words) and (is_absolute or is_name)):
+    # A name alone is looked for where the system's libraries are; a relative path, wherever one happens to be.
+    is_module = words[2].startswith("/") or "/" not in words[2]
+    if not (uri.startswith(SCHEME) and known and all(words) and is_module and (is_absolute or is_name)):
         came = ", ".join([*named, *more]) or "nothing"
         remark = "; a PIN has no place in settings" if "pin-value" in {*named, *more} else ""
         raise ConfigError(Code.CONFIG_INVALID, f"a key in a token: expected {_FORM}, came {came[:200]}{remark}")

@@ -36,6 +36,7 @@ def test_three_slashes_and_the_kind_of_object_are_understood() -> None:
         ("", "&pin-source=file:/etc/pin"),
         ("pin-value=31415926", "pin-source=file:/etc/pin"),
         ("pin=31415926", "pin-source=file:/etc/pin"),
+        ("module-path=./token.so", "module-path=/usr/lib/token.so"),
         ("file:pin", "file:/etc/pin"),
         ("credential:../pin", "file:/etc/pin"),
         ("credential:", "file:/etc/pin"),
