@@ -3,15 +3,12 @@
 import json
 import logging
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from awsiot import mqtt5_client_builder
-from click.testing import Result
-from typer.testing import CliRunner
 
 from cloud_tools.aws import Aws
 from cloud_tools.local import Endpoints
@@ -20,7 +17,6 @@ from cloud_tools.provision.fragment import Mqtt as MqttPlace
 from cloud_tools.provision.fragment import Wishes
 from cloud_tools.provision.listing import show_device
 from edge_agent.agent import enrolling
-from edge_agent.cli.app import build_app
 from edge_agent.config import Mqtt, TokenKey, read_settings
 from edge_agent.errors import AgentError, Code, ConfigError, IdentityError, JobsError
 from edge_agent.identity import Folder, Progress, Stage, material
@@ -30,18 +26,12 @@ from edge_agent.jobs.mqtt import MqttConnection
 from tests.fakes.device import eventually
 from tests.fakes.jobs_agent import Agent
 from tests.fakes.jobs_clouds import TIMEOUT_S, MosquittoCloud
-from tests.fakes.provisioning_responder import ProvisioningResponder
 from tests.fakes.soft_token import LABEL, PIN, SoftToken, SoftTpm
+from tests.integration.test_enroll import ROOT, Device, refused, run
+from tests.integration.test_enroll import device as device  # noqa: PLC0414 - fixtures, taken over
+from tests.integration.test_enroll import service as service  # noqa: PLC0414
 
-ROOT = json.dumps({"signed": {"_type": "root", "version": 1}, "signatures": []})
 JOB = {"schema": "edge-agent/job/1", "operation": "install", "models": [{"name": "unet", "version": "2"}]}
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MosquittoCloud]:
-    cloud = MosquittoCloud(tmp_path_factory.mktemp("broker"))
-    yield cloud
-    cloud.stop()
 
 
 @pytest.fixture
@@ -60,15 +50,6 @@ def any_token(
     token.stop()
 
 
-def run(*words: str) -> Result:
-    return CliRunner().invoke(build_app(), list(words))
-
-
-def refused(result: Result) -> AgentError:
-    assert isinstance(result.exception, AgentError), result.output
-    return result.exception
-
-
 def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir()) if directory.exists() else []
 
@@ -85,29 +66,13 @@ def enrolled(token: SoftToken, broker: MosquittoCloud, directory: Path) -> tuple
     return thing, mqtt.model_copy(update={"certificate": folder.certificate, "private_key": token.key()})
 
 
-def claimed(token: SoftToken | SoftTpm, broker: MosquittoCloud, directory: Path, thing: str, mqtt: Mqtt) -> Result:
-    """Enrol by claim over the broker, into a folder in ``directory``."""
-    claim = [shutil.copy(path, directory) for path in broker.authority.issue(f"claim-{thing}")]
-    (directory / "root.json").write_text(ROOT)
-    service = ProvisioningResponder(broker.new_device()[1], broker.authority)
-    service.start()
-    assert service.ready.wait(TIMEOUT_S)
-    words = ["enroll", "claim", thing, "--dir", str(directory / "etc"), "--key", str(token.key())]
-    words += ["--endpoint", f"{mqtt.endpoint}:{mqtt.port}", "--ca", str(mqtt.ca)]
-    words += ["--root", str(directory / "root.json")]
-    result = run(*words, "--claim-certificate", claim[0], "--claim-key", claim[1])
-    service.stop()
-    return result
-
-
 def test_enrolled_by_claim_a_job_goes_through_and_the_key_is_on_no_disk(
-    any_token: SoftToken | SoftTpm, broker: MosquittoCloud, tmp_path: Path
+    any_token: SoftToken | SoftTpm, device: Device, broker: MosquittoCloud, tmp_path: Path
 ) -> None:
-    token = any_token
-    thing, mqtt = broker.new_device()
-    result = claimed(token, broker, tmp_path, thing, mqtt)
+    token, thing = any_token, device.thing
+    result = device.enroll("--key", str(token.key()))
     assert result.exit_code == 0, (result.output, result.exception)
-    assert names(tmp_path / "etc") == ["ca.pem", "certificate.pem", "config.toml", "request.csr", "root.json"]
+    assert device.names() == ["ca.pem", "certificate.pem", "config.toml", "request.csr", "root.json"]
     assert private_keys(tmp_path) == []
 
     settings = read_settings(tmp_path / "etc" / "config.toml").mqtt
@@ -123,12 +88,11 @@ def test_enrolled_by_claim_a_job_goes_through_and_the_key_is_on_no_disk(
 
 
 def test_cut_off_where_the_certificate_is_worth_nothing_a_claim_goes_on_with_another_one(
-    token: SoftToken, broker: MosquittoCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    token: SoftToken, device: Device, broker: MosquittoCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    thing, mqtt = broker.new_device()
-    folder, tries = Folder(tmp_path / "etc", key=token.key()), []
-    lost = broker.authority.sign(folder.request(thing))
-    folder.save(Progress(asked=thing, stage=Stage.REGISTERING, certificate=lost, token="late"))
+    folder, tries = Folder(device.directory, key=token.key()), []
+    lost = broker.authority.sign(folder.request(device.thing))
+    folder.save(Progress(asked=device.thing, stage=Stage.REGISTERING, certificate=lost, token="late"))
 
     def proven(settings: Mqtt, name: str, timeout_s: float) -> None:
         prove(settings, name, timeout_s)
@@ -137,7 +101,7 @@ def test_cut_off_where_the_certificate_is_worth_nothing_a_claim_goes_on_with_ano
             raise JobsError(Code.NOT_CONNECTED, "refused, with the token open")
 
     monkeypatch.setattr(enrolling, "prove", proven)
-    result = claimed(token, broker, tmp_path, thing, mqtt)
+    result = device.enroll("--key", str(token.key()))
     assert (result.exit_code, len(tries)) == (0, 2), (result.output, result.exception)
     assert folder.certificate.read_text() != lost
 
