@@ -118,6 +118,10 @@ class ConfigError(AgentError):
     """The configuration is wrong: exit 78, no restart loop."""
 
 
+class TokenError(ConfigError):
+    """The token of the device's key is away or refuses: the settings may be right, and another try later can help."""
+
+
 class DocumentError(AgentError):
     """A document does not have the form its schema asks for; each reader says what follows."""
 

@@ -120,6 +120,15 @@ def id_of(certificate: str, what: str) -> str:
     return _loaded(certificate, what).fingerprint(hashes.SHA256()).hex()
 
 
+def start_of(certificate: str, what: str) -> float:
+    """Return since when a certificate in PEM is valid, epoch seconds.
+
+    Raises:
+        CloudError: it is none.
+    """
+    return _loaded(certificate, what).not_valid_before_utc.timestamp()
+
+
 def _loaded(certificate: str, what: str) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(certificate.encode())

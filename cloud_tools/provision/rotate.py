@@ -129,21 +129,30 @@ def carry_out(aws: Aws, standing: Standing, step: Step) -> None:
 
 def _certificate(aws: Aws, standing: Standing, told: CertificateReport) -> str:
     """Return the certificate for a request, with the rights of the old one; what a cut left is used."""
-    request = told.request
+    request, old = told.request, _describe(aws, told.id)
     key = identity.read_request(request, standing.thing, "the device's request")
     found = None
     for one in (_describe(aws, held) for held in standing.held if held not in _past(told)):
-        if one["status"] == _ACTIVE and identity.key_of(one["certificatePem"], one["certificateId"]) == key:
+        if one["status"] == _ACTIVE and _follows(one, old, key):
             found = one
     made = found or aws.call("iot", "create_certificate_from_csr", certificateSigningRequest=request, setAsActive=True)
     arn = str(made["certificateArn"])
-    old = str(_describe(aws, told.id)["certificateArn"])
-    rights = aws.pages("iot", "list_attached_policies", "policies", target=old)
+    rights = aws.pages("iot", "list_attached_policies", "policies", target=str(old["certificateArn"]))
     # The thing first: by it the next call finds a certificate that was cut off here.
     aws.call("iot", "attach_thing_principal", thingName=standing.thing, principal=arn)
     for name in [str(right["policyName"]) for right in rights] or [policy.NAME]:
         aws.call("iot", "attach_policy", policyName=name, target=arn)
     return str(made["certificatePem"])
+
+
+def _follows(one: Mapping[str, str], old: Mapping[str, str], key: object) -> bool:
+    """Tell whether a certificate was made for this exchange, whose request is of this key."""
+    named = [(each["certificatePem"], each["certificateId"]) for each in (one, old)]
+    its, before = (identity.key_of(*each) for each in named)
+    if its != key:
+        return False
+    # Of a key in a token there may be older ones, as of an enrolment before; a new key has none.
+    return before != key or identity.start_of(*named[0]) > identity.start_of(*named[1])
 
 
 def _end(aws: Aws, thing: str, old: str) -> None:

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from edge_agent.config import KeyPlace, Mqtt, fragment
+from edge_agent.config import KeyPlace, Mqtt, TokenKey, fragment
 from edge_agent.errors import Code, IdentityError, JobsError
 from edge_agent.identity import Folder, Pack, Progress, Stage, Step, Wanted, enrolment
 from edge_agent.jobs.asking import Answer, Asking, prove
@@ -94,6 +94,9 @@ class _Conversation(ExitStack):
     def lead(self) -> Progress:
         """Go through all steps; return how it ended, proven."""
         progress = enrolment.resumed(self._folder.progress(self._wanted.thing), self._now())
+        if isinstance(self._folder.private_key, TokenKey) and enrolment.next_step(progress) is not Step.INSTALL:
+            # A step back may need it, and from the first connection on the token is the MQTT library's.
+            self._folder.request(progress.asked)
         acts = {Step.CREATE: self._create, Step.REGISTER: self._register, Step.PROVE: self._prove}
         while (step := enrolment.next_step(progress)) is not Step.INSTALL:
             progress = acts[step](progress)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from edge_agent.cli.context import Places
 from edge_agent.client import AgentClient
-from edge_agent.config import Inference, Settings, TokenKey, is_loopback
+from edge_agent.config import Inference, Settings, TokenFault, TokenKey, is_loopback
+from edge_agent.config.fragment import KEY, REQUEST
 from edge_agent.errors import AgentError, Code, ConfigError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def examine(where: Places) -> list[Finding]:
     file = str(where.config_file or "no file, defaults")
     found = [
         *_secrets(settings),
+        *_token(where, settings),
         *_certificate(where, settings),
         *_space(where, settings),
         *findings,
@@ -163,6 +165,27 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
         found.append(Path(file) if kind == "file" else None)
     for path in dict.fromkeys(path for path in found if path is not None):
         yield _secret(path)
+
+
+def _token(where: Places, settings: Settings) -> Iterator[Finding]:
+    """Tell what can be told without showing the token its PIN."""
+    key, certificate = settings.mqtt.private_key, settings.mqtt.certificate
+    if not isinstance(key, TokenKey) or certificate is None:
+        return
+    from edge_agent.identity.lineage import RENEWED, keys_in  # noqa: PLC0415 - only who has a cloud pays for it
+
+    request = certificate.with_name(REQUEST)
+    if key.library.is_absolute() and not key.library.is_file():
+        yield Finding("token", BAD, key.fault(TokenFault.LIBRARY).message)
+    elif not request.is_file():
+        yield Finding("token", WARN, f"{request} is missing, by which another certificate is asked for")
+    else:
+        yield Finding("token", OK, f"key {key.object} in {key.token}; whether it opens the agent's log says")
+    yield from (
+        Finding("secret", WARN, f"{path}: a key of before the token; end its certificate and delete it")
+        for path in (certificate.with_name(KEY), *keys_in(where.state_dir / RENEWED))
+        if path.name == KEY and path.exists()
+    )
 
 
 def _certificate(where: Places, settings: Settings) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ from edge_agent.config.settings import (
     Telemetry,
     read_settings,
 )
-from edge_agent.config.tokens import KeyPlace, TokenFault, TokenKey, read_pin, token_key
+from edge_agent.config.tokens import KeyPlace, TokenFault, TokenKey, read_pin, token_fault, token_key
 
 __all__ = [
     "CREDENTIALS_PATTERN",
@@ -57,5 +57,6 @@ __all__ = [
     "is_loopback",
     "read_pin",
     "read_settings",
+    "token_fault",
     "token_key",
 ]

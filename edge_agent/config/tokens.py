@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from edge_agent.errors import Code, ConfigError
+from edge_agent.errors import Code, ConfigError, TokenError
 
 SCHEME: Final = "pkcs11:"
 _FORM: Final = "pkcs11:token=LABEL;object=LABEL?module-path=LIBRARY.so&pin-source=file:PATH (or credential:NAME)"
@@ -29,7 +29,26 @@ class TokenFault(str, Enum):
     TOKEN = "expected one token labelled {token!r}, there is none or there are several"  # noqa: S105 - no password
     KEY = "expected one key labelled {object!r} in the token {token!r}, there is none or there are several"
     PIN = "expected the PIN of the token {token!r} in {pin}, the token refused that one; it locks itself after a few"
-    LOCKED = "the token {token!r} locked its PIN after wrong ones; its security officer sets another"
+    LOCKED = "expected the token {token!r} to take its PIN, it locked that; its security officer sets another"
+    REFUSED = "expected the token {token!r} to open, it refused: {word}"
+
+
+# The standard's names of what a library answers, without their CKR_.
+_ANSWERS: Final = {
+    "PIN_INCORRECT": TokenFault.PIN,
+    "PIN_INVALID": TokenFault.PIN,
+    "PIN_LEN_RANGE": TokenFault.PIN,
+    "PIN_LOCKED": TokenFault.LOCKED,
+    "TOKEN_NOT_PRESENT": TokenFault.TOKEN,
+    "DEVICE_REMOVED": TokenFault.TOKEN,
+}
+# Not the settings': a token that is plugged in later, or is unlocked, is as they say.
+_PASSING: Final = (TokenFault.TOKEN, TokenFault.LOCKED, TokenFault.REFUSED)
+
+
+def token_fault(answer: str) -> TokenFault:
+    """Return what a library's answer means, by the standard's name of it without its CKR_."""
+    return _ANSWERS.get(answer, TokenFault.REFUSED)
 
 
 @dataclass(frozen=True)
@@ -53,10 +72,16 @@ class TokenKey:
     def __str__(self) -> str:
         return self.uri
 
-    def fault(self, what: TokenFault) -> ConfigError:
-        """Return the error that says what was expected."""
-        words = what.value.format(library=self.library, token=self.token, object=self.object, pin=self.pin)
-        return ConfigError(Code.CONFIG_INVALID, f"mqtt.private_key: {words}")
+    def fault(self, what: TokenFault, word: str = "") -> ConfigError:
+        """Return the error that says what was expected; a ``TokenError`` where the settings may be right.
+
+        Args:
+            what: which fault.
+            word: the token's own, for ``REFUSED``.
+        """
+        named = {"library": self.library, "token": self.token, "object": self.object, "pin": self.pin, "word": word}
+        kind = TokenError if what in _PASSING else ConfigError
+        return kind(Code.CONFIG_INVALID, f"mqtt.private_key: {what.value.format(**named)}")
 
     @property
     def pin_file(self) -> Path | None:
@@ -93,7 +118,9 @@ def token_key(uri: str) -> TokenKey:
     is_absolute = kind == _FILE and place.startswith("/")
     is_name = kind == _CREDENTIAL and place not in {"", ".", ".."} and "/" not in place
     words = [named.get("token", ""), named.get("object", ""), more.get("module-path", "")]
-    if not (uri.startswith(SCHEME) and known and all(words) and (is_absolute or is_name)):
+    # A name alone is looked for where the system's libraries are; a relative path, wherever one happens to be.
+    is_module = words[2].startswith("/") or "/" not in words[2]
+    if not (uri.startswith(SCHEME) and known and all(words) and is_module and (is_absolute or is_name)):
         came = ", ".join([*named, *more]) or "nothing"
         remark = "; a PIN has no place in settings" if "pin-value" in {*named, *more} else ""
         raise ConfigError(Code.CONFIG_INVALID, f"a key in a token: expected {_FORM}, came {came[:200]}{remark}")

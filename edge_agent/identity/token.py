@@ -6,6 +6,7 @@ and is let go completely afterwards.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
@@ -14,22 +15,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from typing_extensions import Self
 
-from edge_agent.config import TokenFault, TokenKey, read_pin
+from edge_agent.config import TokenFault, TokenKey, read_pin, token_fault
 from edge_agent.errors import Code, ConfigError, IdentityError
 from edge_agent.identity import material
 
 _CURVE: Final = "secp256r1"
 _ID_BYTES: Final = 16
-_FAULTS: Final = {
+_OWN_FAULTS: Final = {
     # Of this class itself it is only where the library cannot be loaded.
     "PKCS11Error": TokenFault.LIBRARY,
     "NoSuchToken": TokenFault.TOKEN,
     "MultipleTokensReturned": TokenFault.TOKEN,
-    "MultipleObjectsReturned": TokenFault.KEY,
-    "PinIncorrect": TokenFault.PIN,
-    "PinLenRange": TokenFault.PIN,
-    "PinInvalid": TokenFault.PIN,
-    "PinLocked": TokenFault.LOCKED,
 }
 
 
@@ -37,8 +33,8 @@ def signing_request(name: TokenKey, thing: str) -> str:
     """Return a PEM request that the token signed; with a new P-256 key where it has none of that label.
 
     Raises:
-        ConfigError: the library, the token, its PIN, or the extra is missing or wrong.
-        IdentityError: the key is of another kind, or the token refused.
+        ConfigError: the library, the token, its PIN, or the extra is missing or wrong, or the token refused.
+        IdentityError: the key is of another kind.
     """
     with _session(name) as session:
         return material.signing_request(_found(session, name) or _made(session, name), thing)
@@ -98,15 +94,31 @@ class _KeyInToken(ec.EllipticCurvePrivateKey):
 def _found(session: Any, name: TokenKey) -> _KeyInToken | None:
     from pkcs11 import Attribute, ObjectClass  # noqa: PLC0415 - the extra hsm
 
-    def all_of(kind: ObjectClass) -> list[Any]:
-        return list(session.get_objects({Attribute.CLASS: kind, Attribute.LABEL: name.object}))
+    def all_of(kind: ObjectClass, wanted: dict[Attribute, Any]) -> list[Any]:
+        return list(session.get_objects({Attribute.CLASS: kind, **wanted}))
 
-    private, public = all_of(ObjectClass.PRIVATE_KEY), all_of(ObjectClass.PUBLIC_KEY)
-    if not private and not public:
+    labelled = {Attribute.LABEL: name.object}
+    private = all_of(ObjectClass.PRIVATE_KEY, labelled)
+    if not private and not all_of(ObjectClass.PUBLIC_KEY, labelled):
         return None
-    if len(private) != 1 or len(public) != 1:
+    if len(private) != 1:
+        raise name.fault(TokenFault.KEY)
+    _check_fenced(private[0], name)
+    # Smart cards label the halves of a pair differently; what makes them one is their id.
+    number = private[0][Attribute.ID]
+    public = all_of(ObjectClass.PUBLIC_KEY, {Attribute.ID: number} if number else labelled)
+    if len(public) != 1:
         raise name.fault(TokenFault.KEY)
     return _KeyInToken(_public(public[0]), private[0])
+
+
+def _check_fenced(private: Any, name: TokenKey) -> None:
+    """Refuse a key that somebody may have copied, or may yet: certificates are renewed for it again and again."""
+    from pkcs11 import Attribute  # noqa: PLC0415 - the extra hsm
+
+    if private[Attribute.EXTRACTABLE] or not private[Attribute.SENSITIVE]:
+        message = f"{name}: expected a key that stays in its token, it can be taken out; name another one, to be made"
+        raise IdentityError(Code.FAILED_PRECONDITION, message)
 
 
 def _made(session: Any, name: TokenKey) -> _KeyInToken:
@@ -159,9 +171,8 @@ def _session(name: TokenKey) -> Iterator[Any]:
         pkcs11.unload(library)
 
 
-def _refused(name: TokenKey, error: Exception) -> ConfigError | IdentityError:
-    fault = _FAULTS.get(type(error).__name__)
-    if fault is not None:
-        return name.fault(fault)
-    what = f"{type(error).__name__} {error}".strip()
-    return IdentityError(Code.PERMISSION_DENIED, f"{name}: the token refused: {what}")
+def _refused(name: TokenKey, error: Exception) -> ConfigError:
+    kind = type(error).__name__
+    # The library names its exceptions after the standard: PinIncorrect is CKR_PIN_INCORRECT.
+    answer = re.sub("(?<!^)([A-Z])", r"_\1", kind).upper()
+    return name.fault(_OWN_FAULTS.get(kind) or token_fault(answer), f"{answer} {error}".strip())

@@ -12,7 +12,8 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Final, NamedTuple, Protocol
 
 from edge_agent.config import Mqtt
-from edge_agent.errors import Code, JobsError, StorageError
+from edge_agent.errors import Code, ConfigError, JobsError, StorageError, TokenError
+from edge_agent.jobs.away import AwayLink
 from edge_agent.jobs.effects import Effect, Ignored, Learn, Repeat, Send, Settle, Tell
 from edge_agent.jobs.happenings import Connected, Disconnected, Happening, Received, Subscribed
 from edge_agent.jobs.messages import (
@@ -77,6 +78,7 @@ class _Hold(NamedTuple):
 
 class _Use(NamedTuple):
     link: Link
+    settings: Mqtt
 
 
 class _Stop(NamedTuple):
@@ -127,7 +129,8 @@ class JobsClient:
             else (lambda settings, hand_over: _connection(settings, thing, hand_over))
         )
         self._links = 0
-        self._link = self._new_link(settings)
+        self._link, self._settings = self._new_link(settings), settings
+        self._reopen_at: float | None = None
         self._session, self._loaded = self._load()
         self._thread = Watched("jobs", self._run, silent_s=SILENT_S)
         self._connected = threading.Event()
@@ -245,7 +248,7 @@ class JobsClient:
         Raises:
             ConfigError: a setting is missing or its file cannot be used; still not connected.
         """
-        self._inputs.put(_Use(self._new_link(settings)))
+        self._inputs.put(_Use(self._new_link(settings), settings))
 
     def _new_link(self, settings: Mqtt) -> Link:
         self._links += 1
@@ -301,7 +304,8 @@ class JobsClient:
             self._carry_out([*effects, *self._due(now)], now)
 
     def _wait_s(self) -> float:
-        dues = [due for due in (self._session.next_due(), self._subscribe_at, self._start_at) if due is not None]
+        all_dues = (self._session.next_due(), self._subscribe_at, self._start_at, self._reopen_at)
+        dues = [due for due in all_dues if due is not None]
         return min([BEAT_S, *(max(0.0, due - time.monotonic()) for due in dues)])
 
     def _start_link(self, now: float) -> None:
@@ -312,6 +316,8 @@ class JobsClient:
 
     def _due(self, now: float) -> list[Effect]:
         self._start_link(now)
+        if self._reopen_at is not None and now >= self._reopen_at:
+            self._reopen(now)
         if self._subscribe_at is not None and now >= self._subscribe_at:
             self._subscribe_at = None
             self._link.subscribe((*self._topics.subscriptions(), *self._others))
@@ -330,8 +336,11 @@ class JobsClient:
                 self._subscribe_at = now
             case Subscribed(number, fault):
                 return self._subscribed(number, fault, now)
-            case Disconnected(reason):
+            case Disconnected(reason, reopen):
                 self._disconnected(reason)
+                # The same link may say so again; on hold somebody else makes the next one.
+                if reopen and self._linked and self._reopen_at is None:
+                    self._reopen_at = self._some_time_after(now)
             case _:
                 return self._asked(happened, now)
         return []
@@ -343,20 +352,35 @@ class JobsClient:
             case _Say(event):
                 return [Tell(event)]
             case _Hold(left):
-                left.set_result(self._leave())
-            case _Use(link):
+                left.set_result(self._leave("another certificate is tried"))
+            case _Use(link, settings):
+                self._settings, self._reopen_at = settings, None
                 self._take_up(link)
             case _:
                 pass
         return []
 
-    def _leave(self) -> bool:
+    def _leave(self, reason: str) -> bool:
         with self._link_lock:
             linked = self._linked
-            self._start_at, self._linked = None, False
+            self._start_at, self._reopen_at, self._linked = None, None, False
         free = not linked or self._link.stop(_LEAVE_S)
-        self._disconnected("another certificate is tried")
+        self._disconnected(reason)
         return free
+
+    def _some_time_after(self, now: float) -> float:
+        return now + self._rng.random() * self._settings.reconnect_max_s
+
+    def _reopen(self, now: float) -> None:
+        """Make another connection in the place of one that its token lost."""
+        self._leave("the token is opened anew")
+        try:
+            link = self._new_link(self._settings)
+        except ConfigError as exc:
+            _log.warning("the token cannot be opened: %s", exc.message, extra={"action": "jobs_reopen"})
+            self._reopen_at = self._some_time_after(now)
+        else:
+            self._take_up(link)
 
     def _take_up(self, link: Link) -> None:
         with self._link_lock:
@@ -419,4 +443,8 @@ def _connection(settings: Mqtt, thing: str, hand_over: Callable[[Happening], Non
     # Only who has a cloud pays for the import of the MQTT library.
     from edge_agent.jobs.mqtt import MqttConnection  # noqa: PLC0415
 
-    return MqttConnection(settings, thing, hand_over=hand_over)
+    try:
+        return MqttConnection(settings, thing, hand_over=hand_over)
+    except TokenError as exc:
+        # Inspecting needs no cloud, and whoever took the token away may bring it back.
+        return AwayLink(exc.message, hand_over)

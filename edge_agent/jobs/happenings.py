@@ -13,9 +13,15 @@ class Connected(NamedTuple):
 
 
 class Disconnected(NamedTuple):
-    """The connection ended or could not be made."""
+    """The connection ended or could not be made.
+
+    Attributes:
+        reason: for a person.
+        reopen: it will not come back by itself, as its token lost it: another one has to be made.
+    """
 
     reason: str
+    reopen: bool = False
 
 
 class Subscribed(NamedTuple):

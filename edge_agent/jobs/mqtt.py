@@ -134,7 +134,8 @@ class MqttConnection:
         self._hand_over(Connected(self._number))
 
     def _on_failure(self, data: Any) -> None:
-        self._hand_over(Disconnected(f"could not connect: {data.exception}"))
+        reason = f"could not connect: {data.exception}"
+        self._hand_over(Disconnected(reason, reopen=token.is_lost(data.exception)))
 
     def _on_disconnected(self, data: Any) -> None:
         self._hand_over(Disconnected(f"connection lost: {data.exception}"))

@@ -3,6 +3,7 @@
 Python's own TLS takes keys from files alone, so AWS IoT's credentials provider is asked by HTTPS from here too.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
@@ -14,21 +15,18 @@ from typing import Any, Final
 from awscrt import http, io
 from awscrt.exceptions import AwsCrtError
 
-from edge_agent.config import TokenFault, TokenKey, read_pin
-from edge_agent.errors import Code, TransferError
+from edge_agent.config import TokenFault, TokenKey, read_pin, token_fault
+from edge_agent.errors import Code, ConfigError, TransferError
 
 _TIMEOUT_S: Final = 10
 _LIMIT_BYTES: Final = 1 << 16
 _HTTPS_PORT: Final = 443
-# The library tells its faults by name, within the text of a RuntimeError.
-_FAULTS: Final = {
-    "AWS_IO_SHARED_LIBRARY_": TokenFault.LIBRARY,
+# The library tells its faults by name, within the text of a RuntimeError; a token's own with the standard's name.
+_NAME: Final = re.compile(r"AWS_(?:IO_SHARED_LIBRARY|ERROR_PKCS11)_(?:CKR_)?(\w+)")
+_OWN_FAULTS: Final = {
+    "AWS_IO_SHARED_LIBRARY": TokenFault.LIBRARY,
     "AWS_ERROR_PKCS11_TOKEN_NOT_FOUND": TokenFault.TOKEN,
     "AWS_ERROR_PKCS11_KEY_NOT_FOUND": TokenFault.KEY,
-    "AWS_ERROR_PKCS11_CKR_PIN_INCORRECT": TokenFault.PIN,
-    "AWS_ERROR_PKCS11_CKR_PIN_INVALID": TokenFault.PIN,
-    "AWS_ERROR_PKCS11_CKR_PIN_LEN_RANGE": TokenFault.PIN,
-    "AWS_ERROR_PKCS11_CKR_PIN_LOCKED": TokenFault.LOCKED,
 }
 
 
@@ -53,12 +51,19 @@ def opening(key: TokenKey) -> Iterator[dict[str, Any]]:
         words = {"pkcs11_lib": _library(key.library), "user_pin": pin}
         yield {**words, "token_label": key.token, "private_key_label": key.object}
     except RuntimeError as exc:
-        fault = next((fault for name, fault in _FAULTS.items() if name in str(exc)), None)
-        if fault is None:
+        answer = _NAME.search(str(exc))
+        if answer is None:
             raise
+        own = (fault for name, fault in _OWN_FAULTS.items() if answer[0].startswith(name))
+        fault = next(own, None) or token_fault(answer[1])
         if fault is TokenFault.PIN:
             _refused.add(shown)
-        raise key.fault(fault) from exc
+        raise key.fault(fault, answer[1]) from exc
+
+
+def is_lost(error: BaseException) -> bool:
+    """Tell whether a connection failed by its token: one that was taken out never knows the connection again."""
+    return "_PKCS11_" in str(error)
 
 
 def get(
@@ -67,20 +72,28 @@ def get(
     """Return status and body, its first 64 KiB, of a GET by HTTPS; ``ca`` None: the system's authorities.
 
     Raises:
-        ConfigError: as ``opening``.
+        ConfigError: as ``opening``, or the certificate or the authority cannot be used.
         TransferError: TRANSFER_FAILED, no answer in time.
     """
-    with opening(key) as words:
-        options = io.TlsContextOptions.create_client_with_mtls_pkcs11(**words, cert_file_path=str(certificate))
-        if ca is not None:
-            options.override_default_trust_store_from_path(None, str(ca))
-        wanted = io.ClientTlsContext(options).new_connection_options()
+    wanted = _context(certificate, key, ca).new_connection_options()
     wanted.set_server_name(host)
     try:
         return _asked(host, port, wanted, http.HttpRequest("GET", path, http.HttpHeaders(_lines(host, port, headers))))
     except (AwsCrtError, NotInTime) as exc:
         reason = str(exc) or f"nothing came within {_TIMEOUT_S} s"
         raise TransferError(Code.TRANSFER_FAILED, f"{host}:{port}: expected an answer, {reason}") from exc
+
+
+def _context(certificate: Path, key: TokenKey, ca: Path | None) -> Any:
+    try:
+        with opening(key) as words:
+            options = io.TlsContextOptions.create_client_with_mtls_pkcs11(**words, cert_file_path=str(certificate))
+            if ca is not None:
+                options.override_default_trust_store_from_path(None, str(ca))
+            return io.ClientTlsContext(options)
+    except (RuntimeError, OSError) as exc:
+        message = f"expected a certificate in {certificate} and an authority in {ca or 'the system'}, PEM, {exc}"
+        raise ConfigError(Code.CONFIG_INVALID, message) from exc
 
 
 def _asked(host: str, port: int, tls: Any, request: Any) -> tuple[int, bytes]:

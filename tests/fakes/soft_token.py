@@ -1,10 +1,14 @@
 """Real PKCS#11 tokens in a directory of a test's own: SoftHSM's, and those of a TPM 2.0 in software."""
 
+import ctypes
 import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,6 +62,18 @@ class _Token:
         self.pin_file.touch(mode=0o600)
         self.pin_file.write_text(f"{pin}\n")
 
+    @contextmanager
+    def opened(self) -> Iterator[Any]:
+        """Open it as its own tool does: by another copy of the library, so that the other's state stays."""
+        import pkcs11  # noqa: PLC0415 - only with the extra hsm
+
+        another = str(shutil.copy(self.library, self.directory / "another.so"))
+        try:
+            with pkcs11.lib(another).get_token(token_label=LABEL).open(rw=True, user_pin=PIN) as session:
+                yield session
+        finally:
+            pkcs11.unload(another)
+
     def key(self, label: str = "press-7", *, token: str = LABEL, library: Path | None = None) -> TokenKey:
         """Return how the settings name a key in it."""
         module = library or self.library
@@ -80,6 +96,21 @@ class SoftToken(_Token):
         configuration.write_text(f"directories.tokendir = {directory / 'tokens'}\nlog.level = ERROR\n")
         monkeypatch.setenv("SOFTHSM2_CONF", str(configuration))
         super().__init__(directory, library)
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Take the tokens away for a while, from who did not open them yet."""
+        tokens, elsewhere = self.directory / "tokens", self.directory / "elsewhere"
+        tokens.rename(elsewhere)
+        yield
+        elsewhere.rename(tokens)
+
+    def replug(self) -> None:
+        """Do in this process what taking a token out and putting it back does: all sessions end, and the log-in."""
+        library, slots = ctypes.CDLL(str(self.library)), (ctypes.c_ulong * 8)()
+        found = ctypes.c_ulong(len(slots))
+        assert library.C_GetSlotList(1, slots, ctypes.byref(found)) == 0
+        assert [library.C_CloseAllSessions(ctypes.c_ulong(slot)) for slot in slots[: found.value]].count(0)
 
     def stop(self) -> None:
         """Nothing runs."""

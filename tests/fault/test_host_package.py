@@ -111,6 +111,9 @@ def test_an_installed_agent_serves_as_its_own_user_without_a_network(host: Host,
     device = host.installed.copy(root)
     assert serving(device) == __version__
     assert device.run("edge-agent", "--version").stdout == f"edge-agent {__version__}\n"
+    # A key can be made in a token: it could not be fetched later.
+    tried = device.run("/usr/lib/edge-agent/current/bin/python3", "-I", "-c", "import pkcs11._pkcs11")
+    assert (tried.returncode, tried.stdout) == (0, "")
     assert device.run("stat", "-c", "%U:%G %a", "/etc/edge-agent").stdout == "root:edge-agent 750\n"
     assert "edge-agent-admin" in (device.root / "etc/group").read_text()
     wanted = device.root / "etc/systemd/system/multi-user.target.wants"

@@ -1,4 +1,4 @@
-"""One local AWS for all integration tests; each test takes names of its own in it."""
+"""One local AWS for all integration tests, one broker for those of a file; each test takes names of its own in them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 from cloud_tools.aws import Aws
 from cloud_tools.local import Endpoints, LocalCloud, aws_environment
+from tests.fakes.jobs_clouds import MosquittoCloud
 from tests.fakes.tuf_client import Client, Runner, runner
 from tests.fakes.tuf_simulator import Simulator, served
 
@@ -19,6 +20,14 @@ def local_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]
         yield cloud.start()
     finally:
         cloud.stop()
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MosquittoCloud]:
+    """A broker with our job service, for the tests of one file."""
+    cloud = MosquittoCloud(tmp_path_factory.mktemp("broker"))
+    yield cloud
+    cloud.stop()
 
 
 @pytest.fixture

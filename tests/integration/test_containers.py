@@ -52,6 +52,8 @@ def test_the_image_installs_extras_that_the_wheel_has() -> None:
     (extras,) = (rest.partition("=")[2].split(",") for word, rest in instructions() if rest.startswith("EXTRAS="))
     told = (ROOT / "pyproject.toml").read_text()
     assert all(re.search(rf"^{extra} = \[", told, re.MULTILINE) for extra in extras)
+    # Who runs the image adds nothing to it, and a device's key may be in a token.
+    assert "hsm" in extras
 
 
 def test_the_composition_is_the_three_services_of_a_host_without_rights() -> None:

@@ -31,13 +31,6 @@ ROOT = json.dumps({"signed": {"_type": "root", "version": 1}, "signatures": []})
 FILES = ["ca.pem", "certificate.pem", "config.toml", "private.key", "root.json"]
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MosquittoCloud]:
-    cloud = MosquittoCloud(tmp_path_factory.mktemp("broker"))
-    yield cloud
-    cloud.stop()
-
-
 @pytest.fixture
 def service(broker: MosquittoCloud) -> Iterator[ProvisioningResponder]:
     _, settings = broker.new_device()

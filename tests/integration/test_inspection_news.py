@@ -37,13 +37,6 @@ from tests.fakes.tiny_models import BRIGHT, grey_picture
 PATIENCE_S = 60.0
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MosquittoCloud]:
-    cloud = MosquittoCloud(tmp_path_factory.mktemp("broker"))
-    yield cloud
-    cloud.stop()
-
-
 class Listener:
     """Whoever reads in the cloud."""
 

@@ -31,13 +31,6 @@ def cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     cloud.stop()
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MosquittoCloud]:
-    cloud = MosquittoCloud(tmp_path_factory.mktemp("broker"))
-    yield cloud
-    cloud.stop()
-
-
 @pytest.fixture
 def outbox(tmp_path: Path) -> Iterator[Outbox]:
     outbox = Outbox(tmp_path / "outbox.db")

@@ -1,14 +1,14 @@
 """A device whose key lies in a PKCS#11 token, here SoftHSM's: enrolled, at work, renewed, and mistakes told."""
 
 import json
-import shutil
+import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from awsiot import mqtt5_client_builder
-from click.testing import Result
-from typer.testing import CliRunner
 
 from cloud_tools.aws import Aws
 from cloud_tools.local import Endpoints
@@ -16,27 +16,22 @@ from cloud_tools.provision.device import provision_device
 from cloud_tools.provision.fragment import Mqtt as MqttPlace
 from cloud_tools.provision.fragment import Wishes
 from cloud_tools.provision.listing import show_device
-from edge_agent.cli.app import build_app
+from edge_agent.agent import enrolling
 from edge_agent.config import Mqtt, TokenKey, read_settings
-from edge_agent.errors import AgentError, Code, ConfigError
-from edge_agent.identity import Folder
+from edge_agent.errors import AgentError, Code, ConfigError, IdentityError, JobsError
+from edge_agent.identity import Folder, Progress, Stage, material
 from edge_agent.identity.lineage import Files, Lineage
 from edge_agent.jobs.asking import Asking, prove
 from edge_agent.jobs.mqtt import MqttConnection
+from tests.fakes.device import eventually
 from tests.fakes.jobs_agent import Agent
 from tests.fakes.jobs_clouds import TIMEOUT_S, MosquittoCloud
-from tests.fakes.provisioning_responder import ProvisioningResponder
 from tests.fakes.soft_token import LABEL, PIN, SoftToken, SoftTpm
+from tests.integration.test_enroll import ROOT, Device, refused, run
+from tests.integration.test_enroll import device as device  # noqa: PLC0414 - fixtures, taken over
+from tests.integration.test_enroll import service as service  # noqa: PLC0414
 
-ROOT = json.dumps({"signed": {"_type": "root", "version": 1}, "signatures": []})
 JOB = {"schema": "edge-agent/job/1", "operation": "install", "models": [{"name": "unet", "version": "2"}]}
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MosquittoCloud]:
-    cloud = MosquittoCloud(tmp_path_factory.mktemp("broker"))
-    yield cloud
-    cloud.stop()
 
 
 @pytest.fixture
@@ -53,15 +48,6 @@ def any_token(
     token = request.param(tmp_path / "hsm", monkeypatch)
     yield token
     token.stop()
-
-
-def run(*words: str) -> Result:
-    return CliRunner().invoke(build_app(), list(words))
-
-
-def refused(result: Result) -> AgentError:
-    assert isinstance(result.exception, AgentError), result.output
-    return result.exception
 
 
 def names(directory: Path) -> list[str]:
@@ -81,21 +67,12 @@ def enrolled(token: SoftToken, broker: MosquittoCloud, directory: Path) -> tuple
 
 
 def test_enrolled_by_claim_a_job_goes_through_and_the_key_is_on_no_disk(
-    any_token: SoftToken | SoftTpm, broker: MosquittoCloud, tmp_path: Path
+    any_token: SoftToken | SoftTpm, device: Device, broker: MosquittoCloud, tmp_path: Path
 ) -> None:
-    token = any_token
-    thing, mqtt = broker.new_device()
-    claim = [shutil.copy(path, tmp_path) for path in broker.authority.issue(f"claim-{thing}")]
-    (tmp_path / "root.json").write_text(ROOT)
-    service = ProvisioningResponder(broker.new_device()[1], broker.authority)
-    service.start()
-    assert service.ready.wait(TIMEOUT_S)
-    words = ["enroll", "claim", thing, "--dir", str(tmp_path / "etc"), "--key", str(token.key())]
-    words += ["--endpoint", f"{mqtt.endpoint}:{mqtt.port}", "--ca", str(mqtt.ca), "--root", str(tmp_path / "root.json")]
-    result = run(*words, "--claim-certificate", claim[0], "--claim-key", claim[1])
-    service.stop()
+    token, thing = any_token, device.thing
+    result = device.enroll("--key", str(token.key()))
     assert result.exit_code == 0, (result.output, result.exception)
-    assert names(tmp_path / "etc") == ["ca.pem", "certificate.pem", "config.toml", "request.csr", "root.json"]
+    assert device.names() == ["ca.pem", "certificate.pem", "config.toml", "request.csr", "root.json"]
     assert private_keys(tmp_path) == []
 
     settings = read_settings(tmp_path / "etc" / "config.toml").mqtt
@@ -110,17 +87,64 @@ def test_enrolled_by_claim_a_job_goes_through_and_the_key_is_on_no_disk(
     agent.close()
 
 
+def test_cut_off_where_the_certificate_is_worth_nothing_a_claim_goes_on_with_another_one(
+    token: SoftToken, device: Device, broker: MosquittoCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, tries = Folder(device.directory, key=token.key()), []
+    lost = broker.authority.sign(folder.request(device.thing))
+    folder.save(Progress(asked=device.thing, stage=Stage.REGISTERING, certificate=lost, token="late"))
+
+    def proven(settings: Mqtt, name: str, timeout_s: float) -> None:
+        prove(settings, name, timeout_s)
+        tries.append(name)
+        if len(tries) == 1:
+            raise JobsError(Code.NOT_CONNECTED, "refused, with the token open")
+
+    monkeypatch.setattr(enrolling, "prove", proven)
+    result = device.enroll("--key", str(token.key()))
+    assert (result.exit_code, len(tries)) == (0, 2), (result.output, result.exception)
+    assert folder.certificate.read_text() != lost
+
+
 def test_the_key_that_enrolment_makes_cannot_be_taken_out(any_token: SoftToken | SoftTpm, tmp_path: Path) -> None:
     import pkcs11  # noqa: PLC0415 - only with the extra hsm
 
-    token = any_token
-    Folder(tmp_path / "etc", key=token.key()).request("press-7")
-    another = shutil.copy(token.library, tmp_path / "another.so")
-    with pkcs11.lib(str(another)).get_token(token_label=LABEL).open(user_pin=PIN) as session:
+    Folder(tmp_path / "etc", key=any_token.key()).request("press-7")
+    with any_token.opened() as session:
         (key,) = session.get_objects({pkcs11.Attribute.CLASS: pkcs11.ObjectClass.PRIVATE_KEY})
         said = [key[getattr(pkcs11.Attribute, name)] for name in ("LABEL", "EXTRACTABLE", "SENSITIVE", "PRIVATE")]
-    pkcs11.unload(str(another))
     assert said == ["press-7", False, True, True]
+
+
+def test_a_key_whose_halves_are_labelled_differently_as_on_smart_cards_signs(token: SoftToken, tmp_path: Path) -> None:
+    import pkcs11  # noqa: PLC0415 - only with the extra hsm
+
+    with token.opened() as session:
+        public, _ = pair(session, {pkcs11.Attribute.LABEL: "press-7 pubkey"}, {pkcs11.Attribute.LABEL: "press-7"})
+        pair(session, {pkcs11.Attribute.LABEL: "press-7"}, {pkcs11.Attribute.LABEL: "another"})
+        wanted = pkcs11.util.ec.encode_ec_public_key(public)
+    request = material.read_request(Folder(tmp_path / "etc", key=token.key()).request("press-7"), "request")
+    assert material.public_part(request) == wanted
+
+
+def test_a_key_that_can_be_taken_out_of_its_token_is_refused(token: SoftToken, tmp_path: Path) -> None:
+    import pkcs11  # noqa: PLC0415 - only with the extra hsm
+
+    with token.opened() as session:
+        label = {pkcs11.Attribute.LABEL: "press-7"}
+        pair(session, label, {**label, pkcs11.Attribute.EXTRACTABLE: True})
+    with pytest.raises(IdentityError, match="expected a key that stays in its token"):
+        Folder(tmp_path / "etc", key=token.key()).request("press-7")
+    assert names(tmp_path / "etc") == []
+
+
+def pair(session: Any, public: dict[Any, Any], private: dict[Any, Any]) -> Any:
+    """Make a key pair as the token's own tool does."""
+    import pkcs11  # noqa: PLC0415 - only with the extra hsm
+
+    curve = {pkcs11.Attribute.EC_PARAMS: pkcs11.util.ec.encode_named_curve_parameters("secp256r1")}
+    parameters = session.create_domain_parameters(pkcs11.KeyType.EC, curve, local=True)
+    return parameters.generate_keypair(id=os.urandom(4), store=True, public_template=public, private_template=private)
 
 
 def test_asked_again_the_same_key_signs(token: SoftToken, tmp_path: Path) -> None:
@@ -197,10 +221,18 @@ def test_without_its_request_no_certificate_is_asked_for(
 Mistake = tuple[TokenKey, str]
 
 
-@pytest.fixture(params=["PIN", "token", "two tokens", "library", "no library", "PIN file"])
-def mistake(request: pytest.FixtureRequest, token: SoftToken) -> Mistake:
+@pytest.fixture(params=["PIN", "token", "two tokens", "no tokens", "library", "no library", "PIN file"])
+def mistake(request: pytest.FixtureRequest, token: SoftToken) -> Iterator[Mistake]:
     """A key that is named wrongly or whose token is not as it should be, and what has to be said."""
-    match request.param:
+    if request.param == "no tokens":
+        with token.away():
+            yield token.key(), f"the token '{LABEL}' to open, it refused: GENERAL_ERROR"
+    else:
+        yield _mistake(request.param, token)
+
+
+def _mistake(what: str, token: SoftToken) -> Mistake:
+    match what:
         case "PIN":
             token.write_pin("27182818")
             return token.key(), f"PIN of the token '{LABEL}' in file:{token.pin_file}"
@@ -253,6 +285,30 @@ def test_a_pin_that_was_refused_is_not_shown_to_the_token_again(
             MqttConnection(mqtt, thing, hand_over=print)
     token.write_pin(PIN)
     prove(mqtt, thing, TIMEOUT_S)
+
+
+def test_an_agent_whose_token_is_away_starts_and_connects_once_it_is_there(
+    token: SoftToken, broker: MosquittoCloud, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    thing, mqtt = enrolled(token, broker, tmp_path / "etc")
+    with token.away(), caplog.at_level(logging.INFO):
+        agent = Agent(tmp_path, thing, mqtt)
+        eventually(lambda: "expected the token" in caplog.text or None)
+    agent.wait_connected()
+    agent.close()
+
+
+def test_a_token_that_was_taken_out_and_put_back_is_opened_anew(
+    token: SoftToken, broker: MosquittoCloud, tmp_path: Path
+) -> None:
+    thing, mqtt = enrolled(token, broker, tmp_path / "etc")
+    agent = Agent(tmp_path, thing, mqtt)
+    agent.wait_connected()
+    token.replug()
+    broker.restart()
+    agent.wait_disconnected()
+    agent.wait_connected()
+    agent.close()
 
 
 def test_a_key_that_is_not_in_the_token_is_named(token: SoftToken, broker: MosquittoCloud, tmp_path: Path) -> None:

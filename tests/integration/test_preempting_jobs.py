@@ -25,13 +25,6 @@ def cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MosquittoCloud]:
-    cloud = MosquittoCloud(tmp_path_factory.mktemp("broker"))
-    yield cloud
-    cloud.stop()
-
-
-@pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> SignedRepository:
     repository = SignedRepository(tmp_path_factory.mktemp("repository"), now=time.time())
     publish_versions(repository, (MODEL, "1"), (MODEL, "2"), (MODEL, "3"))

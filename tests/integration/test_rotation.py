@@ -19,7 +19,7 @@ from cloud_tools.provision.listing import show_device
 from cloud_tools.provision.rotate import Step
 from edge_agent.agent import renewing
 from edge_agent.agent.renewing import Renewing
-from edge_agent.config import Mqtt, read_settings
+from edge_agent.config import Mqtt, TokenKey, read_settings
 from edge_agent.errors import Code, JobsError
 from edge_agent.identity import Folder
 from edge_agent.identity.lineage import Files, Lineage
@@ -167,20 +167,28 @@ def test_a_certificate_is_exchanged_and_the_job_in_work_and_the_next_one_are_not
     assert renewal_shadow.read(aws, thing)[1:] == ("", "")
 
 
-def test_with_a_key_in_a_token_certificates_are_exchanged_again_and_again_and_the_key_stays(
-    aws: Aws, cloud: EmulatedCloud, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TokenKey:
     (tmp_path / "hsm").mkdir()
-    key = SoftToken(tmp_path / "hsm", monkeypatch).key()
-    thing, folder = f"press-{secrets.token_hex(4)}", Folder(tmp_path / "etc", key=key)
-    there = cloud.endpoints
+    return SoftToken(tmp_path / "hsm", monkeypatch).key()
+
+
+def with_token(aws: Aws, cloud: EmulatedCloud, key: TokenKey, directory: Path, *packs: str) -> tuple[str, Device]:
+    """A device whose key is in a token, which was provisioned once into each pack and uses the last."""
+    thing, folder = f"press-{secrets.token_hex(4)}", Folder(directory / "etc", key=key)
+    there, request = cloud.endpoints, folder.request(thing)
     broker = Broker(there.mqtt_host, there.mqtt_port, there.ca_pem.read_text())
-    made = provision_device(
-        aws, thing, tmp_path / "pack", fleet=thing, wishes=Wishes(broker), request=folder.request(thing)
-    )
-    folder.put_certificate((tmp_path / "pack" / "certificate.pem").read_text())
+    for pack in packs:
+        made = provision_device(aws, thing, directory / pack, fleet=thing, wishes=Wishes(broker), request=request)
+        folder.put_certificate((directory / pack / "certificate.pem").read_text())
     files = {"certificate": folder.certificate, "private_key": key}
-    device = Device(tmp_path, read_settings(made.config).mqtt.model_copy(update=files), thing)
+    return thing, Device(directory, read_settings(made.config).mqtt.model_copy(update=files), thing)
+
+
+def test_with_a_key_in_a_token_certificates_are_exchanged_again_and_again_and_the_key_stays(
+    aws: Aws, cloud: EmulatedCloud, run: Run, tmp_path: Path, key: TokenKey
+) -> None:
+    thing, device = with_token(aws, cloud, key, tmp_path, "pack")
     try:
         first = device.lineage.current
         seen(aws, thing)
@@ -193,6 +201,20 @@ def test_with_a_key_in_a_token_certificates_are_exchanged_again_and_again_and_th
         assert certificates(aws, thing)[now.id] == "ACTIVE"
         cloud.create_job(thing, f"{thing}-1", DOCUMENT)
         device.wait(JobOffered)
+    finally:
+        device.close()
+
+
+def test_an_older_certificate_of_the_same_key_is_not_offered_as_the_next_one(
+    aws: Aws, cloud: EmulatedCloud, run: Run, tmp_path: Path, key: TokenKey
+) -> None:
+    thing, device = with_token(aws, cloud, key, tmp_path, "before the disk died", "pack")
+    try:
+        before = certificates(aws, thing)
+        seen(aws, thing)
+        code, (row,), said = run(thing, "--wait", str(PATIENCE_S))
+        assert (code, row["state"], len(before)) == (0, "rotated", 2), said
+        assert device.lineage.current.id not in before
     finally:
         device.close()
 

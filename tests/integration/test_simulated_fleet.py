@@ -37,13 +37,6 @@ def online(devices: int) -> Callable[[Tally], bool]:
     return lambda tally: tally.reachable == devices
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MosquittoCloud]:
-    cloud = MosquittoCloud(tmp_path_factory.mktemp("broker"))
-    yield cloud
-    cloud.stop()
-
-
 @contextmanager
 def fleet_on(broker: MosquittoCloud, things: Sequence[str], behaviour: Behaviour) -> Iterator[Tally]:
     settings = broker.new_device()[1]

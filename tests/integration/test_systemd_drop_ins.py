@@ -19,6 +19,7 @@ UNIT_OF = {
     "gpu.conf": "edge-agent",
     "legacy-sockets.conf": "edge-agent",
     "plc.conf": "edge-agent-station",
+    "tpm.conf": "edge-agent",
 }
 # Why stands in the file itself.
 EXPOSED = {"legacy-sockets.conf": 2.4}

@@ -269,6 +269,10 @@ def test_credentials_come_with_a_key_that_stays_in_its_token(
             renewed()
     with pytest.raises(TransferError, match="expected an answer"):
         provider()
+    nowhere = device_credentials(asks._replace(certificate=tmp_path / "none.pem"), by_token=get)
+    assert nowhere is not None
+    with pytest.raises(TransferError, match=r"expected a certificate in .*none\.pem"):
+        nowhere()
     token.pin_file.unlink()
     with pytest.raises(TransferError, match="expected the token's PIN") as told:
         provider()

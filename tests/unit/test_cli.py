@@ -226,6 +226,30 @@ def test_doctor_tells_when_the_certificate_in_use_ends_and_changes_none(run: Any
     assert certificate()[0] == "bad"
 
 
+def test_doctor_says_of_a_key_in_a_token_what_can_be_told_without_its_pin(run: Any, tmp_path: Path) -> None:
+    library, request, pin = tmp_path / "token.so", tmp_path / "request.csr", tmp_path / "pin"
+    uri = f"pkcs11:token=edge;object=press-4?module-path={library}&pin-source=file:{pin}"
+    names = f"certificate = '{tmp_path / 'certificate.pem'}'\nprivate_key = '{uri}'\n"
+    path = written(tmp_path, f"[mqtt]\nendpoint = 'broker.example'\n{names}")
+
+    def told(check: str) -> tuple[str, str]:
+        found = {finding["check"]: finding for finding in run("--config", path, "doctor", "--json").json()}
+        return found[check]["state"], found[check]["message"]
+
+    assert told("secret") == ("bad", f"{pin}: No such file or directory")
+    assert told("token") == ("bad", f"mqtt.private_key: expected a PKCS#11 library at {library}")
+    library.touch()
+    state, message = told("token")
+    assert (state, str(request) in message) == ("warning", True)
+    request.touch()
+    assert told("token")[0] == "ok"
+    (tmp_path / "private.key").touch()
+    assert told("secret") == (
+        "warning",
+        f"{tmp_path / 'private.key'}: a key of before the token; end its certificate and delete it",
+    )
+
+
 def test_doctor_lists_every_runtime_with_its_version_or_the_extra_that_brings_it(run: Any, tmp_path: Path) -> None:
     found = {finding["check"]: finding for finding in run("doctor", "--json").json()}
     onnx = found["runtime onnxruntime"]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.config import Mqtt, TokenKey, read_pin, read_settings, token_key
-from edge_agent.errors import Code, ConfigError
+from edge_agent.config import Mqtt, TokenKey, read_pin, read_settings, token_fault, token_key
+from edge_agent.errors import Code, ConfigError, TokenError
 
 URI = "pkcs11:token=press%20hall%204;object=press-7?module-path=/usr/lib/token.so&pin-source=file:/etc/pin"
 
@@ -36,6 +36,7 @@ def test_three_slashes_and_the_kind_of_object_are_understood() -> None:
         ("", "&pin-source=file:/etc/pin"),
         ("pin-value=31415926", "pin-source=file:/etc/pin"),
         ("pin=31415926", "pin-source=file:/etc/pin"),
+        ("module-path=./token.so", "module-path=/usr/lib/token.so"),
         ("file:pin", "file:/etc/pin"),
         ("credential:../pin", "file:/etc/pin"),
         ("credential:", "file:/etc/pin"),
@@ -50,6 +51,21 @@ def test_what_names_no_key_is_refused_with_the_form_and_without_a_pin(instead: s
     assert caught.value.code is Code.CONFIG_INVALID
     assert "31415926" not in str(caught.value)
     assert ("has no place in settings" in str(caught.value)) == instead.startswith("pin-value")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said", "may_pass"),
+    [
+        ("PIN_INCORRECT", r"expected the PIN of the token 'press hall 4' in file:/etc/pin", False),
+        ("PIN_LOCKED", r"expected the token 'press hall 4' to take its PIN", True),
+        ("DEVICE_REMOVED", r"expected one token labelled 'press hall 4'", True),
+        ("GENERAL_ERROR", r"expected the token 'press hall 4' to open, it refused: GENERAL_ERROR", True),
+    ],
+)
+def test_what_a_token_answers_is_the_settings_fault_or_passes(answer: str, said: str, may_pass: bool) -> None:
+    fault = token_key(URI).fault(token_fault(answer), answer)
+    assert said in fault.message
+    assert isinstance(fault, TokenError) == may_pass
 
 
 def key_with(pin_source: str) -> TokenKey:
