@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
+from edge_agent.formats import Verdict
+from edge_agent.trust.floors import FloorFiles
 from tests.fakes.device import PATIENCE_S, ROOT, AgentDevice
 from tests.fakes.repository import SignedRepository
 from tests.fakes.signed import publish_versions
@@ -118,7 +120,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a state directory in which a model is committed, and the configuration."""
     directory = tmp_path_factory.mktemp("installed")
     repository = SignedRepository(directory / "cloud", now=time.time())
-    publish_versions(repository, (MODEL, "1"))
+    publish_versions(repository, (MODEL, "1"), (MODEL, "2"))
     settings = {
         "repository": {"url": repository.directory.as_uri()},
         "trust": {"root": repository.root, "allow_demo_root": True},
@@ -153,6 +155,23 @@ def test_a_new_version_that_fails_after_it_migrated_is_taken_back_to_one_that_se
     line.start()
     assert (line.runs(), line.layout(), line.score()) == ("1-a", "2", score)
     assert line.do("answers").returncode == 0
+
+
+def test_a_version_that_was_revoked_meanwhile_keeps_no_agent_from_coming_back(line: Line) -> None:
+    line.take("2-b", newer_layout())
+    line.start()
+    line.device.kill()
+    floors = FloorFiles(line.device.state_dir / "trust")
+    floors.save(floors.load().model_copy(update={"models": {MODEL: 2}}))
+    assert line.do("failed", SERVICE_RESULT="watchdog").returncode == 0
+    line.start()
+    assert (line.runs(), line.layout()) == ("1-a", "2")
+    (result,) = line.device.inspect(grey_picture(GREY), "image-classification-app").results
+    assert (result.verdict, result.version) == (Verdict.NO_RESULT, "")
+    assert line.do("confirm").returncode == 0
+    assert line.device.install((MODEL, "2")).state == "COMMITTED"
+    (result,) = line.device.inspect(grey_picture(GREY), "image-classification-app").results
+    assert (result.version, result.message) == ("2", "")
 
 
 def test_a_migration_that_is_cut_off_in_the_middle_leaves_the_version_before_a_directory_to_serve_from(

@@ -1,6 +1,7 @@
 """A newer agent's migration is taken back for an older agent, wherever either was cut off."""
 
 import errno
+import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edge_agent.cli.app import build_app
-from edge_agent.errors import AgentError, Code, StorageError
+from edge_agent.errors import Code, StorageError
 from edge_agent.storage import durable, steps
 from edge_agent.store import Generations, check_layout, exchange, kept_layouts, layout
 from edge_agent.store.layout import MIGRATIONS, NEVER_PUT_BACK, Migration
@@ -103,19 +104,24 @@ def test_several_layouts_are_taken_back_one_after_the_other(root: Path) -> None:
 
 
 @pytest.mark.parametrize("touching", [OLD, NEW])
-def test_a_revoked_version_does_not_come_back_whichever_migration_kept_it(root: Path, touching: int) -> None:
+def test_a_revoked_version_stays_away_whichever_migration_kept_it_and_the_others_come_back(
+    root: Path, touching: int
+) -> None:
     for path in (root / "generations").iterdir():
         path.unlink()
-    Generations(root / "generations").commit({"unet": make_release(version="1").committed()})
-    FloorFiles(root / "trust").save(Floors(serial=1, models={"unet": 2}))
+    models = {name: make_release(name).committed() for name in ("anomaly", "unet")}
+    Generations(root / "generations").commit(models)
+    FloorFiles(root / "trust").save(Floors(serial=1, models={"unet": 2, "anomaly": 1}))
     plain = Migration(lambda _: None, ("places.json",))
     migrations = {OLD: plain, NEW: plain} | {touching: Migration(reshape, TOUCHED)}
     layout.prepare(root, migrations=migrations, target=NEW + 1)
-    before = content(root)
     told = CliRunner().invoke(build_app(), ["--state-dir", str(root), "state", "back"])
-    assert isinstance(told.exception, AgentError), told.output
-    assert told.exception.code is Code.BELOW_FLOOR
-    assert content(root) == before
+    assert told.exit_code == 0, told.output
+    assert "unet 1 was revoked since and stays away" in told.output
+    assert check_layout(root) == OLD
+    assert Generations(root / "generations").current().models == {"anomaly": models["anomaly"]}
+    (line,) = (json.loads(line) for line in (root / "audit.log").read_text().splitlines())
+    assert (line["action"], line["revoked"]) == ("layout_put_back", {"unet": "1"})
 
 
 def test_what_is_kept_goes_when_a_later_agent_migrates_again(root: Path) -> None:
