@@ -45,7 +45,8 @@ def back(context: typer.Context, as_json: AsJson = False) -> None:
     with as_owner_of(root), StateLock(root / "lock"):
         exchange.finish(root)
         now = layout.read_version(root)
-        if now > target:
+        led_back = layout.leads_back(root)
+        if led_back:
             revoked = _revoked(root, now)
             # The line comes first: what is not noted is not done.
             AuditLog(root / "audit.log").append(
@@ -56,7 +57,7 @@ def back(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         show_json({"before": now, "layout": min(now, target), "revoked": revoked})
     else:
-        told = f"layout {target}, {now} before" if now > target else f"layout {now}, nothing to put back"
+        told = f"layout {target}, {now} before" if led_back else f"layout {now}, nothing to put back"
         gone = (f"{name} {version} was revoked since and stays away" for name, version in revoked.items())
         show_lines([f"{root}: {told}", *gone])
 

@@ -39,6 +39,24 @@ def newer_layout(migration: str = "os.rename(root / 'generations', root / 'commi
     }
 
 
+def newest_layout() -> Patches:
+    """Return what comes after that: one more layout, to which it migrates in two steps."""
+    steps = (
+        "def _rename(root: Path) -> None:\n    os.rename(root / 'generations', root / 'commits')\n\n\n"
+        "def _again(root: Path) -> None:\n    os.rename(root / 'commits', root / 'truth')\n\n\n"
+    )
+    migrations = "2: Migration(_rename, ('generations', 'commits')), 3: Migration(_again, ('commits', 'truth'))"
+    return {
+        "store/layout.py": (
+            ("LAYOUT_VERSION = 2", "import os\n\nLAYOUT_VERSION = 4"),
+            ("# Agents of layout 1", f"{steps}# Agents of layout 1"),
+            ("1: Migration(_begin_sealing)", f"1: Migration(_begin_sealing), {migrations}"),
+            ('"versions", "generations", ', '"versions", "truth", '),
+        ),
+        "store/store.py": (('root / "generations"', 'root / "truth"'),),
+    }
+
+
 WRONG_ANSWERS: Patches = {"vision/outcome.py": (("score = calibrate(", "score = 0.5 * calibrate("),)}
 NO_ANSWERS: Patches = {"inference/workers/worker.py": (("import ", "raise SystemExit(1)\nimport "),)}
 CUT_OFF = "os.rename(root / 'generations', root / 'gone') or os._exit(9)"
@@ -183,6 +201,21 @@ def test_a_migration_that_is_cut_off_in_the_middle_leaves_the_version_before_a_d
     line.start()
     assert (line.runs(), line.layout()) == ("1-a", "2")
     assert line.do("answers").returncode == 0
+
+
+def test_of_two_versions_that_migrate_within_one_trial_the_second_is_taken_back_to_what_was_proven(line: Line) -> None:
+    line.take("2-b", newer_layout())
+    line.start()
+    score = line.score()
+    assert (line.runs(), line.layout()) == ("2-b", "3")
+    line.take("3-c", newest_layout())
+    line.device.kill()
+    line.start()
+    assert (line.runs(), line.layout()) == ("3-c", "4")
+    line.device.kill()
+    assert line.do("failed", SERVICE_RESULT="watchdog").returncode == 0
+    line.start()
+    assert (line.runs(), line.layout(), line.score()) == ("1-a", "2", score)
 
 
 def test_who_goes_back_weeks_later_has_the_older_layout_and_may_go_forward_again(line: Line) -> None:

@@ -171,6 +171,40 @@ def test_an_upgrade_that_is_cut_off_at_any_step_leaves_an_older_agent_a_director
 
 
 @pytest.mark.parametrize("error", [None, errno.ENOSPC, errno.EIO])
+def test_an_upgrade_over_two_layouts_that_is_cut_off_and_begun_again_still_leads_back_to_its_begin(
+    tmp_path: Path, error: int | None
+) -> None:
+    def upgrade_twice(root: Path) -> None:
+        upgrade(root, NEW + 1)
+
+    before = content(directory(tmp_path / "first"))
+    for at in range(1, steps_of(upgrade_twice, tmp_path / "first") + 1):
+        root = directory(tmp_path / str(at))
+        with faults(at=at, error=error) as faulty, suppress(Killed, StorageError):
+            upgrade_twice(root)
+        assert faulty.fired
+        upgrade_twice(root)
+        assert layout.read_version(root) == NEW + 1
+        downgrade(root)
+        assert content(root) == before, f"cut off at call {at}, {faulty.calls[-1]}"
+
+
+def test_what_a_cut_off_migration_left_half_done_is_put_back_by_who_is_asked_to(root: Path) -> None:
+    before = content(root)
+
+    def half(root: Path) -> None:
+        durable.remove(root / "generations/1.json")
+        raise Killed
+
+    with suppress(Killed):
+        layout.prepare(root, migrations={OLD: Migration(half, TOUCHED)}, target=NEW)
+    assert content(root) != before
+    told = CliRunner().invoke(build_app(), ["--state-dir", str(root), "state", "back"])
+    assert told.exit_code == 0, told.output
+    assert (content(root), kept_layouts.kept(root)) == (before, [])
+
+
+@pytest.mark.parametrize("error", [None, errno.ENOSPC, errno.EIO])
 def test_a_way_back_that_is_cut_off_at_any_step_is_gone_to_its_end_by_the_next_try(
     tmp_path: Path, error: int | None
 ) -> None:
