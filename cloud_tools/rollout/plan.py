@@ -72,7 +72,7 @@ class StopRule(Document):
     other_version: bool = Field(
         default=True,
         description="before each stage and at the end look at the shadows of devices that succeeded: one that runs "
-        "another version by then has failed with ROLLED_BACK",
+        "another version by then, or none, has failed with ROLLED_BACK",
     )
 
 

@@ -13,7 +13,7 @@ from cloud_tools.rollout.decide import Create, Wait
 from cloud_tools.rollout.ledger import Ledger
 from cloud_tools.rollout.plan import STOP_CODES
 from cloud_tools.rollout.rollout_commands import list_
-from cloud_tools.rollout.seen import Running, outcomes
+from cloud_tools.rollout.seen import Running, Shadow, outcomes
 from cloud_tools.rollout.shadows import read_shadow
 from cloud_tools.rollout.shares import divide
 from cloud_tools.rollout.state import RolloutState
@@ -344,6 +344,18 @@ def test_a_shadow_that_lacks_agrees_or_is_older_than_the_success_stops_nothing(
     assert world.drive().phase == "COMPLETED"
 
 
+@pytest.mark.parametrize(("told_at", "phase"), [(5.0, "STOPPED"), (0.0, "COMPLETED")])
+def test_a_device_whose_shadow_no_longer_names_the_model_has_failed_and_one_that_said_nothing_since_has_not(
+    tmp_path: Path, told_at: float, phase: str
+) -> None:
+    world = World(tmp_path, plan(CANARY, REST), THINGS, TWO)
+    world.cloud.removed = {"press-7": told_at}
+    state = world.drive()
+    assert state.phase == phase
+    said = "press-7: ROLLED_BACK, it had succeeded with unet 3, its shadow no longer names it"
+    assert state.reason == (said if phase == "STOPPED" else "")
+
+
 def test_shadows_are_not_looked_at_where_the_file_says_so(tmp_path: Path) -> None:
     world = World(tmp_path, plan(CANARY, REST, stop={"other_version": False}), THINGS, TWO)
     world.cloud.runs = {"press-7": Running("2", 5.0)}
@@ -354,7 +366,7 @@ def test_shadows_are_not_looked_at_where_the_file_says_so(tmp_path: Path) -> Non
     "payload", [b"", b"[]", b"{}", b'{"state": {"reported": {"models": 3}}}', b'{"state": {"reported": {}}}']
 )
 def test_a_shadow_of_another_form_tells_nothing(payload: bytes) -> None:
-    assert read_shadow(payload) == {}
+    assert read_shadow(payload) == Shadow({})
 
 
 def test_limits_of_the_file_become_limits_of_aws(tmp_path: Path) -> None:
