@@ -235,6 +235,18 @@ def test_an_aborted_rollout_is_taken_back_and_stays_so(
     assert edge_cloud("status", name, "--follow", *DRIVE).code == 1
 
 
+@pytest.mark.parametrize("missing", ["thing/nobody", "group/nowhere"])
+def test_a_target_or_a_canary_that_is_not_there_is_named_and_nothing_is_begun(
+    edge_cloud: Callable[..., Ran], fleet: dict[str, FleetDevice], written: Callable[..., str], name: str, missing: str
+) -> None:
+    kind = missing.partition("/")[0]
+    for stage, to in (({"percent": 100}, missing), ({"to": [missing]}, f"group/{FLEET}")):
+        ran = edge_cloud("start", written(stage, to=[to]), "--once")
+        assert ran.code == 3
+        assert f"{missing}: expected a {kind} of this account in us-east-1, there is none" in ran.err
+    assert edge_cloud("status", name).code == 3
+
+
 def test_while_nobody_drives_aws_ends_the_stage_by_itself(
     edge_cloud: Callable[..., Ran], fleet: dict[str, FleetDevice], aws: Aws, written: Callable[..., str], name: str
 ) -> None:
