@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from cloud_tools.aws import Aws
 from cloud_tools.errors import CloudError
+from cloud_tools.provision import existing
 from cloud_tools.provision.stack import Change
 
 _ABORT_DAYS = 7
@@ -55,12 +56,26 @@ def lacking(aws: Aws, parameters: Mapping[str, str]) -> tuple[str, ...]:
     return _LACKING if parameters["IotLogs"] == "DISABLED" else (*_LACKING, _LACKING_LOGS)
 
 
-def shortcomings(aws: Aws, bucket: str) -> tuple[str, ...]:
-    """Return, in words, what a bucket that was there before lacks of what the template would give it.
+def shortcomings(aws: Aws, parameters: Mapping[str, str]) -> tuple[str, ...]:
+    """Return, in words, what was there before and lacks what the template would give it.
 
     Raises:
         CloudError: as ``Aws.call``.
     """
+    bucket = _of_bucket(aws, parameters["BucketName"]) if parameters["MakeBucket"] == "no" else ()
+    return (*bucket, *(_of_logs(aws) if parameters["MakeDeviceLogs"] == "no" else ()))
+
+
+def _of_logs(aws: Aws) -> tuple[str, ...]:
+    group = existing.device_logs(aws)
+    if group is None:
+        return (f"log group {existing.DEVICE_LOGS} was there before and is gone: what devices tell is lost; make it",)
+    days = group.get("retentionInDays")
+    kept = f"{days} days" if days else "for ever"
+    return (f"log group {existing.DEVICE_LOGS} was there before and stays as it is: what devices tell is kept {kept}",)
+
+
+def _of_bucket(aws: Aws, bucket: str) -> tuple[str, ...]:
     found = []
     if aws.call("s3", "get_bucket_versioning", Bucket=bucket).get("Status") != "Enabled":
         found.append("versioning is off: what is overwritten or deleted is lost")

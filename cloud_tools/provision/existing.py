@@ -10,13 +10,23 @@ from edge_agent.errors import Code
 
 CLAIM_POLICY = "edge-agent-claim"
 # Parameters that are found out here and that nobody sets.
-SETTLED = ("Place", "MakeBucket", "MakeFleet", "MakeCanary", "MakeDevicePolicy", "CredentialsEndpoint")
+SETTLED = (
+    "Place",
+    "MakeBucket",
+    "MakeFleet",
+    "MakeCanary",
+    "MakeDevicePolicy",
+    "MakeDeviceLogs",
+    "CredentialsEndpoint",
+)
+DEVICE_LOGS = "/edge-agent/logs"
 _MAKES = {
     "Bucket": "MakeBucket",
     "BucketPolicy": "MakeBucket",
     "Fleet": "MakeFleet",
     "Canary": "MakeCanary",
     "DevicePolicy": "MakeDevicePolicy",
+    "DeviceLogs": "MakeDeviceLogs",
 }
 _NOT_LOCAL = {"AlarmPipe", "BucketPolicy", "DeviceRoleAlias", "Logging", "PipeRole"}
 _LOGGING = {"LogGroup", "LoggingRole", "Logging"}
@@ -48,6 +58,7 @@ def settle(aws: Aws, wanted: Mapping[str, str], before: Mapping[str, str]) -> di
     }
     made = {make: _made(aws, make, key, name, before) for make, (key, name) in named.items()}
     made["MakeDevicePolicy"] = before.get("MakeDevicePolicy") or _word(not _has_policy(aws))
+    made["MakeDeviceLogs"] = before.get("MakeDeviceLogs") or _word(device_logs(aws) is None)
     place, endpoint = ("local", "") if aws.is_local else ("aws", credentials_endpoint(aws))
     return {**wanted, **made, "BucketName": bucket_name, "Place": place, "CredentialsEndpoint": endpoint}
 
@@ -102,6 +113,16 @@ def _word(makes: bool) -> str:
 
 def _has_group(aws: Aws, name: str) -> bool:
     return _is_there(aws, "describe_thing_group", thingGroupName=name)
+
+
+def device_logs(aws: Aws) -> Mapping[str, Any] | None:
+    """Return the log group of what devices tell, None where there is none.
+
+    Raises:
+        CloudError: as ``Aws.call``.
+    """
+    found = aws.pages("logs", "describe_log_groups", "logGroups", logGroupNamePrefix=DEVICE_LOGS)
+    return next((group for group in found if group["logGroupName"] == DEVICE_LOGS), None)
 
 
 def _has_policy(aws: Aws) -> bool:

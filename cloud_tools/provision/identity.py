@@ -136,6 +136,19 @@ def _loaded(certificate: str, what: str) -> x509.Certificate:
         raise CloudError(Code.FAILED_PRECONDITION, f"{what}: expected a PEM certificate, {exc}") from exc
 
 
+def id_of(certificate: str, what: str) -> str:
+    """Return AWS IoT's id of a certificate in PEM.
+
+    Raises:
+        CloudError: it is none.
+    """
+    try:
+        # The SHA-256 of its DER form.
+        return x509.load_pem_x509_certificate(certificate.encode()).fingerprint(hashes.SHA256()).hex()
+    except ValueError as exc:
+        raise CloudError(Code.FAILED_PRECONDITION, f"{what}: expected a PEM certificate, {exc}") from exc
+
+
 def read_certificate(path: Path, key: PublicKeyTypes) -> Certificate | None:
     """Return whose certificate lies in ``path``; None when there is none for this key.
 

@@ -5,7 +5,7 @@ nobody who holds a claim can become it. Each step may be the last: asked again, 
 certificate without policy and thing that could not be deleted any more, which opens nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -60,7 +60,7 @@ def retire(aws: Aws, found: Retirement, now: datetime) -> None:
     for group in found.groups:
         aws.call("iot", "remove_thing_from_thing_group", thingGroupName=group, thingName=found.thing)
     for arn in found.certificates:
-        _delete(aws, found.thing, arn)
+        delete_certificate(aws, arn, [found.thing])
     for arn in found.shared:
         aws.call("iot", "detach_thing_principal", thingName=found.thing, principal=arn)
     clear(aws, found.thing)
@@ -78,6 +78,20 @@ def things_of(aws: Aws, principal: str) -> list[str]:
     return list(aws.pages("iot", "list_principal_things", "things", principal=principal))
 
 
+def delete_certificate(aws: Aws, arn: str, things: Iterable[str]) -> None:
+    """Delete a certificate that is not active, with what holds on to it: policies, and these things.
+
+    Raises:
+        CloudError: as ``Aws.call``.
+    """
+    attached = list(aws.pages("iot", "list_attached_policies", "policies", target=arn))
+    for policy in attached:
+        aws.call("iot", "detach_policy", policyName=policy["policyName"], target=arn)
+    for thing in things:
+        aws.call("iot", "detach_thing_principal", thingName=thing, principal=arn)
+    aws.call("iot", "delete_certificate", certificateId=_id(arn))
+
+
 def _waiting(aws: Aws, thing: str) -> Iterator[str]:
     for status in _WAITING:
         found = aws.pages("iot", "list_job_executions_for_thing", "executionSummaries", thingName=thing, status=status)
@@ -92,14 +106,6 @@ def _cancel(aws: Aws, thing: str, job_id: str) -> None:
         # It ended meanwhile.
         if error.code not in (Code.FAILED_PRECONDITION, Code.NOT_FOUND):
             raise
-
-
-def _delete(aws: Aws, thing: str, arn: str) -> None:
-    attached = list(aws.pages("iot", "list_attached_policies", "policies", target=arn))
-    for policy in attached:
-        aws.call("iot", "detach_policy", policyName=policy["policyName"], target=arn)
-    aws.call("iot", "detach_thing_principal", thingName=thing, principal=arn)
-    aws.call("iot", "delete_certificate", certificateId=_id(arn))
 
 
 def _id(arn: str) -> str:

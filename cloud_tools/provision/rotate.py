@@ -2,7 +2,8 @@
 
 The device asks with a signing request; it is signed; the device tries the new certificate, uses it and reports it;
 only then is the old one deactivated. It is not deleted: a device that comes back from an old copy of its disk is let
-in again by one call. Each step may be the last: the next call finds out where it stands.
+in again by one call. So is a certificate that was offered and that the device no longer waits for: it asks with another
+key by now, or with none, as after a new enrolment. Each step may be the last: the next call finds out where it stands.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,8 @@ from cloud_tools.provision.renewal_shadow import Exchange
 from cloud_tools.provision.retire import things_of
 from edge_agent.formats.renewal import CertificateReport
 
-_ACTIVE = "ACTIVE"
+_ACTIVE, _INACTIVE = "ACTIVE", "INACTIVE"
+_OFFERED = "what was offered"
 
 
 class Step(Enum):
@@ -30,6 +32,7 @@ class Step(Enum):
     AWAIT_DEVICE = "waits for the device to use it"
     REFUSED = "refused"
     END_OLD = "rotated"
+    END_OFFER = "lapsed"
 
 
 MEANINGS: Mapping[Step, str] = {
@@ -42,9 +45,11 @@ MEANINGS: Mapping[Step, str] = {
     Step.AWAIT_DEVICE: "it has not reported the new certificate yet; the old one stays",
     Step.REFUSED: "the device could not use the new certificate and goes on with the old one; it tries again each hour",
     Step.END_OLD: "it uses the new certificate, the old one is deactivated, or let go where another thing uses it too",
+    Step.END_OFFER: "what was offered before was never used and is no longer waited for: it is deactivated",
 }
 # What only the device can bring on.
 WAITING = frozenset({Step.ASK, Step.AWAIT_REQUEST, Step.SIGN, Step.AWAIT_DEVICE})
+_ACTS = frozenset({Step.ASK, Step.SIGN, Step.END_OLD, Step.END_OFFER})
 FAILED = frozenset({Step.SILENT, Step.STRANGE, Step.REFUSED})
 
 
@@ -59,6 +64,42 @@ class Standing(NamedTuple):
     def ends(self) -> int | None:
         """Return when the certificate in use ends, epoch seconds; None: nobody knows."""
         return self.exchange.reported.ends if self.exchange.reported else None
+
+    @property
+    def open(self) -> str:
+        """Return the certificate, PEM, that is offered and that the device waits for; empty: none.
+
+        Raises:
+            CloudError: the device's request, or what was offered to it, is not understood.
+        """
+        told, offered = self.exchange.reported, self.exchange.certificate
+        return offered if told and told.request and _is_for(offered, self.thing, told) else ""
+
+    @property
+    def lapsed(self) -> str:
+        """Return the id of an active certificate that was offered, was never used and can be no more; empty: none.
+
+        Raises:
+            CloudError: the device's request, or what was offered to it, is not understood.
+        """
+        told, offered = self.exchange.reported, self.exchange.certificate
+        if told is None or not offered or self.open:
+            return ""
+        found = identity.id_of(offered, _OFFERED)
+        return found if found not in _past(told) and self.held.get(found) == _ACTIVE else ""
+
+
+def tell(standing: Standing, step: Step) -> str:
+    """Return what a person is told of a step.
+
+    Raises:
+        CloudError: as ``Standing.lapsed``.
+    """
+    told, said = standing.exchange.reported, MEANINGS[step]
+    if step is Step.REFUSED and told and told.fault:
+        return f"{said}: {told.fault}"
+    besides = step in _ACTS and step is not Step.END_OFFER and standing.lapsed
+    return f"{said}; {MEANINGS[Step.END_OFFER]}" if besides else said
 
 
 def look(aws: Aws, thing: str) -> Standing:
@@ -86,22 +127,30 @@ def next_step(standing: Standing, *, wanted: bool) -> Step:
         return Step.SILENT
     if held.get(told.id) != _ACTIVE:
         return Step.STRANGE
-    if told.request:
-        return _answer(thing, told, exchange.certificate)
+    # Before the next one: after that nobody knows any more which one came before this.
     if held.get(told.before) == _ACTIVE:
         return Step.END_OLD
+    if told.request:
+        return _answer(thing, told, exchange.certificate)
     if exchange.renew == told.id:
         return Step.AWAIT_REQUEST
-    return Step.ASK if wanted else Step.CURRENT
+    rest = Step.END_OFFER if standing.lapsed else Step.CURRENT
+    return Step.ASK if wanted else rest
 
 
 def _answer(thing: str, told: CertificateReport, offered: str) -> Step:
-    key = identity.read_request(told.request, thing, "the device's request")
-    what = "what was offered"
-    # A key in a token stays: an offer for it may be the certificate that is in use by now.
-    if not offered or identity.key_of(offered, what) != key or identity.id_of(offered, what) in _past(told):
+    if not _is_for(offered, thing, told):
         return Step.SIGN
     return Step.REFUSED if told.fault else Step.AWAIT_DEVICE
+
+
+def _is_for(offered: str, thing: str, told: CertificateReport) -> bool:
+    """Tell whether what was offered is the certificate that the device's request waits for."""
+    key = identity.read_request(told.request, thing, "the device's request")
+    if not offered or identity.key_of(offered, _OFFERED) != key:
+        return False
+    # A key in a token stays: an offer for it may be the certificate that is in use by now.
+    return identity.id_of(offered, _OFFERED) not in _past(told)
 
 
 def _past(told: CertificateReport) -> frozenset[str]:
@@ -115,8 +164,11 @@ def carry_out(aws: Aws, standing: Standing, step: Step) -> None:
         CloudError: as ``Aws.call``; what was done stays done.
     """
     told = standing.exchange.reported
-    if told is None:
+    if told is None or step not in _ACTS:
         return
+    # First: what is desired says what was offered, and is written anew by each of these.
+    if lapsed := standing.lapsed:
+        _end(aws, standing.thing, lapsed)
     if step is Step.ASK:
         renewal_shadow.desire(aws, standing.thing, renew=told.id)
     elif step is Step.SIGN:
@@ -124,6 +176,9 @@ def carry_out(aws: Aws, standing: Standing, step: Step) -> None:
         renewal_shadow.desire(aws, standing.thing, certificate=pem)
     elif step is Step.END_OLD:
         _end(aws, standing.thing, told.before)
+        # What it waits for by now, if it does, stays offered.
+        renewal_shadow.desire(aws, standing.thing, certificate=standing.open)
+    elif step is Step.END_OFFER:
         renewal_shadow.desire(aws, standing.thing)
 
 
@@ -132,16 +187,19 @@ def _certificate(aws: Aws, standing: Standing, told: CertificateReport) -> str:
     request, old = told.request, _describe(aws, told.id)
     key = identity.read_request(request, standing.thing, "the device's request")
     found = None
-    for one in (_describe(aws, held) for held in standing.held if held not in _past(told)):
-        if one["status"] == _ACTIVE and _follows(one, old, key):
+    left = (held for held, status in standing.held.items() if status in (_ACTIVE, _INACTIVE))
+    for one in (_describe(aws, held) for held in left if held not in _past(told)):
+        if _follows(one, old, key):
             found = one
-    made = found or aws.call("iot", "create_certificate_from_csr", certificateSigningRequest=request, setAsActive=True)
+    # Cut off before the thing has it, nobody finds it again: so it opens nothing until then.
+    made = found or aws.call("iot", "create_certificate_from_csr", certificateSigningRequest=request, setAsActive=False)
     arn = str(made["certificateArn"])
     rights = aws.pages("iot", "list_attached_policies", "policies", target=str(old["certificateArn"]))
     # The thing first: by it the next call finds a certificate that was cut off here.
     aws.call("iot", "attach_thing_principal", thingName=standing.thing, principal=arn)
     for name in [str(right["policyName"]) for right in rights] or [policy.NAME]:
         aws.call("iot", "attach_policy", policyName=name, target=arn)
+    aws.call("iot", "update_certificate", certificateId=made["certificateId"], newStatus=_ACTIVE)
     return str(made["certificatePem"])
 
 
@@ -159,7 +217,7 @@ def _end(aws: Aws, thing: str, old: str) -> None:
     """Deactivate a certificate; one that another thing uses as well only lets this thing go."""
     arn = str(_describe(aws, old)["certificateArn"])
     if things_of(aws, arn) == [thing]:
-        aws.call("iot", "update_certificate", certificateId=old, newStatus="INACTIVE")
+        aws.call("iot", "update_certificate", certificateId=old, newStatus=_INACTIVE)
     else:
         aws.call("iot", "detach_thing_principal", thingName=thing, principal=arn)
 

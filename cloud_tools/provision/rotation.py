@@ -88,14 +88,14 @@ def _step(aws: Aws, thing: str, until: float | None, *, dry_run: bool, begun: bo
         ends = standing.ends
         due = until is None or (ends is not None and ends <= until)
         step = rotate.next_step(standing, wanted=due and not begun)
+        told = rotate.tell(standing, step)
         if not dry_run:
             rotate.carry_out(aws, standing, step)
     except AgentError as error:
         if until is None and error.code is Code.NOT_FOUND:
             raise
         return Row(thing, "", _FAILED, f"{error.code.value}: {error.message}")
-    fault = standing.exchange.reported.fault if step is Step.REFUSED and standing.exchange.reported else ""
-    return Row(thing, _day(ends), step.value, f"{rotate.MEANINGS[step]}{': ' if fault else ''}{fault}")
+    return Row(thing, _day(ends), step.value, told)
 
 
 def _day(ends: int | None) -> str:

@@ -105,7 +105,7 @@ def plan(aws: Aws, name: str, given: Mapping[str, str], patience: Patience) -> P
         raise CloudError(
             Code.FAILED_PRECONDITION, f"stack {name}: expected it to stand still, it is {known['StackStatus']}"
         )
-    before = {each["ParameterKey"]: each["ParameterValue"] for each in (known or {}).get("Parameters", ())}
+    before = _before(known or {})
     body = TEMPLATE.read_text(encoding="utf-8")
     defaults = _defaults(aws, body)
     _refuse_unknown(given, defaults)
@@ -114,6 +114,14 @@ def plan(aws: Aws, name: str, given: Mapping[str, str], patience: Patience) -> P
     told = _ask(aws, name, body, wanted, new=known is None, patience=patience)
     told = told._replace(parameters=wanted)
     return told._replace(changes=_conditioned(aws, told)) if aws.is_local else told
+
+
+def _before(known: Mapping[str, Any]) -> dict[str, str]:
+    """Return a stack's parameters as it stands."""
+    told = {each["ParameterKey"]: str(each["ParameterValue"]) for each in known.get("Parameters", ())}
+    # A stack older than that parameter made the log group in any case, and it must not take it for somebody else's.
+    older = {"MakeDeviceLogs": "yes"} if "Logs" in outputs_of(known) else {}
+    return older | told
 
 
 def _defaults(aws: Aws, body: str) -> dict[str, str]:

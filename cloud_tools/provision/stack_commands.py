@@ -114,7 +114,7 @@ def _tell_plan(aws: "Aws", told: "Plan", *, as_json: bool) -> None:
 
     bucket = told.parameters["BucketName"]
     changes = (*told.changes, *beside.pending(aws, bucket))
-    notes = () if told.parameters["MakeBucket"] == "yes" else beside.shortcomings(aws, bucket)
+    notes = beside.shortcomings(aws, told.parameters)
     document = {"stack": told.stack, "new": told.new, "changes": [each._asdict() for each in changes]}
     document |= {"parameters": dict(told.parameters), "notes": list(notes)}
     emit(document, as_json=as_json, text="\n".join([*_changes(told, changes), *notes]))

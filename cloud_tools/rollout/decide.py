@@ -102,6 +102,7 @@ def _complaints(state: RolloutState, seen: Seen, known: Mapping[str, Outcome], n
     if state.asking:
         yield from _canceled_by_others(state, seen, known)
         yield from _without_success(state, tally(state, state.stage, known))
+        yield from _not_enough(state, tally(state, state.stage, known))
         yield from _too_late(state, known, now)
 
 
@@ -123,6 +124,17 @@ def _nobody_left(state: RolloutState) -> Iterator[str]:
 def _without_success(state: RolloutState, counted: Tally) -> Iterator[str]:
     if counted.canceled and counted.all_ended and not counted.succeeded:
         yield f"stage {state.plan.stages[state.stage].title}: nobody succeeded"
+
+
+def _not_enough(state: RolloutState, counted: Tally) -> Iterator[str]:
+    """Tell where the share that the file asks for cannot be reached any more, whatever the others do."""
+    stage = state.plan.stages[state.stage]
+    if stage.enough_percent is None:
+        return
+    needed, lost = state.needed(state.stage, stage.enough_percent), counted.failed + counted.canceled
+    if counted.things - lost < needed:
+        wish = f"{stage.enough_percent:g} % ({needed})"
+        yield f"stage {stage.title}: {lost} of {counted.things} did not succeed, {wish} can no longer be reached"
 
 
 def _canceled_by_others(state: RolloutState, seen: Seen, known: Mapping[str, Outcome]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from cloud_tools.aws import Aws
 from cloud_tools.errors import CloudError
 from cloud_tools.rollout.asked import is_ours, request
 from cloud_tools.rollout.jobs import JOB_ENDED, Execution, Summary, read_execution, read_executions
-from cloud_tools.rollout.seen import FAILURES, Running, Seen, SeenJob, Shadows
+from cloud_tools.rollout.seen import FAILURES, Seen, SeenJob, Shadow, Shadows
 from cloud_tools.rollout.shadows import read_shadow
 from cloud_tools.rollout.state import Part, RolloutState
 from edge_agent.errors import Code
@@ -91,7 +91,7 @@ class IotJobs:
         """
         return {thing: found for thing in things if (found := self._shadow(thing)) is not None}
 
-    def _shadow(self, thing: str) -> Mapping[str, Running] | None:
+    def _shadow(self, thing: str) -> Shadow | None:
         try:
             answer = self._aws.call("iot-data", "get_thing_shadow", thingName=thing)
         except CloudError as exc:

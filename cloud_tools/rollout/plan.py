@@ -30,8 +30,9 @@ NAME = "[a-zA-Z0-9][a-zA-Z0-9-]{0,39}"
 _NAME = re.compile(NAME)
 RolloutName = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
 Target = Annotated[str, StringConstraints(pattern=f"^{FORM}$")]
-Percent = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
-Minutes = Annotated[float, Field(ge=0, le=43_200, allow_inf_nan=False)]
+# Strict: a yes would count as 1.
+Percent = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False, strict=True)]
+Minutes = Annotated[float, Field(ge=0, le=43_200, allow_inf_nan=False, strict=True)]
 
 
 class Stage(Document):
@@ -42,7 +43,9 @@ class Stage(Document):
     percent: Percent | None = Field(None, description="as many of all devices are asked when the stage has begun")
     soak_minutes: Minutes = Field(0.0, description="how long nothing may go wrong after it, before the next begins")
     enough_percent: Percent | None = Field(
-        None, description="go on when so many of its devices succeeded, though others are off; none: when all ended"
+        None,
+        description="go on when so many of its devices succeeded, though others are off, and stop when so many cannot "
+        "any more; none: when all ended",
     )
     within_minutes: Minutes | None = Field(None, gt=0, description="stop when it takes longer; none: wait for ever")
     failed_percent: Percent | None = Field(None, description="instead of stop.failed_percent")
@@ -72,7 +75,7 @@ class StopRule(Document):
     other_version: bool = Field(
         default=True,
         description="before each stage and at the end look at the shadows of devices that succeeded: one that runs "
-        "another version by then has failed with ROLLED_BACK",
+        "another version by then, or none, has failed with ROLLED_BACK",
     )
 
 

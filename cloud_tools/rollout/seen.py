@@ -43,8 +43,15 @@ class Running(NamedTuple):
     at: float
 
 
-Shadows = Mapping[str, Mapping[str, Running]]
-"""What devices run, by thing and model; a device without a shadow is not in it."""
+class Shadow(NamedTuple):
+    """What a device says that it runs, by model, and when it said all of it last, seconds since 1970; 0: not known."""
+
+    models: Mapping[str, Running]
+    at: float = 0.0
+
+
+Shadows = Mapping[str, Shadow]
+"""By thing; a device without a shadow is not in it."""
 
 
 class Outcome(NamedTuple):
@@ -145,14 +152,17 @@ def to_check(state: RolloutState, known: Mapping[str, Outcome]) -> tuple[str, ..
 
 
 def went_back(state: RolloutState, known: Mapping[str, Outcome], shadows: Shadows) -> dict[str, str]:
-    """Return the devices that run something else since they succeeded, with what a person is told.
+    """Return the devices that run something else, or nothing of it, since they succeeded, with what a person is told.
 
     What a shadow said before the success only tells that it came late.
     """
     wanted = {model.name: str(model.version) for model in state.plan.models}
     found = {}
     for thing in to_check(state, known):
-        for name, running in shadows.get(thing, {}).items():
-            if wanted.get(name, running.version) != running.version and running.at > known[thing].at:
-                found[thing] = f"it had succeeded with {name} {wanted[name]}, its shadow says {running.version}"
+        shadow = shadows.get(thing, Shadow({}))
+        for name, version in wanted.items():
+            running = shadow.models.get(name) or Running("", shadow.at)
+            if running.version != version and running.at > known[thing].at:
+                said = f"its shadow says {running.version}" if running.version else "its shadow no longer names it"
+                found[thing] = f"it had succeeded with {name} {version}, {said}"
     return found

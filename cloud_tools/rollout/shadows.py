@@ -3,18 +3,24 @@
 import json
 from typing import Any
 
-from cloud_tools.rollout.seen import Running
+from cloud_tools.rollout.seen import Running, Shadow
+
+_NOTHING = Shadow({})
 
 
-def read_shadow(payload: bytes) -> dict[str, Running]:
-    """Return the versions that a shadow reports, by model; a shadow of another form reports none."""
+def read_shadow(payload: bytes) -> Shadow:
+    """Return the versions that a shadow reports, by model, and when; one of another form reports none."""
     try:
         told = json.loads(payload)
-        models, times = (told[part]["reported"]["models"] for part in ("state", "metadata"))
-        return {name: Running(model["version"], _time(times[name])) for name, model in models.items()}
+        reported, times = (told[part]["reported"] for part in ("state", "metadata"))
+        # A device tells its generation whenever it tells which models it has; AWS keeps no empty objects.
+        at = _time(times["generation"]) if "generation" in times else 0.0
+        since = times.get("models", {})
+        models = reported.get("models", {}).items()
+        return Shadow({name: Running(model["version"], _time(since[name]["version"])) for name, model in models}, at)
     except (ValueError, KeyError, TypeError, AttributeError):
-        return {}
+        return _NOTHING
 
 
-def _time(model: dict[str, Any]) -> float:
-    return float(model["version"]["timestamp"])
+def _time(told: dict[str, Any]) -> float:
+    return float(told["timestamp"])

@@ -64,7 +64,7 @@ class RolloutState(Document):
     waves: tuple[Wave, ...] = ()
     settled_at: float | None = Field(None, description="since when the newest stage has done what was needed")
     accepted: tuple[str, ...] = Field((), description="things whose failure somebody has accepted")
-    went_back: dict[str, str] = Field({}, description="things that run something else since they succeeded")
+    went_back: dict[str, str] = Field({}, description="things that run something else or nothing since they succeeded")
     gone: tuple[str, ...] = Field((), description="things that were no longer there when their stage began")
     history: tuple[Happening, ...] = ()
 

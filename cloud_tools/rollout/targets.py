@@ -63,9 +63,15 @@ def _find(aws: Aws, word: str) -> str:
 def _look_up(aws: Aws, word: str) -> tuple[str, list[str]]:
     """Return a target's ARN and its things."""
     kind, _, name = word.partition("/")
-    if kind == "thing":
-        return str(aws.call("iot", "describe_thing", thingName=name)["thingArn"]), [name]
-    arn = str(aws.call("iot", "describe_thing_group", thingGroupName=name)["thingGroupArn"])
+    try:
+        if kind == "thing":
+            return str(aws.call("iot", "describe_thing", thingName=name)["thingArn"]), [name]
+        arn = str(aws.call("iot", "describe_thing_group", thingGroupName=name)["thingGroupArn"])
+    except CloudError as exc:
+        if exc.code is Code.NOT_FOUND:
+            message = f"{word}: expected a {kind} of this account in {aws.region}, there is none"
+            raise CloudError(Code.NOT_FOUND, message) from exc
+        raise
     pages = {"PageSize": _PAGE}
     found = aws.pages(
         "iot", "list_things_in_thing_group", "things", thingGroupName=name, recursive=True, PaginationConfig=pages

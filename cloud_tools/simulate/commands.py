@@ -54,6 +54,9 @@ def simulate(  # noqa: PLR0917 - typer reads a flag from each
             help="Put a mosquitto before the local AWS, whose own broker is slow; none: for more than 100 devices.",
         ),
     ] = None,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Instead: remove the fleet's things, group, certificates and keys again.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Also in an account that is not on this machine.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -64,6 +67,9 @@ def simulate(  # noqa: PLR0917 - typer reads a flag from each
     from cloud_tools.simulate.front import Front, find_program, standing
     from cloud_tools.simulate.things import Place, connection, names
 
+    if remove:
+        _remove(fleet, directory or _default_directory(fleet), anywhere=yes, as_json=as_json)
+        return
     check_failure(fail_in, fail_code)
     behaviour = Behaviour(read_times(time or []), frozenset(bad or ()), fail_share, fail_in, fail_code, seed)
     place = Place(mqtt, mqtt_ca, directory or _default_directory(fleet), reconnect_max_s, anywhere=yes)
@@ -82,6 +88,16 @@ def simulate(  # noqa: PLR0917 - typer reads a flag from each
             )
         simulated = Fleet(settings, names(fleet, devices), behaviour, connects_per_s=connects_per_s)
         _run(simulated, broker, seconds, as_json=as_json)
+
+
+def _remove(fleet: str, directory: Path, *, anywhere: bool, as_json: bool) -> None:
+    from cloud_tools.aws import Aws
+    from cloud_tools.simulate.removal import remove
+
+    gone = remove(Aws(), fleet, directory, anywhere=anywhere)
+    group = "its group" if gone.group else "its group stays"
+    text = f"fleet {fleet} is gone: {gone.things} things, {gone.certificates} certificates, {group}"
+    emit(gone._asdict(), as_json=as_json, text=text)
 
 
 def _default_directory(fleet: str) -> Path:

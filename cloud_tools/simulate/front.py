@@ -24,6 +24,10 @@ from cloud_tools.simulate.authority import issue_server
 from edge_agent.config import Mqtt
 from edge_agent.errors import Code
 
+PREFIX: Final = "front-"
+"""How its certificates, and the policies of them, begin."""
+FILES: Final = ("mosquitto.conf", "server.pem", "server.key", "server-ca.pem")
+"""What else it leaves in its directory."""
 _START_TIMEOUT_S: Final = 30.0
 _LOOPBACK: Final = "127.0.0.1"
 # Debian puts it where only root's PATH leads.
@@ -140,7 +144,7 @@ def _issue_bridge(aws: Aws, directory: Path) -> tuple[Path, Path]:
     # It speaks for all devices, so it may do what all of them may: in an emulator on this machine, and only there.
     if not aws.is_local:
         raise CloudError(Code.FAILED_PRECONDITION, f"expected an AWS on this machine, came {aws.endpoint_url}")
-    name = f"front-{secrets.token_hex(4)}"
+    name = f"{PREFIX}{secrets.token_hex(4)}"
     statement = {"Effect": "Allow", "Action": "iot:*", "Resource": "*"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     aws.call("iot", "create_policy", policyName=name, policyDocument=document)

@@ -15,12 +15,14 @@ class Models:
     def __init__(self) -> None:
         self._versions: dict[str, tuple[str | None, str | None]] = {}
         self._generation = 0
+        self._gone: set[str] = set()
 
     def commit(self, document: JobDocument) -> None:
         """Take over what a job asked for."""
         self._generation += 1
         for model in document.models:
             current, previous = self._versions.get(model.name, (None, None))
+            self._gone.discard(model.name)
             match document.operation:
                 case "install" if model.version != current:
                     self._versions[model.name] = (model.version, current)
@@ -28,6 +30,7 @@ class Models:
                     self._versions[model.name] = (previous, current)
                 case "remove":
                     self._versions.pop(model.name, None)
+                    self._gone.add(model.name)
                 case _:
                     pass
 
@@ -40,7 +43,9 @@ class Models:
 
     def shadow(self, job_id: str, code: str) -> bytes:
         """Return an update of the device shadow as an agent forms it, without what it tells of its machine."""
-        models = {
+        # A null takes out what stood there.
+        models: dict[str, object] = dict.fromkeys(self._gone)
+        models |= {
             name: {"version": current, "previous": previous, "release_seq": self._generation, "threshold": None}
             for name, (current, previous) in self._versions.items()
         }

@@ -17,6 +17,8 @@ from cloud_tools.simulate import limits
 from edge_agent.config import Mqtt
 from edge_agent.errors import Code
 
+SIMULATED: Final = "simulated"
+"""The attribute by which things and groups that were made here are told from others."""
 _SECURE_PORT: Final = 8883
 _LAST_PORT: Final = 65_535
 # AWS IoT: a thing's name has at most 128 characters; the number needs six.
@@ -44,6 +46,11 @@ class Identity(NamedTuple):
     private_key: Path
 
 
+def identity_in(directory: Path) -> Identity:
+    """Return where a fleet's certificate and key lie, or would lie."""
+    return Identity(directory / "certificate.pem", directory / "private.key")
+
+
 def names(fleet: str, devices: int) -> list[str]:
     """Return the names of a fleet's things."""
     return [f"{fleet}-{number:05}" for number in range(1, devices + 1)]
@@ -56,14 +63,7 @@ def connection(aws: Aws, fleet: str, devices: int, place: Place) -> Mqtt:
         CloudError: FAILED_PRECONDITION, the account is not on this machine and nobody said that it may be; else as
             ``provide_things``.
     """
-    if not _FLEET.fullmatch(fleet):
-        raise CloudError(Code.INVALID_ARGUMENT, f"--fleet: expected 1 to 122 of a-z A-Z 0-9 : _ -, came {fleet!r}")
-    if not (aws.is_local or place.anywhere):
-        raise CloudError(
-            Code.FAILED_PRECONDITION,
-            f"expected an AWS on this machine, came {aws.endpoint_url}: {devices} things would be made there; "
-            "--yes allows it",
-        )
+    check_account(aws, fleet, f"{devices} things would be made there", anywhere=place.anywhere)
     limits.check(devices)
     host, port = _endpoint(aws, place.mqtt)
     if place.ca is None or not place.ca.is_file():
@@ -80,6 +80,19 @@ def connection(aws: Aws, fleet: str, devices: int, place: Place) -> Mqtt:
         ca=place.ca,
         reconnect_max_s=place.reconnect_max_s,
     )
+
+
+def check_account(aws: Aws, fleet: str, what: str, *, anywhere: bool) -> None:
+    """Refuse what is no fleet's name, and an account that is not on this machine unless that is allowed.
+
+    Raises:
+        CloudError: INVALID_ARGUMENT; FAILED_PRECONDITION, which says ``what`` would be done there.
+    """
+    if not _FLEET.fullmatch(fleet):
+        raise CloudError(Code.INVALID_ARGUMENT, f"--fleet: expected 1 to 122 of a-z A-Z 0-9 : _ -, came {fleet!r}")
+    if not (aws.is_local or anywhere):
+        message = f"expected an AWS on this machine, came {aws.endpoint_url}: {what}; --yes allows it"
+        raise CloudError(Code.FAILED_PRECONDITION, message)
 
 
 def _endpoint(aws: Aws, mqtt: str) -> tuple[str, int]:
@@ -112,8 +125,9 @@ def provide_things(aws: Aws, fleet: str, devices: int, directory: Path) -> Ident
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise CloudError(Code.STORAGE_FAILED, f"{directory}: expected a directory to write to, {exc.strerror}") from exc
-    files = Identity(directory / "certificate.pem", directory / "private.key")
-    _unless_there(aws, "create_thing_group", thingGroupName=fleet)
+    files = identity_in(directory)
+    marked = {"attributePayload": {"attributes": {SIMULATED: "true"}}}
+    _unless_there(aws, "create_thing_group", thingGroupName=fleet, thingGroupProperties=marked)
     wanted = names(fleet, devices)
     _create_thing(aws, wanted[0], fleet)
     arn = str(aws.call("iot", "describe_thing", thingName=wanted[0])["thingArn"])
@@ -139,7 +153,7 @@ def _provide(aws: Aws, thing: str, fleet: str, principal: str) -> None:
 
 def _create_thing(aws: Aws, thing: str, fleet: str) -> None:
     # Who looks at the account sees which things are not there.
-    attributes = {"attributes": {"fleet": fleet, "simulated": "true"}}
+    attributes = {"attributes": {"fleet": fleet, SIMULATED: "true"}}
     _unless_there(aws, "create_thing", thingName=thing, attributePayload=attributes)
 
 

@@ -3,6 +3,7 @@
 import getpass
 import os
 import pwd
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ import typer
 from edge_agent.cli.context import places
 from edge_agent.cli.output import AsJson, note, show_json, show_lines
 from edge_agent.config import DEFAULT_FILE, token_key
+from edge_agent.config.fields import THING_PATTERN
 from edge_agent.config.fragment import AUTHORITY, CERTIFICATE, CONFIG, ROOT
 from edge_agent.errors import Code, IdentityError
 
@@ -77,7 +79,7 @@ def claim(  # noqa: PLR0917 - typer takes its options so
 
     host, port = _address(endpoint)
     wanted = Wanted(
-        thing,
+        _named(thing),
         host,
         port,
         fleet,
@@ -108,6 +110,7 @@ def request(
     """Make the key, and write a signing request for an operator."""
     from edge_agent.storage import durable  # noqa: PLC0415 - only these verbs pay for it
 
+    _named(thing)
     folder = _folder(context, directory, owner, key)
     durable.write(csr, folder.request(thing).encode())
     found = {"thing": thing, "csr": str(csr), "private_key": str(folder.private_key)}
@@ -189,6 +192,16 @@ def _known(owner: str) -> str:
     if os.geteuid() != 0 and owner != getpass.getuser():
         raise IdentityError(Code.PERMISSION_DENIED, f"--owner: only root gives files to {owner}")
     return owner
+
+
+def _named(thing: str) -> str:
+    """Return a thing's name; before any key is made for what cannot be one."""
+    if not re.fullmatch(THING_PATTERN, thing):
+        raise IdentityError(
+            Code.INVALID_ARGUMENT,
+            f"THING: expected 1 to 128 of a-z A-Z 0-9 : _ -, as AWS IoT names things, came {thing!r}",
+        )
+    return thing
 
 
 def _address(endpoint: str) -> tuple[str, int]:

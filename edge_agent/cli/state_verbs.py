@@ -8,7 +8,6 @@ from edge_agent.cli.backup_verbs import as_owner_of
 from edge_agent.cli.context import places
 from edge_agent.cli.output import AsJson, show_json, show_lines
 from edge_agent.cli.remote_verbs import actor
-from edge_agent.errors import Code, RefusedError
 
 
 def register(app: typer.Typer) -> None:
@@ -35,39 +34,45 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
 def back(context: typer.Context, as_json: AsJson = False) -> None:
     """Put back what a newer agent's migration changed, as it was before; the agent must not run.
 
-    What was committed since goes with it; trust, captures and the audit log stay as they are.
+    What was committed since goes with it; trust, captures and the audit log stay as they are. A version that was
+    revoked since does not come back: its model has none then, and says NO_RESULT.
     """
     from edge_agent.storage.lock import StateLock  # noqa: PLC0415 - as above
-    from edge_agent.store import AuditLog, exchange, layout  # noqa: PLC0415 - as above
+    from edge_agent.store import AuditLog, exchange, kept_layouts, layout  # noqa: PLC0415 - as above
 
     root, target = places(context).state_dir, layout.LAYOUT_VERSION
+    revoked: dict[str, str] = {}
     with as_owner_of(root), StateLock(root / "lock"):
         exchange.finish(root)
         now = layout.read_version(root)
-        if now > target:
-            _check_floors(root, now)
+        led_back = layout.leads_back(root)
+        if led_back:
+            revoked = _revoked(root, now)
             # The line comes first: what is not noted is not done.
-            AuditLog(root / "audit.log").append("layout_put_back", layout=now, to=target, actor=actor())
+            AuditLog(root / "audit.log").append(
+                "layout_put_back", layout=now, to=target, revoked=revoked, actor=actor()
+            )
+            kept_layouts.leave_out(root, revoked, now=now, target=target)
             layout.put_back(root)
     if as_json:
-        show_json({"before": now, "layout": min(now, target)})
+        show_json({"before": now, "layout": min(now, target), "revoked": revoked})
     else:
-        told = f"layout {target}, {now} before" if now > target else f"layout {now}, nothing to put back"
-        show_lines([f"{root}: {told}"])
+        told = f"layout {target}, {now} before" if led_back else f"layout {now}, nothing to put back"
+        gone = (f"{name} {version} was revoked since and stays away" for name, version in revoked.items())
+        show_lines([f"{root}: {told}", *gone])
 
 
-def _check_floors(root: Path, now: int) -> None:
-    """Refuse what would bring a revoked version back.
+def _revoked(root: Path, now: int) -> dict[str, str]:
+    """Return the versions, by model, that would be committed again and were revoked since.
+
+    An agent that runs without them is worth more to a line than one that refuses to come back because of one.
 
     Raises:
-        RefusedError: BELOW_FLOOR.
         StorageError: NOT_FOUND, what is needed was not kept.
     """
     from edge_agent.store import kept_layouts, layout  # noqa: PLC0415 - as above
     from edge_agent.trust.floors import FloorFiles  # noqa: PLC0415 - as above
 
     floors = FloorFiles(root / "trust").load().models
-    for name, committed in kept_layouts.committed(root, now=now, target=layout.LAYOUT_VERSION).items():
-        if committed.release_seq < floors.get(name, 0):
-            message = f"{name} {committed.version}, committed then, was revoked since: nothing was changed"
-            raise RefusedError(Code.BELOW_FLOOR, message)
+    committed = kept_layouts.committed(root, now=now, target=layout.LAYOUT_VERSION)
+    return {name: entry.version for name, entry in committed.items() if entry.release_seq < floors.get(name, 0)}

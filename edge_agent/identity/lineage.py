@@ -33,6 +33,7 @@ class Succession(Document):
     before: str = Field("", description="the id of the certificate before it")
     asking: bool = False
     """Whether the next folder's key waits for its certificate."""
+    waiting: int | None = Field(None, ge=1, description="that folder; none: the one after the one in use")
 
 
 class Files(NamedTuple):
@@ -101,6 +102,9 @@ class Lineage:
         """
         if self._succession.asking:
             return
+        if not self._understood:
+            # A key that lies there may be the one that a lost record called in use: none is written over.
+            self._succession = self._succession.model_copy(update={"waiting": self._unused()})
         key, request = self._next.private_key, self._next.certificate.with_name(fragment.REQUEST)
         kept = _text(self._first.certificate.with_name(fragment.REQUEST)) if isinstance(key, TokenKey) else ""
         durable.make_directory(request.parent, mode=_FOLDER)
@@ -131,7 +135,7 @@ class Lineage:
             IdentityError: the one in use cannot be read.
             StorageError: NO_SPACE or STORAGE_FAILED; the old one is in use.
         """
-        news = {"current": self._succession.current + 1, "before": self.current.id, "asking": False}
+        news = {"current": self._number, "before": self.current.id, "asking": False, "waiting": None}
         self._keep(self._succession.model_copy(update=news))
 
     def tidy(self) -> None:
@@ -140,7 +144,7 @@ class Lineage:
         Raises:
             StorageError: STORAGE_FAILED.
         """
-        if not self._understood:
+        if not self._understood or self._succession.waiting:
             return
         durable.sweep(self._directory)
         current = self._succession.current
@@ -150,8 +154,17 @@ class Lineage:
                 durable.remove_tree(folder)
 
     @property
+    def _number(self) -> int:
+        return self._succession.waiting or self._succession.current + 1
+
+    @property
     def _next(self) -> Files:
-        return self._files(self._succession.current + 1)
+        return self._files(self._number)
+
+    def _unused(self) -> int:
+        with durable.translated(self._directory):
+            names = [path.name for path in self._directory.iterdir()] if self._directory.is_dir() else []
+        return 1 + max((int(name) for name in names if name.isdecimal()), default=0)
 
     def _files(self, number: int) -> Files:
         folder = self._directory / str(number)

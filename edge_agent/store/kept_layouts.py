@@ -6,7 +6,7 @@ layout N that finds it beside its own number knows that a newer one was cut off 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from edge_agent.errors import Code, StorageError
@@ -91,12 +91,29 @@ def committed(root: Path, *, now: int, target: int) -> Mapping[str, Committed]:
     Raises:
         StorageError: NOT_FOUND, as ``check``; STORAGE_FAILED.
     """
+    kept = _generations(root, now, target)
+    return kept.current().models if kept else {}
+
+
+def leave_out(root: Path, models: Collection[str], *, now: int, target: int) -> None:
+    """See to it that these models are not committed again when ``root`` is brought back; the others are.
+
+    Raises:
+        StorageError: NOT_FOUND, as ``check``; NO_SPACE; STORAGE_FAILED.
+    """
+    kept = _generations(root, now, target)
+    if kept and models:
+        left = {name: entry for name, entry in kept.current().models.items() if name not in models}
+        kept.commit(left)
+
+
+def _generations(root: Path, now: int, target: int) -> Generations | None:
     # The oldest is put back last.
     for version in check(root, now=now, target=target):
         place = exchange.read_index(path_of(root, version)).place
         if "generations" in place:
-            return Generations(path_of(root, version) / place["generations"]).current().models
-    return {}
+            return Generations(path_of(root, version) / place["generations"])
+    return None
 
 
 def path_of(root: Path, version: int) -> Path:

@@ -18,6 +18,7 @@ from edge_agent.store import exchange, kept_layouts
 from edge_agent.store.kept_layouts import NUMBER_FILE
 
 LAYOUT_VERSION = 2
+_BEGUN_FILE = "layout_before"
 DIRECTORIES = ("blobs", "partial", "versions", "generations", "quarantine")
 
 # What an older agent goes on with as it is: trust never sinks, the audit log and captures are never undone.
@@ -65,13 +66,28 @@ def prepare(root: Path, *, migrations: Mapping[int, Migration] = MIGRATIONS, tar
     before = version = check_version(root, target=target)
     if version == 0:
         durable.make_directory(root)
-    elif version == target and version in kept_layouts.kept(root):
-        # A newer agent was cut off before its migration counted: nothing of it was ever used.
+    elif leads_back(root, target=target):
         kept_layouts.put_back(root, now=version, target=target)
+    oldest = _begun_at(root, version, target)
     while version < target:
-        _migrate(root, version, migrations[version], oldest=before)
+        _migrate(root, version, migrations[version], oldest=oldest)
         version += 1
+    if (root / _BEGUN_FILE).exists():
+        durable.remove(root / _BEGUN_FILE)
     return before
+
+
+def _begun_at(root: Path, version: int, target: int) -> int:
+    """Return the layout at which this upgrade began, also where it was cut off between two of its steps.
+
+    What was kept of that one is needed until the upgrade has ended: by the agent that was there before.
+    """
+    path = root / _BEGUN_FILE
+    if path.exists():
+        return min(version, _read_number(path))
+    if version and target > version + 1:
+        durable.write(path, f"{version}\n".encode())
+    return version
 
 
 def _migrate(root: Path, version: int, migration: Migration, *, oldest: int) -> None:
@@ -93,9 +109,19 @@ def put_back(root: Path, *, target: int = LAYOUT_VERSION) -> int:
     """
     exchange.finish(root)
     now = read_version(root)
-    if now > target:
+    if leads_back(root, target=target):
         kept_layouts.put_back(root, now=now, target=target)
     return now
+
+
+def leads_back(root: Path, *, target: int = LAYOUT_VERSION) -> bool:
+    """Tell whether a newer agent migrated ``root``, or was cut off in it before that counted: nothing was used then.
+
+    Raises:
+        StorageError: STORAGE_FAILED.
+    """
+    now = read_version(root)
+    return now > target or (now == target > 0 and now in kept_layouts.kept(root))
 
 
 def check_version(root: Path, *, target: int = LAYOUT_VERSION) -> int:
@@ -123,7 +149,10 @@ def read_version(root: Path) -> int:
     Raises:
         StorageError: STORAGE_FAILED, the file cannot be read or is no number.
     """
-    path = root / NUMBER_FILE
+    return _read_number(root / NUMBER_FILE)
+
+
+def _read_number(path: Path) -> int:
     with durable.translated(path):
         try:
             text = path.read_bytes()

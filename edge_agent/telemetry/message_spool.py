@@ -6,7 +6,9 @@ or never cleared.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -58,6 +60,9 @@ class MessageSpool:
     def __init__(self, path: Path, quota_bytes: int) -> None:
         self._database = Database(path, SCHEMA)
         self._quota = quota_bytes
+        self._lock = threading.RLock()
+        # Summed up once; what comes and goes after that is counted.
+        self._bytes = int(self._database.query("SELECT coalesce(sum(bytes), 0) AS sum FROM messages")[0]["sum"])
 
     def add(self, messages: Sequence[Message]) -> None:
         """Keep messages, durable before this returns; older ones give way.
@@ -65,7 +70,7 @@ class MessageSpool:
         Raises:
             StorageError: NO_SPACE or STORAGE_FAILED; none of them is kept.
         """
-        with self._database.transaction():
+        with self._counted():
             self._insert(messages)
 
     def change(self, changes: Sequence[Change]) -> None:
@@ -74,7 +79,7 @@ class MessageSpool:
         Raises:
             StorageError: NO_SPACE or STORAGE_FAILED; nothing of it is kept.
         """
-        with self._database.transaction() as database:
+        with self._counted() as database:
             for key, alarm in changes:
                 document = alarm.to_json()
                 if alarm.detail.state == "raised":
@@ -113,9 +118,9 @@ class MessageSpool:
         Raises:
             StorageError: STORAGE_FAILED; they are sent once more.
         """
-        with self._database.transaction() as database:
+        with self._counted():
             for message in sent:
-                database.execute("DELETE FROM messages WHERE id = ?", (message.id,))
+                self._delete(message.id)
 
     def waiting(self) -> int:
         """Return how many messages wait.
@@ -137,27 +142,45 @@ class MessageSpool:
         """Close the file."""
         self._database.close()
 
+    @contextmanager
+    def _counted(self) -> Iterator[Database]:
+        """Write as a whole or not at all, the count of bytes too; threads wait for each other."""
+        with self._lock:
+            before = self._bytes
+            try:
+                with self._database.transaction() as database:
+                    yield database
+            except BaseException:
+                self._bytes = before
+                raise
+
     def _insert(self, messages: Sequence[Message]) -> None:
         for word, payload, _ in messages:
-            values = (word, payload, len(payload) + _OVERHEAD)
+            size = len(payload) + _OVERHEAD
+            values = (word, payload, size)
             self._database.execute("INSERT INTO messages (word, payload, bytes) VALUES (?, ?, ?)", values)
-        self._trim()
+            self._bytes += size
+        gone = self._trim(alarms=False) + self._trim(alarms=True)
+        if gone:
+            self._database.execute("UPDATE totals SET value = value + ? WHERE name = 'dropped'", (gone,))
 
-    def _trim(self) -> None:
-        excess = (
-            int(self._database.query("SELECT coalesce(sum(bytes), 0) AS sum FROM messages")[0]["sum"]) - self._quota
-        )
-        if excess <= 0:
-            return
-        rows = self._database.query("SELECT id, bytes FROM messages ORDER BY word = 'alarm', id")
+    def _trim(self, *, alarms: bool) -> int:
+        """Delete the oldest alarms, or the oldest of the others, while there are too many bytes; return how many."""
         gone = 0
-        for row in rows:
-            if excess <= 0:
+        while self._bytes > self._quota:
+            oldest = "SELECT id FROM messages WHERE (word = ?) = ? ORDER BY id LIMIT 1"
+            rows = self._database.query(oldest, (ALARM, alarms))
+            if not rows:
                 break
-            self._database.execute("DELETE FROM messages WHERE id = ?", (row["id"],))
-            excess -= int(row["bytes"])
+            self._delete(int(rows[0]["id"]))
             gone += 1
-        self._database.execute("UPDATE totals SET value = value + ? WHERE name = 'dropped'", (gone,))
+        return gone
+
+    def _delete(self, number: int) -> None:
+        """Delete a message, if it is still there."""
+        for row in self._database.query("SELECT bytes FROM messages WHERE id = ?", (number,)):
+            self._database.execute("DELETE FROM messages WHERE id = ?", (number,))
+            self._bytes -= int(row["bytes"])
 
 
 def _read(document: str) -> Alarm | None:

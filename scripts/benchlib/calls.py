@@ -131,7 +131,7 @@ class _Segment:
         self._libc.shmat.restype = ctypes.c_void_p
         self.number = self._libc.shmget(0, ctypes.c_size_t(size_bytes), _IPC_CREAT | 0o600)
         address = self._libc.shmat(self.number, None, 0)
-        self._bytes = np.frombuffer((ctypes.c_uint8 * size_bytes).from_address(address), np.uint8)
+        self._bytes = np.frombuffer(memoryview((ctypes.c_uint8 * size_bytes).from_address(address)), np.uint8)
 
     def write(self, picture: NDArray[np.uint8]) -> None:
         self._bytes[:] = picture.reshape(-1)

@@ -91,7 +91,8 @@ def measure(devices: int, directory: Path, times_s: Mapping[str, float] = _TIMES
     with standing_world(devices, directory, times_s) as (world, begun):
         figures |= begun
         for scenario in (staged, bad, killed):
-            sys.stderr.write(f"bench fleet: {scenario.__doc__.splitlines()[0]}\n")
+            title, _, _ = (scenario.__doc__ or "").partition("\n")
+            sys.stderr.write(f"bench fleet: {title}\n")
             figures |= scenario(world)
         figures |= compared(world)
     return figures

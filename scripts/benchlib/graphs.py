@@ -105,7 +105,8 @@ def lite0(seed: int) -> onnx.ModelProto:
 def unet(seed: int) -> onnx.ModelProto:
     """Return a U-Net at 256 with a map of logits."""
     net = Network(256, seed)
-    x, channels, skips = net.image(), 3, []
+    x, channels = net.image(), 3
+    skips: list[tuple[str, int]] = []
     for out in _UNET:
         x = net.add("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2]) if skips else x
         x, channels = _double(net, x, channels, out), out
@@ -131,7 +132,7 @@ def lite0_int8(seed: int) -> onnx.ModelProto:
     """Return lite0 quantised as the exporter does it: QDQ, per channel."""
     from onnxruntime import quantization  # noqa: PLC0415 - slow to import
 
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             pictures = np.random.default_rng(1).integers(0, 256, (4, 1, 224, 224, 3), dtype=np.uint8)
             self._feeds = iter([{"image": picture} for picture in pictures])

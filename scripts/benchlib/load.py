@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from edge_agent.client import AgentClient
+from edge_agent.client import AgentClient, EventStream
 from edge_agent.errors import AgentError
 from edge_agent.formats import EncodedPicture, Verdict
 from scripts.benchlib.line import expected_score
@@ -102,7 +102,7 @@ class Load:
 
     def _follow(self) -> None:
         with self._connect() as client, client.events() as stream:
-            closer = threading.Thread(target=lambda: (self._ending.wait(), stream.close()))
+            closer = threading.Thread(target=self._close_in_the_end, args=(stream,))
             closer.start()
             try:
                 for _ in stream:
@@ -111,6 +111,10 @@ class Load:
                 if not self._ending.is_set():
                     self._stream_failed = exc.message
             closer.join()
+
+    def _close_in_the_end(self, stream: EventStream) -> None:
+        self._ending.wait()
+        stream.close()
 
 
 def noticed(asked: Sequence[Asked]) -> dict[str, object]:

@@ -161,7 +161,7 @@ def _cpu_s(device: AgentDevice) -> float:
         raise RuntimeError("expected a running agent, it was not started")
     agent = psutil.Process(device.process.pid)
     times = [agent.cpu_times(), *(child.cpu_times() for child in agent.children(recursive=True))]
-    return sum(taken.user + taken.system + taken.children_user + taken.children_system for taken in times)
+    return float(sum(taken.user + taken.system + taken.children_user + taken.children_system for taken in times))
 
 
 def _update(setting: Setting, device: AgentDevice, version: str) -> tuple[float, float, DeploymentReport]:

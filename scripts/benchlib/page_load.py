@@ -25,7 +25,9 @@ _PAINTS = """() => new Promise((resolve) => {
 
 def opened(chromium: Browser) -> BrowserContext:
     """Return a window of somebody who reads English and was never here before: nothing is cached."""
-    context = chromium.new_context(viewport=ViewportSize(**DESKTOP), locale="en-US")
+    context = chromium.new_context(
+        viewport=ViewportSize(width=DESKTOP["width"], height=DESKTOP["height"]), locale="en-US"
+    )
     context.set_default_timeout(PATIENCE_MS)
     return context
 

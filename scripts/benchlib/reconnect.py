@@ -174,7 +174,8 @@ class _Fleet:
 
     def until_all(self, kind: type[Happening], timeout_s: float) -> list[float]:
         """Return when each connection first told of this from now on."""
-        limit, moments = time.monotonic() + timeout_s, {}
+        limit = time.monotonic() + timeout_s
+        moments: dict[int, float] = {}
         while len(moments) < len(self._links):
             number, happening, at = self._told.get(timeout=max(0.0, limit - time.monotonic()))
             self.refused += isinstance(happening, Disconnected) and happening.reason.startswith("could not")

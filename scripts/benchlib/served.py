@@ -7,9 +7,9 @@ stdout.
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from edge_agent.config import Inference, Rpc
 from edge_agent.errors import ActivationError, BundleError, Code, InferenceError
@@ -37,6 +37,20 @@ class _NoCaptures:
 
     def capture_state(self, capture_id: str) -> None:
         """Know nothing."""
+
+
+class _NoInspections:
+    """Nothing is inspected here: tensors only."""
+
+    def inspect(self, *_: object, **__: object) -> NoReturn:
+        """Refuse.
+
+        Raises:
+            InferenceError: FAILED_PRECONDITION.
+        """
+        raise InferenceError(Code.FAILED_PRECONDITION, "expected tensors, came a picture: nothing is inspected here")
+
+    inspect_model = frame = frame_map = inspect
 
 
 class _NoVersions:
@@ -76,8 +90,8 @@ class Served:
         if port:
             self._server.listen_on_tcp(Rpc(tcp=f"127.0.0.1:{port}"))
         self._server.start()
-        # Nothing is inspected here: tensors only.
-        self._fast: FastServer = fast_server(FastService(data_plane, None), directory, calls=_THREADS)
+        fast = FastService(data_plane, _NoInspections())
+        self._fast: FastServer = fast_server(fast, directory, calls=_THREADS)
         self._fast.start()
 
     def load(self, version: str, lanes: int) -> dict[str, Any]:
@@ -116,7 +130,11 @@ class Served:
 def main() -> int:
     """Serve until stdin ends."""
     served = Served(Path(sys.argv[1]), *map(int, sys.argv[2:]))
-    orders = {"load": served.load, "fail": served.fail, "memory": served.memory}
+    orders: dict[str, Callable[..., dict[str, Any]]] = {
+        "load": served.load,
+        "fail": served.fail,
+        "memory": served.memory,
+    }
     for line in sys.stdin:
         order = json.loads(line)
         print(json.dumps(orders[order.pop("do")](**order)), flush=True)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import grpc
 import numpy as np
 
 from edge_agent.config import Inference
+from edge_agent.formats import Manifest, parse
 from edge_agent.inference import open_session, raise_thresholds
 from edge_agent.inference.session import Session
 from scripts.benchlib import graphs
@@ -83,7 +85,7 @@ class Setting:
     def _open(self, version: str, mode: str, lanes: int) -> Session:
         directory = self.directory / version
         content = (directory / "manifest.json").read_bytes()
-        manifest = graphs.parse(graphs.Manifest, content, what="manifest")
+        manifest = parse(Manifest, content, what="manifest")
         options = Inference.model_validate({"isolation": mode, "lanes": lanes})
         return open_session(directory, manifest, options, engines=self.directory / "engines")
 
@@ -94,9 +96,9 @@ def measure_models(setting: Setting) -> Figures:
     plans = (("lite0", "", 15, 16), ("lite0-int8", "_4ms", 15, 12), ("unet", "_48ms", 5, 6))
     for name, suffix, block, rounds in plans:
         with setting.model(name) as (caller, inline, isolated, tensors):
-            calls = {
-                "in_process": lambda inline=inline, tensors=tensors: inline.infer(tensors, timeout_s=30),
-                "worker": lambda isolated=isolated, tensors=tensors: isolated.infer(tensors, timeout_s=30),
+            calls: dict[str, Callable[[], object]] = {
+                "in_process": partial(inline.infer, tensors, timeout_s=30),
+                "worker": partial(isolated.infer, tensors, timeout_s=30),
                 "fast": caller.by_fast_path,
                 "shm": caller.by_shared_memory,
                 "bytes": caller.by_bytes,

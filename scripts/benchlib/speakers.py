@@ -74,7 +74,7 @@ class _OverGrpc:
         try:
             return method(request, timeout=DEADLINE_S)
         except grpc.RpcError as exc:
-            raise FailedError(exc.code().name, exc.details()) from exc
+            raise FailedError(exc.code().name, exc.details() or "") from exc
 
     def close(self) -> None:
         """Close the channel."""

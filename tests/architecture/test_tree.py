@@ -57,6 +57,16 @@ def test_ordinary_text_is_left_alone(line: str) -> None:
     assert list(complaints(ROOT / "some.py", line)) == []
 
 
+def test_the_types_of_every_package_of_scripts_are_checked() -> None:
+    settings = (text_of(ROOT / "pyproject.toml") or "").partition("\n[tool.mypy]\n")[2].partition("\n[")[0]
+    checked = {
+        name.removeprefix("scripts.")
+        for name in re.findall(r"^packages = \[([^]]*)", settings, re.MULTILINE)[0].split('"')
+    }
+    packages = {path.parent.name for path in FILES if path.match("scripts/*/__init__.py") and path.parents[2] == ROOT}
+    assert {"benchlib", "doclib"} < packages <= checked
+
+
 def test_no_file_is_too_large() -> None:
     assert [path for path in FILES if path.stat().st_size > LIMIT_BYTES] == []
 

@@ -13,7 +13,7 @@ from cloud_tools.rollout.driver import Driver, Stay
 from cloud_tools.rollout.jobs import ENDED, Execution
 from cloud_tools.rollout.ledger import Ledger
 from cloud_tools.rollout.plan import RolloutPlan
-from cloud_tools.rollout.seen import FAILURES, Running, Seen, SeenJob, Shadows
+from cloud_tools.rollout.seen import FAILURES, Running, Seen, SeenJob, Shadow, Shadows
 from cloud_tools.rollout.shares import divide
 from cloud_tools.rollout.state import Part, RolloutState
 from cloud_tools.storage import DirectoryStorage
@@ -35,6 +35,7 @@ class RolloutCloud:
     def __init__(self, ends: Mapping[str, tuple[str, str]] | None = None) -> None:
         self.ends = dict(ends or {})
         self.runs: dict[str, Running] = {}
+        self.removed: dict[str, float] = {}
         self.asleep: set[str] = set()
         self.deleted: set[str] = set()
         self.asked: dict[str, dict[str, Any]] = {}
@@ -70,7 +71,9 @@ class RolloutCloud:
             )
 
     def shadows(self, things: Sequence[str]) -> Shadows:
-        return {thing: {"unet": self.runs[thing]} for thing in things if thing in self.runs}
+        told = {thing: Shadow({"unet": running}, running.at) for thing, running in self.runs.items()}
+        told |= {thing: Shadow({}, at) for thing, at in self.removed.items()}
+        return {thing: told[thing] for thing in things if thing in told}
 
     def turn(self) -> bool:
         """Let every device that is awake take one step; tell whether one did."""

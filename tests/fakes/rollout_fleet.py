@@ -53,9 +53,9 @@ class FleetDevice:
     def wait_connected(self) -> None:
         assert self._connected.wait(PATIENCE_S)
 
-    def tell(self, model: str, version: str) -> None:
-        """Tell the device shadow what runs here, in the agent's form."""
-        reported = {"models": {model: {"version": version}}}
+    def tell(self, model: str, version: str | None) -> None:
+        """Tell the device shadow what runs here, in the agent's form; None: nothing of it."""
+        reported = {"generation": 1, "models": {model: {"version": version} if version else None}}
         self._client.publish(
             f"$aws/things/{self.thing}/shadow/update", json.dumps({"state": {"reported": reported}}).encode()
         )

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
+from edge_agent.formats import Verdict
+from edge_agent.trust.floors import FloorFiles
 from tests.fakes.device import PATIENCE_S, ROOT, AgentDevice
 from tests.fakes.repository import SignedRepository
 from tests.fakes.signed import publish_versions
@@ -34,6 +36,24 @@ def newer_layout(migration: str = "os.rename(root / 'generations', root / 'commi
             ('"versions", "generations", ', '"versions", "commits", '),
         ),
         "store/store.py": (('root / "generations"', 'root / "commits"'),),
+    }
+
+
+def newest_layout() -> Patches:
+    """Return what comes after that: one more layout, to which it migrates in two steps."""
+    steps = (
+        "def _rename(root: Path) -> None:\n    os.rename(root / 'generations', root / 'commits')\n\n\n"
+        "def _again(root: Path) -> None:\n    os.rename(root / 'commits', root / 'truth')\n\n\n"
+    )
+    migrations = "2: Migration(_rename, ('generations', 'commits')), 3: Migration(_again, ('commits', 'truth'))"
+    return {
+        "store/layout.py": (
+            ("LAYOUT_VERSION = 2", "import os\n\nLAYOUT_VERSION = 4"),
+            ("# Agents of layout 1", f"{steps}# Agents of layout 1"),
+            ("1: Migration(_begin_sealing)", f"1: Migration(_begin_sealing), {migrations}"),
+            ('"versions", "generations", ', '"versions", "truth", '),
+        ),
+        "store/store.py": (('root / "generations"', 'root / "truth"'),),
     }
 
 
@@ -118,7 +138,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a state directory in which a model is committed, and the configuration."""
     directory = tmp_path_factory.mktemp("installed")
     repository = SignedRepository(directory / "cloud", now=time.time())
-    publish_versions(repository, (MODEL, "1"))
+    publish_versions(repository, (MODEL, "1"), (MODEL, "2"))
     settings = {
         "repository": {"url": repository.directory.as_uri()},
         "trust": {"root": repository.root, "allow_demo_root": True},
@@ -155,6 +175,23 @@ def test_a_new_version_that_fails_after_it_migrated_is_taken_back_to_one_that_se
     assert line.do("answers").returncode == 0
 
 
+def test_a_version_that_was_revoked_meanwhile_keeps_no_agent_from_coming_back(line: Line) -> None:
+    line.take("2-b", newer_layout())
+    line.start()
+    line.device.kill()
+    floors = FloorFiles(line.device.state_dir / "trust")
+    floors.save(floors.load().model_copy(update={"models": {MODEL: 2}}))
+    assert line.do("failed", SERVICE_RESULT="watchdog").returncode == 0
+    line.start()
+    assert (line.runs(), line.layout()) == ("1-a", "2")
+    (result,) = line.device.inspect(grey_picture(GREY), "image-classification-app").results
+    assert (result.verdict, result.version) == (Verdict.NO_RESULT, "")
+    assert line.do("confirm").returncode == 0
+    assert line.device.install((MODEL, "2")).state == "COMMITTED"
+    (result,) = line.device.inspect(grey_picture(GREY), "image-classification-app").results
+    assert (result.version, result.message) == ("2", "")
+
+
 def test_a_migration_that_is_cut_off_in_the_middle_leaves_the_version_before_a_directory_to_serve_from(
     line: Line,
 ) -> None:
@@ -164,6 +201,21 @@ def test_a_migration_that_is_cut_off_in_the_middle_leaves_the_version_before_a_d
     line.start()
     assert (line.runs(), line.layout()) == ("1-a", "2")
     assert line.do("answers").returncode == 0
+
+
+def test_of_two_versions_that_migrate_within_one_trial_the_second_is_taken_back_to_what_was_proven(line: Line) -> None:
+    line.take("2-b", newer_layout())
+    line.start()
+    score = line.score()
+    assert (line.runs(), line.layout()) == ("2-b", "3")
+    line.take("3-c", newest_layout())
+    line.device.kill()
+    line.start()
+    assert (line.runs(), line.layout()) == ("3-c", "4")
+    line.device.kill()
+    assert line.do("failed", SERVICE_RESULT="watchdog").returncode == 0
+    line.start()
+    assert (line.runs(), line.layout(), line.score()) == ("1-a", "2", score)
 
 
 def test_who_goes_back_weeks_later_has_the_older_layout_and_may_go_forward_again(line: Line) -> None:

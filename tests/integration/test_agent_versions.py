@@ -168,6 +168,20 @@ def test_who_goes_back_or_is_taken_back_has_its_state_directory_put_back_first(t
     assert said.read_text() == "state back\n"
 
 
+def test_of_two_that_are_tried_one_after_the_other_the_proven_one_puts_the_state_directory_back(trying: Home) -> None:
+    said = trying.path / "said"
+    trying.do("attempt")
+    trying.take("3-c")
+    for build in ("1-a", "3-c"):
+        launcher = trying.path / "versions" / build / "bin/edge-agent"
+        launcher.parent.mkdir()
+        launcher.write_text(f'#!/bin/sh\necho {build} "$@" >>{said}\n')
+        launcher.chmod(0o755)
+    for verb in ("attempt", "settle"):
+        assert trying.do(verb).returncode == 0
+    assert (trying.runs(), said.read_text()) == ("3-c", "1-a state back\n")
+
+
 def test_an_older_version_that_cannot_put_anything_back_is_started_all_the_same(trying: Home) -> None:
     trying.do("attempt")
     trying.do("confirm")

@@ -345,6 +345,19 @@ def test_a_certificate_for_another_key_is_not_installed(operator: Callable[..., 
     assert sorted(path.name for path in where.iterdir()) == ["private.key"]
 
 
+@pytest.mark.parametrize("thing", ["", "press 4", "a" * 129, "press-4\n"])
+def test_what_is_no_things_name_is_refused_before_a_key_is_made(thing: str, tmp_path: Path) -> None:
+    csr, where = tmp_path / "press.csr", tmp_path / "etc"
+    request = ("enroll", "request", thing, "--csr", str(csr), "--dir", str(where))
+    claim = ("--endpoint", "h", "--claim-certificate", "c", "--claim-key", "k", "--root", "r", "--dir", str(where))
+    for words in (request, ("enroll", "claim", thing, *claim)):
+        failed = run(*words).exception
+        assert isinstance(failed, IdentityError)
+        assert failed.code is Code.INVALID_ARGUMENT
+        assert f"THING: expected 1 to 128 of a-z A-Z 0-9 : _ -, as AWS IoT names things, came {thing!r}" in str(failed)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "text", ["text", "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n"]
 )

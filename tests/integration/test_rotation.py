@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -124,6 +125,12 @@ def certificates(aws: Aws, thing: str) -> dict[str, str]:
     return {one["id"]: one["status"] for one in show_device(aws, thing)["certificates"]}
 
 
+def active(aws: Aws) -> set[str]:
+    """Return all certificates of the account that open something, whosever they are."""
+    found = aws.pages("iot", "list_certificates", "certificates")
+    return {one["certificateId"] for one in found if one["status"] == "ACTIVE"}
+
+
 def seen(aws: Aws, thing: str) -> None:
     """Wait until the device has reported its certificate."""
     eventually(lambda: renewal_shadow.read(aws, thing).reported)
@@ -233,6 +240,7 @@ def test_each_call_takes_one_step_and_cut_off_anywhere_the_device_works_with_one
         device.close()
         assert run(thing)[1][0]["state"] == "signed"
         assert run(thing)[1][0]["state"] == "waits for the device to use it"
+        assert run("--expiring-within", "0", "--fleet", thing)[1][0]["state"] == "waits for the device to use it"
         assert set(certificates(aws, thing).values()) == {"ACTIVE"}
         device = Device(device.directory, device.mqtt, thing)
         until(aws, thing, Step.END_OLD)
@@ -252,7 +260,8 @@ def test_the_cloud_side_cut_off_at_any_call_makes_no_second_certificate_that_wor
     standing = until(aws, device.thing, Step.SIGN)
     real = Aws.call
     device.close()  # so that nobody takes up what is offered
-    for cut in ("attach_thing_principal", "attach_policy", "update_thing_shadow"):
+    working = active(aws)
+    for cut in ("attach_thing_principal", "attach_policy", "update_certificate"):
 
         def call(door: Aws, service: str, operation: str, *, cut: str = cut, **arguments: object) -> object:
             if operation == cut:
@@ -263,9 +272,60 @@ def test_the_cloud_side_cut_off_at_any_call_makes_no_second_certificate_that_wor
             patched.setattr(Aws, "call", call)
             with pytest.raises(CloudError, match="the line is dead"):
                 rotate.carry_out(aws, rotate.look(aws, device.thing), Step.SIGN)
+        assert active(aws) == working, f"cut off at {cut}"
+    with monkeypatch.context() as patched:
+        patched.setattr(renewal_shadow, "desire", lambda *_, **__: None)
+        rotate.carry_out(aws, rotate.look(aws, device.thing), Step.SIGN)
     rotate.carry_out(aws, rotate.look(aws, device.thing), Step.SIGN)
+    assert len(active(aws) - working) == 1
     assert rotate.next_step(rotate.look(aws, device.thing), wanted=True) is Step.AWAIT_DEVICE
     assert len(certificates(aws, device.thing)) == len(standing.held) + 1
+
+
+@pytest.fixture
+def offered_in_vain(aws: Aws, device: Device, run: Run) -> Iterator[tuple[Device, str]]:
+    """Return a device that lost its new key while the certificate for it was made, and that certificate's id."""
+    thing = device.thing
+    seen(aws, thing)
+    run(thing)
+    until(aws, thing, Step.SIGN)
+    device.close()
+    held = certificates(aws, thing)
+    assert run(thing)[1][0]["state"] == "signed"
+    (offered,) = certificates(aws, thing).keys() - held.keys()
+    shutil.rmtree(device.directory / "identity")
+    device = Device(device.directory, device.mqtt, thing)
+    eventually(lambda: rotate.look(aws, thing).lapsed or None)
+    yield device, offered
+    device.close()
+
+
+def test_what_was_offered_and_never_used_ends_when_the_device_asks_with_another_key(
+    aws: Aws, offered_in_vain: tuple[Device, str], run: Run
+) -> None:
+    device, offered = offered_in_vain
+    thing, old = device.thing, device.lineage.current.id
+    by_hand = aws.call("iot", "create_keys_and_certificate", setAsActive=True)
+    aws.call("iot", "attach_thing_principal", thingName=thing, principal=by_hand["certificateArn"])
+    code, (row,), said = run(thing, "--wait", str(PATIENCE_S))
+    assert (code, row["state"]) == (0, "rotated"), said
+    told = {old: "INACTIVE", offered: "INACTIVE", device.lineage.current.id: "ACTIVE"}
+    assert certificates(aws, thing) == told | {by_hand["certificateId"]: "ACTIVE"}
+
+
+def test_what_was_offered_and_never_used_ends_although_no_certificate_is_due(
+    aws: Aws, offered_in_vain: tuple[Device, str], run: Run
+) -> None:
+    device, offered = offered_in_vain
+    thing, old = device.thing, device.lineage.current.id
+    nightly = ("--expiring-within", "0", "--fleet", thing)
+    assert run(*nightly, "--dry-run")[1][0]["state"] == "lapsed"
+    assert certificates(aws, thing) == {old: "ACTIVE", offered: "ACTIVE"}
+    code, (row,), _ = run(*nightly)
+    assert (code, row["state"]) == (0, "lapsed")
+    assert certificates(aws, thing) == {old: "ACTIVE", offered: "INACTIVE"}
+    assert renewal_shadow.read(aws, thing)[1:] == ("", "")
+    assert run(*nightly)[1] == []
 
 
 def test_a_certificate_that_does_not_connect_is_refused_and_the_old_one_goes_on(

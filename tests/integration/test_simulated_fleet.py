@@ -16,13 +16,19 @@ import pytest
 
 from cloud_tools.aws import Aws
 from cloud_tools.cli import main
+from cloud_tools.errors import CloudError
 from cloud_tools.local import Endpoints
+from cloud_tools.provision.device import provision_device
+from cloud_tools.provision.fragment import Mqtt as Broker
+from cloud_tools.provision.fragment import Wishes
 from cloud_tools.rollout.jobs import create_job, form_document, read_status
 from cloud_tools.simulate.course import TIMES_S, Behaviour
 from cloud_tools.simulate.fleet import Fleet, running
 from cloud_tools.simulate.front import Front, standing
+from cloud_tools.simulate.removal import remove
 from cloud_tools.simulate.tally import Tally
 from cloud_tools.simulate.things import Place, connection, names
+from edge_agent.errors import Code
 from tests.fakes.jobs_clouds import MosquittoCloud
 
 PATIENCE_S = 120.0
@@ -165,6 +171,87 @@ def test_asked_again_a_fleet_keeps_its_things_and_its_certificate(
     assert sorted(found) == names(fleet, 5)
 
 
+def of_iot(aws: Aws) -> dict[str, set[str]]:
+    """Return all that stands in the account and that a fleet could be of."""
+    listed = {
+        "things": ("list_things", "thingName"),
+        "thingGroups": ("list_thing_groups", "groupName"),
+        "certificates": ("list_certificates", "certificateId"),
+        "policies": ("list_policies", "policyName"),
+    }
+    return {
+        kind: {str(one[name]) for one in aws.pages("iot", operation, kind)}
+        for kind, (operation, name) in listed.items()
+    }
+
+
+def test_a_fleet_is_removed_with_all_that_was_made_for_it_and_nothing_else(
+    local_cloud: Endpoints, aws: Aws, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet, directory = f"sim-{uuid.uuid4().hex[:6]}", tmp_path / "identity"
+    provision_device(aws, f"{fleet}-real", tmp_path / "real", fleet=fleet.upper(), wishes=Wishes(Broker("h", 1)))
+    aws.call("iot", "create_thing", thingName=f"{fleet}-a", attributePayload={"attributes": {"fleet": fleet}})
+    before = of_iot(aws)
+    place = Place(f"{local_cloud.mqtt_host}:{local_cloud.mqtt_port}", local_cloud.ca_pem, directory)
+    settings = connection(aws, fleet, 3, place)
+    Front(directory, aws, settings)
+    aws.call("iot-data", "update_thing_shadow", thingName=f"{fleet}-00001", payload=b'{"state": {}}')
+    removed = ("simulate", "--remove", "--fleet", fleet, "--dir", str(directory), "--json")
+    with pytest.raises(SystemExit) as end:
+        main(removed)
+    assert not end.value.code
+    assert json.loads(capsys.readouterr().out) == {"fleet": fleet, "things": 3, "certificates": 2, "group": True}
+    assert of_iot(aws) == before
+    assert not directory.exists()
+    with pytest.raises(SystemExit) as end:
+        main(removed)
+    assert (end.value.code, "there are none" in capsys.readouterr().err) == (3, True)
+
+
+def test_a_removal_that_is_cut_off_anywhere_is_ended_by_the_next_one(
+    local_cloud: Endpoints, aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(f"{local_cloud.mqtt_host}:{local_cloud.mqtt_port}", local_cloud.ca_pem, tmp_path)
+    before, real = of_iot(aws), Aws.call
+    for cut in (
+        "delete_thing_shadow",
+        "delete_thing",
+        "update_certificate",
+        "delete_certificate",
+        "delete_thing_group",
+    ):
+        fleet = f"sim-{uuid.uuid4().hex[:6]}"
+        connection(aws, fleet, 2, place._replace(directory=tmp_path / fleet))
+
+        def call(door: Aws, service: str, operation: str, *, cut: str = cut, **arguments: Any) -> dict[str, Any]:
+            if operation == cut:
+                raise CloudError(Code.UNAVAILABLE, "the line is dead")
+            return real(door, service, operation, **arguments)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Aws, "call", call)
+            with pytest.raises(CloudError, match="the line is dead"):
+                remove(aws, fleet, tmp_path / fleet)
+        remove(aws, fleet, tmp_path / fleet)
+        assert of_iot(aws) == before, f"cut off at {cut}"
+
+
+def test_a_group_that_was_there_before_or_has_other_things_stays(
+    local_cloud: Endpoints, aws: Aws, tmp_path: Path
+) -> None:
+    place = Place(f"{local_cloud.mqtt_host}:{local_cloud.mqtt_port}", local_cloud.ca_pem, tmp_path)
+    older, shared = (f"sim-{uuid.uuid4().hex[:6]}" for _ in range(2))
+    aws.call("iot", "create_thing_group", thingGroupName=older)
+    for fleet in (older, shared):
+        connection(aws, fleet, 1, place._replace(directory=tmp_path / fleet))
+    aws.call("iot", "create_thing", thingName=f"{shared}-real")
+    aws.call("iot", "add_thing_to_thing_group", thingGroupName=shared, thingName=f"{shared}-real")
+    for fleet in (older, shared):
+        assert remove(aws, fleet, tmp_path / fleet) == (fleet, 1, 1, False)
+    assert {older, shared} <= of_iot(aws)["thingGroups"]
+    assert f"{shared}-real" in of_iot(aws)["things"]
+
+
 class Simulation(NamedTuple):
     process: subprocess.Popen[str]
 
@@ -261,3 +348,6 @@ def test_an_account_elsewhere_gets_no_things_that_are_not_there_unless_somebody_
         main(["simulate", "--dir", str(tmp_path)])
     assert end.value.code == 4
     assert "--yes" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as end:
+        main(["simulate", "--remove", "--dir", str(tmp_path)])
+    assert (end.value.code, "would be removed there" in capsys.readouterr().err) == (4, True)

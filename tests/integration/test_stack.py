@@ -126,6 +126,36 @@ def test_what_devices_tell_is_handed_on_as_far_as_this_aws_can(account: Aws, run
     assert account.call("iot", "list_topic_rules")["rules"] == []
 
 
+@pytest.fixture
+def own_logs(account: Aws) -> Iterator[None]:
+    """A log group for devices that somebody made by hand, before any stack."""
+    account.call("logs", "create_log_group", logGroupName=GROUP)
+    yield
+    account.call("logs", "delete_log_group", logGroupName=GROUP)
+
+
+@pytest.mark.usefixtures("own_logs")
+def test_a_log_group_that_was_made_by_hand_is_used_as_it_is_and_never_deleted(account: Aws, run: Run) -> None:
+    code, (plan, end), _ = run("stack", "deploy", "--yes")
+    assert (code, end["outputs"]["Logs"]) == (0, GROUP)
+    assert "DeviceLogs" not in told(plan) | resources(account)
+    assert any("was there before and stays as it is: what devices tell is kept for ever" in n for n in plan["notes"])
+    rule = account.call("iot", "get_topic_rule", ruleName="edge_agent_log")["rule"]
+    assert rule["actions"][0]["cloudwatchLogs"]["logGroupName"] == GROUP
+    assert run("stack", "deploy")[1][0]["changes"] == []
+    assert run("stack", "delete", "--yes")[0] == 0
+    assert existing.device_logs(account) is not None
+
+
+def test_a_stack_that_made_the_log_group_before_it_was_asked_about_keeps_it(account: Aws, run: Run) -> None:
+    run("stack", "deploy", "--yes")
+    known = stack.get(account, stack.DEFAULT_NAME)
+    older = [each for each in known["Parameters"] if each["ParameterKey"] != "MakeDeviceLogs"]
+    before = stack._before({**known, "Parameters": older})
+    assert existing.settle(account, _defaults(BUCKET), before)["MakeDeviceLogs"] == "yes"
+    assert "DeviceLogs" in resources(account)
+
+
 def test_a_dry_run_tells_everything_and_leaves_nothing(account: Aws, run: Run) -> None:
     code, (plan,), _ = run("stack", "deploy", "--dry-run")
     assert code == 0

@@ -184,29 +184,37 @@ def test_a_paused_rollout_begins_no_further_stage(
     assert told[:3] == ["started for 5 devices", "stage canary: 1 devices", "paused: shift change"]
 
 
-def test_a_device_whose_shadow_tells_of_another_version_after_its_success_stops_it(
-    edge_cloud: Callable[..., Ran], fleet: dict[str, FleetDevice], aws: Aws, written: Callable[..., str], name: str
+@pytest.mark.parametrize(("runs", "said"), [("2", "says 2"), (None, "no longer names it")])
+def test_a_device_whose_shadow_tells_of_another_version_or_of_none_after_its_success_stops_it(
+    edge_cloud: Callable[..., Ran],
+    fleet: dict[str, FleetDevice],
+    aws: Aws,
+    written: Callable[..., str],
+    name: str,
+    runs: str | None,
+    said: str,
 ) -> None:
+    fleet["stage-0"].tell("unet", "3")
     fleet["stage-0"].may_answer.clear()
     edge_cloud("start", written(), "--once")
     edge_cloud("pause", name)
     fleet["stage-0"].may_answer.set()
     until(lambda: edge_cloud("status", name).lines[0]["stages"][0]["succeeded"] == 1)
-    said = aws.call("iot", "describe_job_execution", jobId=f"{name}-s0", thingName="stage-0")["execution"]
-    succeeded_at = said["lastUpdatedAt"].timestamp()
+    ended = aws.call("iot", "describe_job_execution", jobId=f"{name}-s0", thingName="stage-0")["execution"]
+    succeeded_at = ended["lastUpdatedAt"].timestamp()
 
     def told_later() -> bool:
-        fleet["stage-0"].tell("unet", "2")
+        fleet["stage-0"].tell("unet", runs)
         try:
             found = read_shadow(aws.call("iot-data", "get_thing_shadow", thingName="stage-0")["payload"].read())
         except CloudError:
             return False
-        return found["unet"].at > succeeded_at
+        return found.at > succeeded_at
 
     until(told_later)
     ran = edge_cloud("resume", name, *DRIVE)
     assert (ran.code, ran.lines[-1]["stages"][1]["jobs"]) == (1, [])
-    assert ran.lines[-1]["reason"] == "stage-0: ROLLED_BACK, it had succeeded with unet 3, its shadow says 2"
+    assert ran.lines[-1]["reason"] == f"stage-0: ROLLED_BACK, it had succeeded with unet 3, its shadow {said}"
     assert [each["code"] for each in ran.lines[-1]["failures"]] == ["ROLLED_BACK"]
     aws.call("iot-data", "delete_thing_shadow", thingName="stage-0")
 
@@ -225,6 +233,18 @@ def test_an_aborted_rollout_is_taken_back_and_stays_so(
         assert (refused.code, "ABORTED: wrong hall" in refused.err) == (4, True)
     assert edge_cloud("resume", name, *DRIVE).lines[-1]["phase"] == "ABORTED"
     assert edge_cloud("status", name, "--follow", *DRIVE).code == 1
+
+
+@pytest.mark.parametrize("missing", ["thing/nobody", "group/nowhere"])
+def test_a_target_or_a_canary_that_is_not_there_is_named_and_nothing_is_begun(
+    edge_cloud: Callable[..., Ran], fleet: dict[str, FleetDevice], written: Callable[..., str], name: str, missing: str
+) -> None:
+    kind = missing.partition("/")[0]
+    for stage, to in (({"percent": 100}, missing), ({"to": [missing]}, f"group/{FLEET}")):
+        ran = edge_cloud("start", written(stage, to=[to]), "--once")
+        assert ran.code == 3
+        assert f"{missing}: expected a {kind} of this account in us-east-1, there is none" in ran.err
+    assert edge_cloud("status", name).code == 3
 
 
 def test_while_nobody_drives_aws_ends_the_stage_by_itself(

@@ -1,6 +1,7 @@
 """A newer agent's migration is taken back for an older agent, wherever either was cut off."""
 
 import errno
+import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edge_agent.cli.app import build_app
-from edge_agent.errors import AgentError, Code, StorageError
+from edge_agent.errors import Code, StorageError
 from edge_agent.storage import durable, steps
 from edge_agent.store import Generations, check_layout, exchange, kept_layouts, layout
 from edge_agent.store.layout import MIGRATIONS, NEVER_PUT_BACK, Migration
@@ -103,19 +104,24 @@ def test_several_layouts_are_taken_back_one_after_the_other(root: Path) -> None:
 
 
 @pytest.mark.parametrize("touching", [OLD, NEW])
-def test_a_revoked_version_does_not_come_back_whichever_migration_kept_it(root: Path, touching: int) -> None:
+def test_a_revoked_version_stays_away_whichever_migration_kept_it_and_the_others_come_back(
+    root: Path, touching: int
+) -> None:
     for path in (root / "generations").iterdir():
         path.unlink()
-    Generations(root / "generations").commit({"unet": make_release(version="1").committed()})
-    FloorFiles(root / "trust").save(Floors(serial=1, models={"unet": 2}))
+    models = {name: make_release(name).committed() for name in ("anomaly", "unet")}
+    Generations(root / "generations").commit(models)
+    FloorFiles(root / "trust").save(Floors(serial=1, models={"unet": 2, "anomaly": 1}))
     plain = Migration(lambda _: None, ("places.json",))
     migrations = {OLD: plain, NEW: plain} | {touching: Migration(reshape, TOUCHED)}
     layout.prepare(root, migrations=migrations, target=NEW + 1)
-    before = content(root)
     told = CliRunner().invoke(build_app(), ["--state-dir", str(root), "state", "back"])
-    assert isinstance(told.exception, AgentError), told.output
-    assert told.exception.code is Code.BELOW_FLOOR
-    assert content(root) == before
+    assert told.exit_code == 0, told.output
+    assert "unet 1 was revoked since and stays away" in told.output
+    assert check_layout(root) == OLD
+    assert Generations(root / "generations").current().models == {"anomaly": models["anomaly"]}
+    (line,) = (json.loads(line) for line in (root / "audit.log").read_text().splitlines())
+    assert (line["action"], line["revoked"]) == ("layout_put_back", {"unet": "1"})
 
 
 def test_what_is_kept_goes_when_a_later_agent_migrates_again(root: Path) -> None:
@@ -162,6 +168,40 @@ def test_an_upgrade_that_is_cut_off_at_any_step_leaves_an_older_agent_a_director
         assert faulty.fired
         downgrade(root)
         assert content(root) == before, f"cut off at call {at}, {faulty.calls[-1]}"
+
+
+@pytest.mark.parametrize("error", [None, errno.ENOSPC, errno.EIO])
+def test_an_upgrade_over_two_layouts_that_is_cut_off_and_begun_again_still_leads_back_to_its_begin(
+    tmp_path: Path, error: int | None
+) -> None:
+    def upgrade_twice(root: Path) -> None:
+        upgrade(root, NEW + 1)
+
+    before = content(directory(tmp_path / "first"))
+    for at in range(1, steps_of(upgrade_twice, tmp_path / "first") + 1):
+        root = directory(tmp_path / str(at))
+        with faults(at=at, error=error) as faulty, suppress(Killed, StorageError):
+            upgrade_twice(root)
+        assert faulty.fired
+        upgrade_twice(root)
+        assert layout.read_version(root) == NEW + 1
+        downgrade(root)
+        assert content(root) == before, f"cut off at call {at}, {faulty.calls[-1]}"
+
+
+def test_what_a_cut_off_migration_left_half_done_is_put_back_by_who_is_asked_to(root: Path) -> None:
+    before = content(root)
+
+    def half(root: Path) -> None:
+        durable.remove(root / "generations/1.json")
+        raise Killed
+
+    with suppress(Killed):
+        layout.prepare(root, migrations={OLD: Migration(half, TOUCHED)}, target=NEW)
+    assert content(root) != before
+    told = CliRunner().invoke(build_app(), ["--state-dir", str(root), "state", "back"])
+    assert told.exit_code == 0, told.output
+    assert (content(root), kept_layouts.kept(root)) == (before, [])
 
 
 @pytest.mark.parametrize("error", [None, errno.ENOSPC, errno.EIO])

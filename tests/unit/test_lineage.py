@@ -117,6 +117,35 @@ def test_where_the_disk_lost_the_newest_the_first_is_used_and_no_key_is_deleted(
     assert (tmp_path / "1" / "private.key").exists()
 
 
+@pytest.mark.parametrize("lost", ["succession.json", "1/certificate.pem"])
+def test_where_the_record_is_lost_no_key_is_written_over_and_none_deleted_until_another_is_in_use(
+    tmp_path: Path, first: Files, authority: Authority, lost: str
+) -> None:
+    used = renewed(Lineage(tmp_path, first), authority)
+    record, whole = tmp_path / "succession.json", (tmp_path / lost).read_bytes()
+    key = (tmp_path / "1" / "private.key").read_bytes()
+    (tmp_path / lost).write_bytes(b"\x00")
+    lineage = Lineage(tmp_path, first)
+    lineage.ask("press-4")
+    lineage.tidy()
+    again = Lineage(tmp_path, first)
+    again.tidy()
+    assert (again.files, again.request) == (first, lineage.request)
+    assert (tmp_path / "1" / "private.key").read_bytes() == key
+    if lost == record.name:
+        # So a person who mends the record has the certificate that was in use.
+        asked = record.read_bytes()
+        record.write_bytes(whole)
+        assert Lineage(tmp_path, first).current.id == used
+        record.write_bytes(asked)
+    again.put(authority.sign(again.request))
+    again.switch()
+    again.tidy()
+    assert Lineage(tmp_path, first).current.id == again.current.id
+    assert {path.parent.name for path in keys_in(tmp_path)} == {"2"}
+    assert renewed(Lineage(tmp_path, first), authority) == Lineage(tmp_path, first).current.id
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
 def test_who_may_not_look_there_is_told_so(tmp_path: Path, first: Files, authority: Authority) -> None:
     renewed(Lineage(tmp_path / "identity", first), authority)

@@ -1,6 +1,7 @@
 """Rollouts in stages: what is asked of whom, what stops them, and how they go on."""
 
 import json
+import re
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,15 @@ from rich.console import Console
 from cloud_tools.errors import CloudError, Exit
 from cloud_tools.rollout.decide import Create, Wait
 from cloud_tools.rollout.ledger import Ledger
-from cloud_tools.rollout.plan import STOP_CODES
+from cloud_tools.rollout.plan import STOP_CODES, read_plan
 from cloud_tools.rollout.rollout_commands import list_
-from cloud_tools.rollout.seen import Running, outcomes
+from cloud_tools.rollout.seen import Running, Shadow, outcomes
 from cloud_tools.rollout.shadows import read_shadow
 from cloud_tools.rollout.shares import divide
 from cloud_tools.rollout.state import RolloutState
 from cloud_tools.rollout.telling import drawn, follow, meaning, show
 from cloud_tools.storage import DirectoryStorage
-from edge_agent.errors import Code
+from edge_agent.errors import Code, DocumentError
 from edge_agent.formats import parse
 from tests.fakes.rollout_cloud import KilledError, World, plan
 
@@ -99,6 +100,40 @@ def test_devices_that_are_off_hold_a_stage_up_unless_enough_percent_says_otherwi
     world.wait()
     world.driver.carry_on("unet-3")
     assert world.cloud.created == ["unet-3-s0", "unet-3-s1"]
+
+
+@pytest.mark.parametrize(("enough", "phase"), [(100, "STOPPED"), (91, "STOPPED"), (90, "COMPLETED")])
+def test_a_stage_of_which_enough_can_no_longer_succeed_stops_the_rollout(
+    tmp_path: Path, enough: float, phase: str
+) -> None:
+    lenient = {"percent": 100, "enough_percent": enough, "failed_percent": 60}
+    world = World(tmp_path, plan(lenient), THINGS[:10], ends={THINGS[0]: ("FAILED", "NO_SPACE")})
+    # One that is switched off keeps nobody from seeing it.
+    world.cloud.asleep = {THINGS[1]} if phase == "STOPPED" else set()
+    state = world.drive()
+    assert state.phase == phase
+    said = f"stage 100%: 1 of 10 did not succeed, {enough} % (10) can no longer be reached"
+    assert state.reason == (said if phase == "STOPPED" else "")
+
+
+@pytest.mark.parametrize(
+    ("stage", "told"),
+    [
+        ("within_minutes: 0", "stages.0.within_minutes: input should be greater than 0, came 0"),
+        ("within_minutes: true", "stages.0.within_minutes: input should be a valid number, came True"),
+        ("within_minutes: ten", "stages.0.within_minutes: input should be a valid number, came 'ten'"),
+        ("enough_percent: 0", "stages.0.enough_percent: input should be greater than 0, came 0"),
+        ("enough_percent: 100.5", "stages.0.enough_percent: input should be less than or equal to 100, came 100.5"),
+        ("enough_percent: .nan", "stages.0.enough_percent: input should be a finite number"),
+        ("enough_percent: '90'", "stages.0.enough_percent: input should be a valid number, came '90'"),
+    ],
+)
+def test_a_limit_that_cannot_be_one_is_named(tmp_path: Path, stage: str, told: str) -> None:
+    file = tmp_path / "r.yaml"
+    head = 'name: r\nmodels: [{name: unet, version: "3"}]\nto: [group/hall]\n'
+    file.write_text(f"{head}stages: [{{percent: 100, {stage}}}]\n")
+    with pytest.raises(DocumentError, match=re.escape(told)):
+        read_plan(file)
 
 
 def test_a_stage_that_takes_too_long_stops_the_rollout(tmp_path: Path) -> None:
@@ -344,6 +379,18 @@ def test_a_shadow_that_lacks_agrees_or_is_older_than_the_success_stops_nothing(
     assert world.drive().phase == "COMPLETED"
 
 
+@pytest.mark.parametrize(("told_at", "phase"), [(5.0, "STOPPED"), (0.0, "COMPLETED")])
+def test_a_device_whose_shadow_no_longer_names_the_model_has_failed_and_one_that_said_nothing_since_has_not(
+    tmp_path: Path, told_at: float, phase: str
+) -> None:
+    world = World(tmp_path, plan(CANARY, REST), THINGS, TWO)
+    world.cloud.removed = {"press-7": told_at}
+    state = world.drive()
+    assert state.phase == phase
+    said = "press-7: ROLLED_BACK, it had succeeded with unet 3, its shadow no longer names it"
+    assert state.reason == (said if phase == "STOPPED" else "")
+
+
 def test_shadows_are_not_looked_at_where_the_file_says_so(tmp_path: Path) -> None:
     world = World(tmp_path, plan(CANARY, REST, stop={"other_version": False}), THINGS, TWO)
     world.cloud.runs = {"press-7": Running("2", 5.0)}
@@ -354,7 +401,7 @@ def test_shadows_are_not_looked_at_where_the_file_says_so(tmp_path: Path) -> Non
     "payload", [b"", b"[]", b"{}", b'{"state": {"reported": {"models": 3}}}', b'{"state": {"reported": {}}}']
 )
 def test_a_shadow_of_another_form_tells_nothing(payload: bytes) -> None:
-    assert read_shadow(payload) == {}
+    assert read_shadow(payload) == Shadow({})
 
 
 def test_limits_of_the_file_become_limits_of_aws(tmp_path: Path) -> None:

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
-from cloud_tools.provision import rotation
+from cloud_tools.provision import identity, rotate, rotation
+from cloud_tools.provision.renewal_shadow import Exchange
+from cloud_tools.provision.rotate import Standing, Step
+from edge_agent.formats.renewal import CertificateReport
 from edge_agent.identity.lineage import Files, Lineage
 from tests.fakes.certificates import Authority, of_unknown_curve
 
@@ -52,3 +55,29 @@ def test_a_request_of_an_unknown_curve_is_one_devices_trouble(request_of_press_1
     odd, good = rotation.follow(account, rotation.Chosen(("press-1", "press-2"), None), dry_run=True)
     assert (odd.state, good.state) == ("failed", "asked")
     assert "the device's request: expected a signing request" in odd.message
+
+
+def test_what_came_before_ends_before_the_next_one_is_signed(request_of_press_1: str) -> None:
+    told = CertificateReport(id="a", ends=2_000_000_000, before="b", request=request_of_press_1)
+    standing = Standing("press-1", Exchange(told), {"a": "ACTIVE", "b": "ACTIVE"})
+    assert rotate.next_step(standing, wanted=False) is Step.END_OLD
+    standing = standing._replace(held={"a": "ACTIVE", "b": "INACTIVE"})
+    assert rotate.next_step(standing, wanted=False) is Step.SIGN
+
+
+def test_only_an_offer_that_nobody_uses_and_nobody_waits_for_has_lapsed(
+    request_of_press_1: str, tmp_path: Path
+) -> None:
+    pem = Authority(tmp_path).sign(request_of_press_1)
+    offered = identity.id_of(pem, "offered")
+    again = Lineage(tmp_path / "again", Files(*Authority(tmp_path).issue("press-1")))
+    again.ask("press-1")
+
+    def lapsed(status: str = "ACTIVE", **reported: str) -> str:
+        told = CertificateReport(**{"id": "a", "ends": 2_000_000_000} | reported)
+        return Standing("press-1", Exchange(told, "", pem), {"a": "ACTIVE", offered: status}).lapsed
+
+    assert lapsed() == lapsed(request=again.request) == offered
+    assert lapsed(request=request_of_press_1) == lapsed(id=offered) == lapsed(before=offered) == ""
+    assert lapsed("INACTIVE") == ""
+    assert Standing("press-1", Exchange(None, "", pem), {offered: "ACTIVE"}).lapsed == ""

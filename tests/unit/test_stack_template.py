@@ -135,7 +135,7 @@ def test_rules_take_of_a_device_only_what_names_itself() -> None:
     }
     assert "thing" in LogNews.model_fields
     assert "thing" in AlarmDetail.model_fields
-    assert template()["Resources"]["DeviceLogs"]["Properties"]["LogGroupName"] == GROUP
+    assert template()["Resources"]["DeviceLogs"]["Properties"]["LogGroupName"] == GROUP == existing.DEVICE_LOGS
 
 
 @pytest.mark.parametrize("role", ["RuleRole", "PipeRole"])

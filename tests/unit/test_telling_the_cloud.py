@@ -1,12 +1,14 @@
 """What waits for the cloud: bounded, in order, over restarts; and lines that tell no secret and do not flood."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from edge_agent.errors import Code, StorageError
 from edge_agent.formats import Alarm, AlarmDetail
+from edge_agent.storage.database import Row, Value
 from edge_agent.telemetry.cloud_log import CloudLog, without_secrets
 from edge_agent.telemetry.logs import without_signatures
 from edge_agent.telemetry.message_spool import ALARM, LOG, Change, Message, MessageSpool
@@ -56,6 +58,40 @@ def test_the_oldest_lines_give_way_before_any_alarm_and_are_counted(reopen: Open
     assert sum(len(message.payload) for message in left) <= 2000
     assert len(left) - 1 + spool.dropped() == 100
     assert reopen().dropped() == 101 - len(left)
+
+
+def test_what_waits_is_counted_and_not_summed_up_at_each_message(reopen: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    def summed(spool: MessageSpool) -> int:
+        return int(spool._database.query("SELECT coalesce(sum(bytes), 0) AS sum FROM messages")[0]["sum"])
+
+    spool = reopen()
+    for number in range(30):
+        spool.add([Message(LOG, b"line" * number)])
+    spool.done([*spool.oldest(3), spool.oldest(1)[0], Message(LOG, b"", 10_000)])
+    assert spool._bytes == summed(spool) > 0
+    spool = reopen()
+    spool.change([Change("disk-low/", alarm("raised"))])
+    asked: list[str] = []
+    query, execute = spool._database.query, spool._database.execute
+
+    def told(sql: str, values: Sequence[Value] = ()) -> list[Row]:
+        asked.append(sql)
+        return query(sql, values)
+
+    def full(sql: str, values: Sequence[Value] = ()) -> int:
+        if sql == "COMMIT":
+            raise StorageError(Code.NO_SPACE, "the disk is full")
+        return execute(sql, values)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(spool._database, "query", told)
+        spool.add([Message(LOG, b"1" * 500)])
+        patched.setattr(spool._database, "execute", full)
+        with pytest.raises(StorageError, match="full"):
+            spool.add([Message(LOG, b"2" * 500)])
+    assert asked
+    assert not any("sum(" in sql for sql in asked)
+    assert spool._bytes == summed(spool) <= 2000
 
 
 def test_which_alarms_stand_is_kept_with_their_messages(reopen: Open) -> None:
