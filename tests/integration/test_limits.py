@@ -378,7 +378,8 @@ def test_a_picture_that_nobody_can_decode_leaves_nothing_of_its_call(tmp_path: P
     inspector = Inspector(
         plane, lambda: {"app": "bright"}, LineRule(Combination("any_ng")), frames=RecentFrames(200), counts=counts
     )
-    server = RpcServer([InspectionService(inspector).as_service()], threads=2, limits=Limits(streams=4))
+    # A thread that has answered may have a while to go, so there are more of them than streams.
+    server = RpcServer([InspectionService(inspector).as_service()], threads=16, limits=Limits(streams=4))
     server.listen_on_tcp(Rpc(tcp="127.0.0.1:0"))
     server.start()
     try:
