@@ -445,7 +445,8 @@ def served(
 ) -> Iterator[Served]:
     """The core behind ``agent.sock``, ``control.sock`` and a free TCP port."""
     core = core or FakeCore()
-    rpc = rpc or Rpc(tcp="127.0.0.1:0", threads=4)
+    # A thread that has answered may have a while to go, so a caller needs more than one for calls one after the other.
+    rpc = rpc or Rpc(tcp="127.0.0.1:0", threads=8)
     rules = rules or LoadRules(runtime_dir / "versions", lambda digest: False)
     models = ClientModels(core, core, rules)
     protocols = (

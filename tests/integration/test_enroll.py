@@ -224,7 +224,7 @@ def test_an_answer_that_was_lost_is_made_up_for_by_the_certificate_itself(
     device: Device, service: ProvisioningResponder
 ) -> None:
     service.silent = {REGISTER}
-    assert refused(device.enroll("--timeout", "2")).code is Code.DEADLINE_EXCEEDED
+    assert refused(device.enroll("--timeout", "5")).code is Code.DEADLINE_EXCEEDED
     service.refuse = {REGISTER: ("InvalidCertificateOwnershipToken", "used already")}
     assert device.enroll().exit_code == 0
     assert len(service.certificates) == 1

@@ -384,7 +384,7 @@ def test_health_watchers_hold_no_thread_of_the_data_plane(running: Served) -> No
     with grpc.insecure_channel(f"unix:{running.runtime_dir}/agent.sock") as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         watches = []
-        for _ in range(12):  # three times as many as there are threads
+        for _ in range(24):  # three times as many as there are threads
             watches.append(stub.Watch(health_pb2.HealthCheckRequest(), timeout=WAIT_S))
             assert next(watches[-1]).status == health_pb2.HealthCheckResponse.SERVING
             pool_is_idle(running)

@@ -24,13 +24,21 @@ def line(tmp_path: Path) -> Iterator[CaptureLine]:
     made.end()
 
 
+class Stuck(threading.Event):
+    """A disk that hangs until this is set; ``reached`` tells that something is to be written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = threading.Event()
+
+
 @pytest.fixture
-def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """A disk that hangs until the event is set."""
-    free = threading.Event()
+def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stuck]:
+    free = Stuck()
     write = durable.write
 
     def hang(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+        free.reached.set()
         assert free.wait(60)
         write(path, content, mode=mode)
 
@@ -147,7 +155,7 @@ def test_a_full_quota_drops_the_newest_and_says_so(line: CaptureLine) -> None:
     assert {report.id for report in line.spool.list(10) if report.state == "PENDING"} == {"f2", "f4"}
 
 
-def test_offer_never_waits_for_the_disk(line: CaptureLine, stuck: threading.Event) -> None:
+def test_offer_never_waits_for_the_disk(line: CaptureLine, stuck: Stuck) -> None:
     line.begin(queue_bytes=len(PICTURE.content) * 3)
     started = time.monotonic()
     taken = [line.spool.offer(frame(f"f{number}"), PICTURE) for number in range(10)]
@@ -166,7 +174,7 @@ def test_a_picture_larger_than_the_queue_is_taken_when_the_queue_is_empty(line: 
     assert line.spool.status().pending == 1
 
 
-def test_pixels_in_borrowed_memory_are_copied_before_they_change(line: CaptureLine, stuck: threading.Event) -> None:
+def test_pixels_in_borrowed_memory_are_copied_before_they_change(line: CaptureLine, stuck: Stuck) -> None:
     pixels = bytearray(b"\x07" * 30 * 20 * 3)
     assert line.spool.offer(frame("f1"), RawPicture(memoryview(pixels), 30, 20))
     pixels[:] = bytes(len(pixels))
@@ -222,11 +230,12 @@ def test_a_capture_that_cannot_be_encoded_is_lost_alone_said_and_counted(
 
 
 def test_what_a_stop_leaves_unwritten_is_said_and_counted_and_what_is_under_way_is_written(
-    line: CaptureLine, stuck: threading.Event, caplog: pytest.LogCaptureFixture
+    line: CaptureLine, stuck: Stuck, caplog: pytest.LogCaptureFixture
 ) -> None:
     line.uploader.stop()
     for number in range(3):
         assert line.spool.offer(frame(f"f{number}"), PICTURE)
+    assert stuck.reached.wait(60)
     dropped = _counted("edge_agent_captures_dropped_total")
 
     def disk_that_comes_back() -> None:
@@ -398,7 +407,7 @@ def test_tensors_beyond_the_quota_are_refused_at_once(line: CaptureLine) -> None
     assert line.spool.capture_state("c1") is None
 
 
-def test_tensors_are_refused_while_the_buffer_is_full(line: CaptureLine, stuck: threading.Event) -> None:
+def test_tensors_are_refused_while_the_buffer_is_full(line: CaptureLine, stuck: Stuck) -> None:
     line.begin(queue_bytes=1)
     line.spool.capture_tensors(tensors("c1"))
     assert refusal(lambda: line.spool.capture_tensors(tensors("c2"))) is Code.RESOURCE_EXHAUSTED
