@@ -69,6 +69,9 @@ class Follower:
     def _follow_once(self, thread: Watched) -> None:
         with self._agent.events() as stream:
             self._stream = stream
+            # Else whoever stopped it just now has closed another one, and this one would be listened to for ever.
+            if thread.stopping.is_set():
+                return
             # After the stream began: nothing falls between the two.
             self.beat()
             self._tell_history()

@@ -3,7 +3,8 @@
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,7 +65,7 @@ class Line:
             raise RuntimeError("expected a running agent, it was not started")
         links = links_of(process.pid)
         workers = workers_of(process.pid)
-        files = [path for path in self.device.state_dir.rglob("*") if path.is_file()]
+        sizes = list(_sizes(self.device.state_dir))
         return Footprint(
             agent_bytes=resident_bytes(process.pid),
             worker_bytes=sum(map(resident_bytes, workers)),
@@ -72,8 +73,8 @@ class Line:
             descriptors=len(links),
             segments=sum("memfd:" in link for link in links),
             threads=len(list(Path(f"/proc/{process.pid}/task").iterdir())),
-            state_bytes=sum(path.stat().st_size for path in files),
-            state_files=len(files),
+            state_bytes=sum(sizes),
+            state_files=len(sizes),
         )
 
 
@@ -107,14 +108,28 @@ def processor_seconds(pid: int) -> float:
 
 def workers_of(pid: int) -> list[int]:
     """Return the processes that an agent started."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    told = [(task / "children").read_text(encoding="ascii") for task in tasks if (task / "children").exists()]
+    told = map(_children, Path(f"/proc/{pid}/task").iterdir())
     return [int(child) for text in told for child in text.split()]
 
 
 def links_of(pid: int) -> list[str]:
     """Return what each descriptor of a process stands for."""
     return [_link(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+
+
+def _children(task: Path) -> str:
+    try:
+        return (task / "children").read_text(encoding="ascii")
+    except OSError:  # the thread ended just now
+        return ""
+
+
+def _sizes(directory: Path) -> Iterator[int]:
+    """Yield the size of each file below a directory that somebody else writes to and deletes from meanwhile."""
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            with suppress(FileNotFoundError):
+                yield Path(parent, name).stat().st_size
 
 
 def _link(entry: Path) -> str:

@@ -41,7 +41,7 @@ from edge_agent.trust.floors import FloorFiles
 from tests.fakes.forked_names import JOB, MODEL
 from tests.fakes.tiny_models import GREY, grey_picture
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 # So long a disk is ill, while pictures are asked for.
 ILL_S = 0.5
 LEAST_SERVED = 20

@@ -20,9 +20,16 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 @contextmanager
 def local_s3(directory: Path) -> Iterator[tuple[str, psutil.Process]]:
     """Yield the endpoint's URL and the process."""
-    with socket.socket() as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        port = chosen.getsockname()[1]
+    with socket.socket() as place:
+        # Held until the end: else somebody else could be given the port before the emulator takes it.
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        place.bind(("127.0.0.1", 0))
+        with _emulator(directory, place.getsockname()[1]) as process:
+            yield f"http://127.0.0.1:{place.getsockname()[1]}", process
+
+
+@contextmanager
+def _emulator(directory: Path, port: int) -> Iterator[psutil.Process]:
     directory.mkdir(parents=True, exist_ok=True)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
@@ -40,7 +47,7 @@ def local_s3(directory: Path) -> Iterator[tuple[str, psutil.Process]]:
         )
     try:
         _wait_until_ready(f"http://127.0.0.1:{port}", process, directory / "log")
-        yield f"http://127.0.0.1:{port}", psutil.Process(process.pid)
+        yield psutil.Process(process.pid)
     finally:
         process.terminate()
         try:

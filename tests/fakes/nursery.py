@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-LIFE_S = 60.0
+LIFE_S = 120.0
 HUNG = -1
 
 

@@ -139,10 +139,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture(autouse=True)
-def honest(world: World) -> Iterator[None]:
-    """Whatever one test ended with, the next begins with a service that loses nothing."""
+def at_rest(world: World) -> Iterator[None]:
+    """Whatever one test ended with, the next begins with a service that loses nothing, and an agent that waits."""
     yield
     world.cloud.responder.lose = lambda _: False
+    world.let_go()
+    world.device.wait_for(lambda status: status.deployment is None)
 
 
 def test_a_broker_killed_and_restarted_that_lost_its_sessions_changes_nothing(world: World) -> None:

@@ -153,7 +153,7 @@ def test_a_stick_pulled_out_in_the_middle_and_put_back_installs_the_same_verifie
     tmp_path: Path, repository: SignedRepository
 ) -> None:
     stick, pocket = repository.directory, tmp_path / "pocket"
-    with _running(tmp_path, repository, stick.as_uri(), bandwidth_bytes_per_s=2 * MIB) as device:
+    with _running(tmp_path, repository, stick.as_uri(), bandwidth_bytes_per_s=MIB) as device:
         identity = _begin(device)
         eventually(lambda: (_partial(device).exists() and _partial(device).stat().st_size > MIB) or None)
         stick.rename(pocket)

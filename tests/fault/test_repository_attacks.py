@@ -304,7 +304,7 @@ def test_slow_retrieval_is_given_up_and_can_be_tried_again(
 ) -> None:
     key = manifest_key(repository, UNET2) if key == "manifest" else key
     mirror.slow[key] = 0.2
-    device = Device(tmp_path / "trust", repository.root, mirror.url, Timeouts(request_s=1.0))
+    device = Device(tmp_path / "trust", repository.root, mirror.url, Timeouts(request_s=3.0))
     with pytest.raises(AgentError) as caught:
         device.client.release(UNET2)
     assert caught.value.code is Code.TRANSFER_FAILED

@@ -96,6 +96,23 @@ def wait_until(hub: Hub, condition: Any) -> None:
         revision, _ = hub.wait(revision, 1)
 
 
+def test_a_follower_that_is_stopped_while_its_stream_opens_ends() -> None:
+    agent, hub = PageAgent(), Hub(time.time)
+    follower = Follower(agent, hub)
+    thread = Watched("test-follow", follower.follow)
+    events = agent.events
+
+    def stopped_meanwhile() -> Any:
+        stream = events()
+        thread.stopping.set()
+        follower.stop()
+        return stream
+
+    agent.events = stopped_meanwhile  # type: ignore[method-assign]
+    thread.start()
+    assert thread.stop(30)
+
+
 def test_the_follower_comes_back_when_the_agent_does_and_reads_what_it_missed() -> None:
     agent, hub = PageAgent(), Hub(time.time)
     agent.models = {"unet": a_model("unet", "1")}
