@@ -4,6 +4,8 @@ The cloud gets a signing request only. Key files have mode 0600 from their first
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,16 +110,18 @@ def key_of(certificate: str, what: str) -> PublicKeyTypes:
     Raises:
         CloudError: it is none.
     """
-    return _loaded(certificate, what).public_key()
+    with _read(certificate, what) as found:
+        return found.public_key()
 
 
 def id_of(certificate: str, what: str) -> str:
-    """Return AWS IoT's id of a certificate in PEM.
+    """Return AWS IoT's id of a certificate in PEM: the SHA-256 of its DER form.
 
     Raises:
         CloudError: it is none.
     """
-    return _loaded(certificate, what).fingerprint(hashes.SHA256()).hex()
+    with _read(certificate, what) as found:
+        return found.fingerprint(hashes.SHA256()).hex()
 
 
 def start_of(certificate: str, what: str) -> float:
@@ -126,26 +130,15 @@ def start_of(certificate: str, what: str) -> float:
     Raises:
         CloudError: it is none.
     """
-    return _loaded(certificate, what).not_valid_before_utc.timestamp()
+    with _read(certificate, what) as found:
+        return found.not_valid_before_utc.timestamp()
 
 
-def _loaded(certificate: str, what: str) -> x509.Certificate:
+@contextmanager
+def _read(certificate: str, what: str) -> Iterator[x509.Certificate]:
     try:
-        return x509.load_pem_x509_certificate(certificate.encode())
+        yield x509.load_pem_x509_certificate(certificate.encode())
     except (ValueError, UnsupportedAlgorithm) as exc:
-        raise CloudError(Code.FAILED_PRECONDITION, f"{what}: expected a PEM certificate, {exc}") from exc
-
-
-def id_of(certificate: str, what: str) -> str:
-    """Return AWS IoT's id of a certificate in PEM.
-
-    Raises:
-        CloudError: it is none.
-    """
-    try:
-        # The SHA-256 of its DER form.
-        return x509.load_pem_x509_certificate(certificate.encode()).fingerprint(hashes.SHA256()).hex()
-    except ValueError as exc:
         raise CloudError(Code.FAILED_PRECONDITION, f"{what}: expected a PEM certificate, {exc}") from exc
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cloud_tools.errors import CloudError
 from cloud_tools.provision import identity, rotate, rotation
 from cloud_tools.provision.renewal_shadow import Exchange
 from cloud_tools.provision.rotate import Standing, Step
@@ -81,3 +82,9 @@ def test_only_an_offer_that_nobody_uses_and_nobody_waits_for_has_lapsed(
     assert lapsed(request=request_of_press_1) == lapsed(id=offered) == lapsed(before=offered) == ""
     assert lapsed("INACTIVE") == ""
     assert Standing("press-1", Exchange(None, "", pem), {offered: "ACTIVE"}).lapsed == ""
+
+
+def test_a_certificate_of_an_unknown_curve_has_no_key_that_could_be_compared(tmp_path: Path) -> None:
+    pem = of_unknown_curve(Authority(tmp_path).issue("press-1")[0].read_text())
+    with pytest.raises(CloudError, match="what was offered: expected a PEM certificate"):
+        identity.key_of(pem, "what was offered")
