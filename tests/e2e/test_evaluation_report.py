@@ -120,5 +120,7 @@ def test_every_picture_is_reached_without_a_mouse(chromium: Browser, evaluated: 
         page.keyboard.press("ArrowRight")
         assert "3 of 10" in detail.inner_text()
         page.keyboard.press("Escape")
-        assert detail.is_hidden()
-        assert page.evaluate("document.activeElement === document.querySelectorAll('.card button')[2]")
+        detail.wait_for(state="hidden")
+        # A dialog tells of its end in a task of its own.
+        back = "document.activeElement === document.querySelectorAll('.card button')[2]"
+        page.wait_for_function(back, timeout=PATIENCE_MS)
