@@ -142,6 +142,20 @@ class Aws:
         return self._clients[service]
 
 
+def if_there(aws: Aws, service: str, operation: str, **arguments: Any) -> dict[str, Any] | None:
+    """Return what ``Aws.call`` does; None where what is asked about is not there.
+
+    Raises:
+        CloudError: as ``Aws.call``, but for NOT_FOUND.
+    """
+    try:
+        return aws.call(service, operation, **arguments)
+    except CloudError as error:
+        if error.code is Code.NOT_FOUND:
+            return None
+        raise
+
+
 @contextmanager
 def _translated(what: str) -> Iterator[None]:
     try:

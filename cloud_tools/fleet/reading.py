@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
-from cloud_tools.aws import Aws
+from cloud_tools.aws import Aws, if_there
 from cloud_tools.errors import CloudError
 from cloud_tools.fleet.device import Device, mapping, number, text
 from cloud_tools.fleet.lagging import Execution
@@ -172,13 +172,8 @@ def _ask(aws: Aws, device: Device) -> Device | CloudError:
 
 
 def _shadow(aws: Aws, thing: str) -> dict[str, Any]:
-    try:
-        payload: bytes = aws.call("iot-data", "get_thing_shadow", thingName=thing)["payload"].read()
-    except CloudError as exc:
-        if exc.code is Code.NOT_FOUND:
-            return {}
-        raise
-    return _reported(payload)
+    answer = if_there(aws, "iot-data", "get_thing_shadow", thingName=thing)
+    return _reported(answer["payload"].read()) if answer else {}
 
 
 def _newest_execution(aws: Aws, thing: str) -> Execution | None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
-from cloud_tools.aws import Aws
+from cloud_tools.aws import Aws, if_there
 from cloud_tools.errors import CloudError
 from cloud_tools.provision import identity, policy
 from edge_agent.errors import Code
@@ -30,12 +30,10 @@ def ensure_certificate(aws: Aws, thing: str, path: Path, key: PublicKeyTypes, re
 def _active_arn(aws: Aws, thing: str, found: identity.Certificate, path: Path) -> str | None:
     if found.thing != thing[:64]:
         raise CloudError(Code.ALREADY_EXISTS, f"{path}: expected thing {thing}'s certificate, it is {found.thing}'s")
-    try:
-        known = aws.call("iot", "describe_certificate", certificateId=found.certificate_id)["certificateDescription"]
-    except CloudError as error:
-        if error.code is Code.NOT_FOUND:
-            return None
-        raise
+    answer = if_there(aws, "iot", "describe_certificate", certificateId=found.certificate_id)
+    if answer is None:
+        return None
+    known = answer["certificateDescription"]
     if known["status"] != "ACTIVE":
         raise CloudError(
             Code.FAILED_PRECONDITION,

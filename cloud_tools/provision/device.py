@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cloud_tools.aws import Aws
+from cloud_tools.aws import Aws, if_there
 from cloud_tools.errors import CloudError
 from cloud_tools.provision import identity, policy
 from cloud_tools.provision.certificate import ensure_certificate
@@ -112,13 +112,8 @@ def _refuse_other_content(path: Path, text: str) -> None:
 
 
 def _fleet_of(aws: Aws, thing: str) -> str | None:
-    try:
-        found = aws.call("iot", "describe_thing", thingName=thing)
-    except CloudError as error:
-        if error.code is Code.NOT_FOUND:
-            return None
-        raise
-    return str(found.get("attributes", {}).get("fleet", ""))
+    found = if_there(aws, "iot", "describe_thing", thingName=thing)
+    return None if found is None else str(found.get("attributes", {}).get("fleet", ""))
 
 
 def _make_directory(directory: Path) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cloud_tools.aws import Aws
+from cloud_tools.aws import Aws, if_there
 from cloud_tools.errors import CloudError
 from cloud_tools.provision import bucket, policy
 from edge_agent.errors import Code
@@ -139,10 +139,4 @@ def _targets(aws: Aws, name: str) -> list[str]:
 
 
 def _is_there(aws: Aws, operation: str, **arguments: Any) -> bool:
-    try:
-        aws.call("iot", operation, **arguments)
-    except CloudError as error:
-        if error.code is Code.NOT_FOUND:
-            return False
-        raise
-    return True
+    return if_there(aws, "iot", operation, **arguments) is not None

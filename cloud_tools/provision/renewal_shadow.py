@@ -6,9 +6,7 @@ Who may write it may have a certificate made for a device: the stack gives that 
 import json
 from typing import Any, NamedTuple
 
-from cloud_tools.aws import Aws
-from cloud_tools.errors import CloudError
-from edge_agent.errors import Code
+from cloud_tools.aws import Aws, if_there
 from edge_agent.formats import parse
 from edge_agent.formats.renewal import CERTIFICATE_SHADOW, CertificateReport
 
@@ -56,12 +54,9 @@ def clear(aws: Aws, thing: str) -> None:
 
 def _state(aws: Aws, thing: str) -> dict[str, Any]:
     """Return both halves as they are; empty where the device never spoke of its certificate."""
-    try:
-        answer = aws.call("iot-data", "get_thing_shadow", thingName=thing, shadowName=CERTIFICATE_SHADOW)
-    except CloudError as error:
-        if error.code is Code.NOT_FOUND:
-            return {}
-        raise
+    answer = if_there(aws, "iot-data", "get_thing_shadow", thingName=thing, shadowName=CERTIFICATE_SHADOW)
+    if answer is None:
+        return {}
     state: dict[str, Any] = json.loads(answer["payload"].read()).get("state", {})
     return state
 

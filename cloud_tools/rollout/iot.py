@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from cloud_tools.aws import Aws
+from cloud_tools.aws import Aws, if_there
 from cloud_tools.errors import CloudError
 from cloud_tools.rollout.asked import is_ours, request
 from cloud_tools.rollout.jobs import JOB_ENDED, Execution, Summary, read_execution, read_executions
@@ -92,13 +92,8 @@ class IotJobs:
         return {thing: found for thing in things if (found := self._shadow(thing)) is not None}
 
     def _shadow(self, thing: str) -> Shadow | None:
-        try:
-            answer = self._aws.call("iot-data", "get_thing_shadow", thingName=thing)
-        except CloudError as exc:
-            if exc.code is Code.NOT_FOUND:
-                return None
-            raise
-        return read_shadow(answer["payload"].read())
+        answer = if_there(self._aws, "iot-data", "get_thing_shadow", thingName=thing)
+        return read_shadow(answer["payload"].read()) if answer else None
 
     def _look(self, state: RolloutState, part: Part, known: SeenJob | None) -> SeenJob | None:
         if known and known.is_over:
@@ -128,13 +123,7 @@ class IotJobs:
         return job
 
     def _is_there(self, thing: str) -> bool:
-        try:
-            self._aws.call("iot", "describe_thing", thingName=thing)
-        except CloudError as exc:
-            if exc.code is Code.NOT_FOUND:
-                return False
-            raise
-        return True
+        return if_there(self._aws, "iot", "describe_thing", thingName=thing) is not None
 
 
 def _check_ours(state: RolloutState, part: Part, description: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from cloud_tools.aws import Aws
+from cloud_tools.aws import Aws, if_there
 from cloud_tools.errors import CloudError
 from cloud_tools.output import progress
 from cloud_tools.provision import identity
@@ -74,7 +74,7 @@ def _remove_things(aws: Aws, things: list[str]) -> set[str]:
             # The thing comes last: by it the next call finds what was cut off here.
             for principal in principals:
                 aws.call("iot", "detach_thing_principal", thingName=thing, principal=principal)
-            _if_there(aws, "iot-data", "delete_thing_shadow", thingName=thing)
+            if_there(aws, "iot-data", "delete_thing_shadow", thingName=thing)
             aws.call("iot", "delete_thing", thingName=thing)
             held.update(principals)
             done(1)
@@ -88,7 +88,7 @@ def _bridges(directory: Path) -> list[tuple[Path, Path]]:
 
 def _remove_policies(aws: Aws, directory: Path) -> None:
     for certificate, _ in _bridges(directory):
-        _if_there(aws, "iot", "delete_policy", policyName=certificate.stem)
+        if_there(aws, "iot", "delete_policy", policyName=certificate.stem)
 
 
 def _arn(aws: Aws, certificate: Path) -> str:
@@ -96,13 +96,8 @@ def _arn(aws: Aws, certificate: Path) -> str:
     if not certificate.exists():
         return ""
     found = identity.id_of(certificate.read_text(encoding="utf-8"), str(certificate))
-    try:
-        told = aws.call("iot", "describe_certificate", certificateId=found)["certificateDescription"]
-    except CloudError as error:
-        if error.code is Code.NOT_FOUND:
-            return ""
-        raise
-    return str(told["certificateArn"])
+    told = if_there(aws, "iot", "describe_certificate", certificateId=found)
+    return str(told["certificateDescription"]["certificateArn"]) if told else ""
 
 
 def _end(aws: Aws, arn: str) -> bool:
@@ -115,12 +110,7 @@ def _end(aws: Aws, arn: str) -> bool:
 
 
 def _remove_group(aws: Aws, fleet: str) -> bool:
-    try:
-        told = aws.call("iot", "describe_thing_group", thingGroupName=fleet)
-    except CloudError as error:
-        if error.code is Code.NOT_FOUND:
-            return False
-        raise
+    told = if_there(aws, "iot", "describe_thing_group", thingGroupName=fleet) or {}
     attributes = told.get("thingGroupProperties", {}).get("attributePayload", {}).get("attributes", {})
     if attributes.get(SIMULATED) != "true" or _any(_members(aws, fleet)):
         return False
@@ -134,11 +124,3 @@ def _members(aws: Aws, fleet: str) -> Iterable[str]:
 
 def _any(items: Iterable[object]) -> bool:
     return any(True for _ in items)
-
-
-def _if_there(aws: Aws, service: str, operation: str, **arguments: str) -> None:
-    try:
-        aws.call(service, operation, **arguments)
-    except CloudError as error:
-        if error.code is not Code.NOT_FOUND:
-            raise
