@@ -49,7 +49,7 @@ class _KeyInToken(ec.EllipticCurvePrivateKey):
     def sign(self, data: Any, signature_algorithm: ec.EllipticCurveSignatureAlgorithm) -> bytes:
         """Return the token's signature of ``data``, DER."""
         from pkcs11 import Mechanism  # noqa: PLC0415 - the extra hsm
-        from pkcs11.util.ec import encode_ecdsa_signature  # noqa: PLC0415
+        from pkcs11.util.ec import encode_ecdsa_signature  # noqa: PLC0415 - as above
 
         algorithm = signature_algorithm.algorithm
         assert isinstance(algorithm, hashes.HashAlgorithm)
@@ -123,7 +123,7 @@ def _check_fenced(private: Any, name: TokenKey) -> None:
 
 def _made(session: Any, name: TokenKey) -> _KeyInToken:
     from pkcs11 import DEFAULT, Attribute, KeyType, MechanismFlag  # noqa: PLC0415 - the extra hsm
-    from pkcs11.util.ec import encode_named_curve_parameters  # noqa: PLC0415
+    from pkcs11.util.ec import encode_named_curve_parameters  # noqa: PLC0415 - as above
 
     parameters = {Attribute.EC_PARAMS: encode_named_curve_parameters(_CURVE)}
     curve = session.create_domain_parameters(KeyType.EC, parameters, local=True)

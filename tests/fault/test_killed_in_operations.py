@@ -2,8 +2,6 @@
 
 import itertools
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -51,14 +49,11 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> SignedRepository:
 
 
 @pytest.fixture
-def line(tmp_path: Path, cloud: MosquittoCloud, repository: SignedRepository) -> Iterator[Line]:
-    line = Line(tmp_path, cloud, repository)
+def line(line: Line) -> Line:
     line.device.start()
     assert line.device.install((OTHER, "1")).state == "COMMITTED"
     line.device.stop()
-    yield line
-    if line.device.process is not None:  # a failed test leaves nobody behind
-        line.device.kill()
+    return line
 
 
 def shown(line: Line, operation: Operation) -> object:

@@ -29,7 +29,7 @@ from tests.fakes.jobs_clouds import TIMEOUT_S, MosquittoCloud
 from tests.fakes.soft_token import LABEL, PIN, SoftToken, SoftTpm
 from tests.integration.test_enroll import ROOT, Device, refused, run
 from tests.integration.test_enroll import device as device  # noqa: PLC0414 - fixtures, taken over
-from tests.integration.test_enroll import service as service  # noqa: PLC0414
+from tests.integration.test_enroll import service as service  # noqa: PLC0414 - as above
 
 JOB = {"schema": "edge-agent/job/1", "operation": "install", "models": [{"name": "unet", "version": "2"}]}
 

@@ -10,7 +10,7 @@ import pytest
 
 from cloud_tools import cli
 from cloud_tools.aws import Aws
-from cloud_tools.errors import CloudError, Exit
+from cloud_tools.errors import Exit
 from cloud_tools.local import aws_environment
 from cloud_tools.provision import renewal_shadow, rotate, rotation
 from cloud_tools.provision.device import provision_device
@@ -21,13 +21,14 @@ from cloud_tools.provision.rotate import Step
 from edge_agent.agent import renewing
 from edge_agent.agent.renewing import Renewing
 from edge_agent.config import Mqtt, TokenKey, read_settings
-from edge_agent.errors import Code, JobsError
+from edge_agent.errors import JobsError
 from edge_agent.identity import Folder
 from edge_agent.identity.lineage import Files, Lineage
 from edge_agent.jobs import Connection, Event, JobOffered, JobReported, JobsClient, Outbox
 from edge_agent.jobs.asking import Asking, prove
 from edge_agent.store import AuditLog
 from edge_agent.telemetry import metrics
+from tests.fakes.dead_line import dead_at
 from tests.fakes.device import eventually
 from tests.fakes.jobs_clouds import EmulatedCloud
 from tests.fakes.soft_token import SoftToken
@@ -258,20 +259,11 @@ def test_the_cloud_side_cut_off_at_any_call_makes_no_second_certificate_that_wor
     seen(aws, device.thing)
     rotate.carry_out(aws, rotate.look(aws, device.thing), Step.ASK)
     standing = until(aws, device.thing, Step.SIGN)
-    real = Aws.call
     device.close()  # so that nobody takes up what is offered
     working = active(aws)
     for cut in ("attach_thing_principal", "attach_policy", "update_certificate"):
-
-        def call(door: Aws, service: str, operation: str, *, cut: str = cut, **arguments: object) -> object:
-            if operation == cut:
-                raise CloudError(Code.UNAVAILABLE, "the line is dead")
-            return real(door, service, operation, **arguments)
-
-        with monkeypatch.context() as patched:
-            patched.setattr(Aws, "call", call)
-            with pytest.raises(CloudError, match="the line is dead"):
-                rotate.carry_out(aws, rotate.look(aws, device.thing), Step.SIGN)
+        with dead_at(cut):
+            rotate.carry_out(aws, rotate.look(aws, device.thing), Step.SIGN)
         assert active(aws) == working, f"cut off at {cut}"
     with monkeypatch.context() as patched:
         patched.setattr(renewal_shadow, "desire", lambda *_, **__: None)

@@ -16,7 +16,6 @@ import pytest
 
 from cloud_tools.aws import Aws
 from cloud_tools.cli import main
-from cloud_tools.errors import CloudError
 from cloud_tools.local import Endpoints
 from cloud_tools.provision.device import provision_device
 from cloud_tools.provision.fragment import Mqtt as Broker
@@ -28,7 +27,7 @@ from cloud_tools.simulate.front import Front, standing
 from cloud_tools.simulate.removal import remove
 from cloud_tools.simulate.tally import Tally
 from cloud_tools.simulate.things import Place, connection, names
-from edge_agent.errors import Code
+from tests.fakes.dead_line import dead_at
 from tests.fakes.jobs_clouds import MosquittoCloud
 
 PATIENCE_S = 120.0
@@ -209,10 +208,10 @@ def test_a_fleet_is_removed_with_all_that_was_made_for_it_and_nothing_else(
 
 
 def test_a_removal_that_is_cut_off_anywhere_is_ended_by_the_next_one(
-    local_cloud: Endpoints, aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    local_cloud: Endpoints, aws: Aws, tmp_path: Path
 ) -> None:
     place = Place(f"{local_cloud.mqtt_host}:{local_cloud.mqtt_port}", local_cloud.ca_pem, tmp_path)
-    before, real = of_iot(aws), Aws.call
+    before = of_iot(aws)
     for cut in (
         "delete_thing_shadow",
         "delete_thing",
@@ -222,16 +221,8 @@ def test_a_removal_that_is_cut_off_anywhere_is_ended_by_the_next_one(
     ):
         fleet = f"sim-{uuid.uuid4().hex[:6]}"
         connection(aws, fleet, 2, place._replace(directory=tmp_path / fleet))
-
-        def call(door: Aws, service: str, operation: str, *, cut: str = cut, **arguments: Any) -> dict[str, Any]:
-            if operation == cut:
-                raise CloudError(Code.UNAVAILABLE, "the line is dead")
-            return real(door, service, operation, **arguments)
-
-        with monkeypatch.context() as patched:
-            patched.setattr(Aws, "call", call)
-            with pytest.raises(CloudError, match="the line is dead"):
-                remove(aws, fleet, tmp_path / fleet)
+        with dead_at(cut):
+            remove(aws, fleet, tmp_path / fleet)
         remove(aws, fleet, tmp_path / fleet)
         assert of_iot(aws) == before, f"cut off at {cut}"
 

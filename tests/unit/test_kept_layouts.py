@@ -156,18 +156,26 @@ def steps_of(act: Callable[[Path], None], root: Path) -> int:
     return len(counted.calls)
 
 
+def cut_off_everywhere(
+    act: Callable[[Path], None], place: Path, error: int | None, made: Callable[[Path], Path] = directory
+) -> Iterator[tuple[Path, str]]:
+    """Yield a directory for each step at which ``act`` was cut off in it, and where that was."""
+    for at in range(1, steps_of(act, place / "first") + 1):
+        root = made(place / str(at))
+        with faults(at=at, error=error) as faulty, suppress(Killed, StorageError):
+            act(root)
+        assert faulty.fired
+        yield root, f"cut off at call {at}, {faulty.calls[-1]}"
+
+
 @pytest.mark.parametrize("error", [None, errno.ENOSPC, errno.EIO])
 def test_an_upgrade_that_is_cut_off_at_any_step_leaves_an_older_agent_a_directory_that_it_can_use(
     tmp_path: Path, error: int | None
 ) -> None:
     before = content(directory(tmp_path / "first"))
-    for at in range(1, steps_of(upgrade, tmp_path / "first") + 1):
-        root = directory(tmp_path / str(at))
-        with faults(at=at, error=error) as faulty, suppress(Killed, StorageError):
-            upgrade(root)
-        assert faulty.fired
+    for root, where in cut_off_everywhere(upgrade, tmp_path, error):
         downgrade(root)
-        assert content(root) == before, f"cut off at call {at}, {faulty.calls[-1]}"
+        assert content(root) == before, where
 
 
 @pytest.mark.parametrize("error", [None, errno.ENOSPC, errno.EIO])
@@ -178,15 +186,11 @@ def test_an_upgrade_over_two_layouts_that_is_cut_off_and_begun_again_still_leads
         upgrade(root, NEW + 1)
 
     before = content(directory(tmp_path / "first"))
-    for at in range(1, steps_of(upgrade_twice, tmp_path / "first") + 1):
-        root = directory(tmp_path / str(at))
-        with faults(at=at, error=error) as faulty, suppress(Killed, StorageError):
-            upgrade_twice(root)
-        assert faulty.fired
+    for root, where in cut_off_everywhere(upgrade_twice, tmp_path, error):
         upgrade_twice(root)
         assert layout.read_version(root) == NEW + 1
         downgrade(root)
-        assert content(root) == before, f"cut off at call {at}, {faulty.calls[-1]}"
+        assert content(root) == before, where
 
 
 def test_what_a_cut_off_migration_left_half_done_is_put_back_by_who_is_asked_to(root: Path) -> None:
@@ -208,16 +212,15 @@ def test_what_a_cut_off_migration_left_half_done_is_put_back_by_who_is_asked_to(
 def test_a_way_back_that_is_cut_off_at_any_step_is_gone_to_its_end_by_the_next_try(
     tmp_path: Path, error: int | None
 ) -> None:
+    def upgraded(root: Path) -> Path:
+        upgrade(directory(root))
+        return root
+
     before = content(directory(tmp_path / "first"))
     upgrade(tmp_path / "first")
-    for at in range(1, steps_of(downgrade, tmp_path / "first") + 1):
-        root = directory(tmp_path / str(at))
-        upgrade(root)
-        with faults(at=at, error=error) as faulty, suppress(Killed, StorageError):
-            downgrade(root)
-        assert faulty.fired
+    for root, where in cut_off_everywhere(downgrade, tmp_path, error, upgraded):
         downgrade(root)
-        assert content(root) == before, f"cut off at call {at}, {faulty.calls[-1]}"
+        assert content(root) == before, where
 
 
 def test_a_newer_agent_that_starts_into_a_way_back_that_was_cut_off_migrates_again(root: Path) -> None:
