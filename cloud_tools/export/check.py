@@ -71,7 +71,8 @@ def _check_weights(path: Path, model: Any) -> None:
         raise _invalid(path, "all weights inside the file", f"{len(outside)} outside, as {outside[0]}")
     try:
         onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, UnicodeDecodeError) as exc:
+        # The last: of a name that is no text, which the checker puts into its own words.
         raise _invalid(path, "a valid graph", str(exc).splitlines()[0]) from exc
 
 
